@@ -1,0 +1,373 @@
+"""What is wrong with a Redis and a webhook, in sentences that say what to do.
+
+Owns the checks; changes nothing: no key is written, no webhook is called. A check that
+cannot be made is a finding too. Uses redis-py, the plain synchronous client, so that it
+judges the server by other eyes than the service's.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from actor_queue.app.logs import redact_url
+from actor_queue.core.setting_kinds import MANY_NODE_SCHEMES
+from actor_queue.core.settings import Settings
+from actor_queue.store.embedded import running_server_url
+
+TIMEOUT_S = 5.0
+VERSION_MIN = (6, 2)
+WAITAOF_VERSION_MIN = (7, 2)
+MEMORY_SHARE_WARN = 0.8
+SKEW_WARN_S = 1.0
+LATENCY_WARN_MS = 5.0
+LATENCY_ROUNDS = 20
+CERTIFICATE_WARN_DAYS = 14
+KEY_CHARS_GOOD = 16
+DAY_S = 86_400
+
+Level = Literal["ok", "warn", "fail"]
+Info = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `text` says what was found and, unless ok, what to do."""
+
+    level: Level
+    check: str
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """All findings, in the order of the road: configuration, Redis, webhook. Never raises."""
+    return [*_configuration(settings), *_redis(settings), *_webhook(settings)]
+
+
+def show(findings: list[Finding], *, as_json: bool) -> None:
+    from actor_queue.app.tables import show_json, show_table
+
+    if as_json:
+        failed = any(finding.level == "fail" for finding in findings)
+        show_json({"healthy": not failed, "findings": [asdict(finding) for finding in findings]})
+    else:
+        show_table(("level", "check", "text"), [asdict(finding) for finding in findings])
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    if not settings.api_keys and not settings.loopback_only:
+        yield Finding(
+            "warn" if settings.allow_anonymous else "fail",
+            "api keys",
+            f"anybody who reaches {settings.bind} may call: set AQ_API_KEYS, or bind 127.0.0.1,"
+            " unless a proxy in front asks for credentials",
+        )
+    if any(len(key) < KEY_CHARS_GOOD for _, key in settings.api_keys):
+        yield Finding(
+            "warn",
+            "api keys",
+            f"a key in AQ_API_KEYS has fewer than {KEY_CHARS_GOOD} characters and may be"
+            " guessed: make one with `openssl rand -hex 24`",
+        )
+
+
+# Redis
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    url = settings.redis_url or running_server_url(settings.data_dir)
+    if url is None:
+        yield Finding(
+            "fail",
+            "redis",
+            "REDIS_URL is not set and no `actor-queue dev` runs here: set REDIS_URL, for example"
+            " redis://localhost:6379/0",
+        )
+        return
+    if url.partition("://")[0].lower() in MANY_NODE_SCHEMES:
+        yield Finding(
+            "fail", "redis", "clusters and sentinels are not supported yet: name one server"
+        )
+        return
+    client: redis.Redis = redis.Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    with client:
+        try:
+            client.ping()
+        except (redis.RedisError, OSError, ValueError) as error:
+            yield _unreachable(url, error)
+            return
+        yield Finding("ok", "redis", f"answers at {redact_url(url)}")
+        yield from _server(client, settings)
+
+
+def _unreachable(url: str, error: Exception) -> Finding:
+    where = redact_url(url)
+    match error:
+        case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
+            text = f"{where} refuses the user or password: correct them in REDIS_URL"
+        case redis.BusyLoadingError():
+            text = f"{where} is still loading its data: try again in a moment"
+        case redis.ResponseError() if "NOAUTH" in str(error):
+            text = f"{where} wants a password: put it into REDIS_URL or REDIS_PASSWORD"
+        case redis.TimeoutError():
+            text = f"{where} does not answer within {TIMEOUT_S:g} s: check host, port and firewall"
+        case _:
+            text = f"{where} cannot be reached: check that it runs, and the host and port"
+    return Finding("fail", "redis", text)
+
+
+def _server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+    """The checks that need a connection; each fails for itself."""
+    try:
+        info: Info = client.info()
+    except redis.RedisError as error:
+        yield _unable("info", error)
+        info = {}
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("version", lambda: _version(info, settings)),
+        ("eviction", lambda: _eviction(client, info, settings)),
+        ("memory", lambda: _memory(info)),
+        ("persistence", lambda: _persistence(info, settings)),
+        ("replication", lambda: _replication(info, settings)),
+        ("clock", lambda: _clock(client)),
+        ("scripts", lambda: _scripts(client)),
+        ("latency", lambda: _latency(client)),
+        ("shards", lambda: _shards(client, settings)),
+    ]
+    for name, check in checks:
+        try:
+            yield from check()
+        except (redis.RedisError, OSError) as error:
+            yield _unable(name, error)
+
+
+def _unable(check: str, error: Exception) -> Finding:
+    # The server's words begin with a code and never quote data in the commands used here.
+    words = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return Finding("warn", check, f"could not be checked ({words}): allow the command to this user")
+
+
+def _version(info: Info, settings: Settings) -> Iterator[Finding]:
+    redis_version = str(info.get("redis_version", ""))
+    if not redis_version:
+        yield Finding(
+            "warn", "version", "the server does not tell its version: it must be 6.2 or newer"
+        )
+        return
+    valkey = info.get("valkey_version")
+    name = f"Valkey {valkey}" if valkey else f"Redis {redis_version}"
+    # Valkey reports the Redis version whose commands it has.
+    version = tuple(int(number) for number in re.findall(r"\d+", redis_version)[:2])
+    if version < VERSION_MIN:
+        yield Finding("fail", "version", f"{name} is too old: upgrade to Redis 6.2 or any Valkey")
+    elif settings.durability == "fsync" and version < WAITAOF_VERSION_MIN:
+        yield Finding(
+            "fail",
+            "version",
+            f"{name} has no WAITAOF, which AQ_DURABILITY=fsync needs:"
+            " upgrade to Redis 7.2 or any Valkey, or set AQ_DURABILITY=memory",
+        )
+    else:
+        yield Finding("ok", "version", name)
+
+
+def _eviction(client: redis.Redis, info: Info, settings: Settings) -> Iterator[Finding]:
+    policy = info.get("maxmemory_policy")
+    if policy is None:
+        answer: Any = client.config_get("maxmemory-policy")
+        policy = answer.get("maxmemory-policy")
+    if policy == "noeviction":
+        yield Finding("ok", "eviction", "maxmemory-policy is noeviction")
+        return
+    allowed = settings.allow_eviction
+    yield Finding(
+        "warn" if allowed else "fail",
+        "eviction",
+        f"maxmemory-policy is {policy}, so a full Redis throws messages away: set it with"
+        " `CONFIG SET maxmemory-policy noeviction` and in the server's configuration"
+        + ("" if allowed else ", or accept the loss with AQ_ALLOW_EVICTION=true"),
+    )
+
+
+def _memory(info: Info) -> Iterator[Finding]:
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    mib = f"{used / 2**20:.1f} MiB"
+    if most == 0:
+        yield Finding("ok", "memory", f"{mib} in use, no limit set")
+    elif used >= MEMORY_SHARE_WARN * most:
+        yield Finding(
+            "warn",
+            "memory",
+            f"{mib} in use of {most / 2**20:.1f} MiB: raise maxmemory, because a full Redis"
+            " makes every POST answer 503",
+        )
+    else:
+        yield Finding("ok", "memory", f"{mib} in use of {most / 2**20:.1f} MiB")
+
+
+def _persistence(info: Info, settings: Settings) -> Iterator[Finding]:
+    if "aof_enabled" not in info:
+        yield Finding("warn", "persistence", "the server does not tell: make sure appendonly is on")
+        return
+    if not info["aof_enabled"]:
+        needed = settings.durability == "fsync"
+        yield Finding(
+            "fail" if needed else "warn",
+            "persistence",
+            "the append-only file is off, so a restart of Redis loses messages"
+            + (" and AQ_DURABILITY=fsync cannot be kept" if needed else "")
+            + ": set it with `CONFIG SET appendonly yes` and in the server's configuration",
+        )
+        return
+    for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
+        if info.get(name, "ok") != "ok":
+            yield Finding(
+                "fail", "persistence", f"{name} is {info[name]}: look at the server's disk"
+            )
+            return
+    yield Finding("ok", "persistence", "the append-only file is on")
+
+
+def _replication(info: Info, settings: Settings) -> Iterator[Finding]:
+    if info.get("role", "master") != "master":
+        yield Finding("fail", "replication", "this server is a read-only replica: name its primary")
+    elif settings.durability == "replica" and int(info.get("connected_slaves", 0)) < 1:
+        yield Finding(
+            "fail",
+            "replication",
+            "AQ_DURABILITY is replica and no replica is connected, so every POST would answer 503:"
+            " connect one, or set AQ_DURABILITY=memory",
+        )
+
+
+def _clock(client: redis.Redis) -> Iterator[Finding]:
+    before = time.time()
+    seconds, micros = client.time()
+    here = (before + time.time()) / 2
+    skew = seconds + micros / 1e6 - here
+    if abs(skew) > SKEW_WARN_S:
+        yield Finding(
+            "warn",
+            "clock",
+            f"the clock of Redis is {skew:+.1f} s from this machine's: run NTP on both;"
+            " quiet times are right all the same, times in webhooks are those of Redis",
+        )
+    else:
+        yield Finding("ok", "clock", f"{skew * 1000:+.0f} ms from this machine's")
+
+
+def _scripts(client: redis.Redis) -> Iterator[Finding]:
+    try:
+        client.eval("return redis.call('TIME')[1]", 0)
+    except redis.ResponseError:
+        yield Finding(
+            "fail", "scripts", "this user may not run scripts: allow EVAL, EVALSHA and SCRIPT LOAD"
+        )
+    else:
+        yield Finding("ok", "scripts", "scripts run")
+
+
+def _latency(client: redis.Redis) -> Iterator[Finding]:
+    times_ms = []
+    for _ in range(LATENCY_ROUNDS):
+        started = time.perf_counter()
+        client.ping()
+        times_ms.append((time.perf_counter() - started) * 1000)
+    median = statistics.median(times_ms)
+    text = f"a PING takes {median:.2f} ms, at most {max(times_ms):.1f} ms"
+    if median > LATENCY_WARN_MS:
+        yield Finding("warn", "latency", f"{text}: move Redis nearer, every POST waits for it")
+    else:
+        yield Finding("ok", "latency", text)
+
+
+def _shards(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+    answer: Any = client.hget(f"{settings.namespace}:meta", "shards")
+    if answer is None:
+        yield Finding("ok", "shards", f"the namespace {settings.namespace} has not been used yet")
+    elif answer == str(settings.shards):
+        yield Finding("ok", "shards", f"{answer}, as the namespace {settings.namespace} was made")
+    else:
+        yield Finding(
+            "fail",
+            "shards",
+            f"AQ_SHARDS is {settings.shards}, but the namespace {settings.namespace} was made with"
+            f" {answer}: set AQ_SHARDS={answer}, or use another AQ_NAMESPACE",
+        )
+
+
+# Webhook
+
+
+def _webhook(settings: Settings) -> Iterator[Finding]:
+    if settings.webhook_url is None:
+        # Without a Redis of its own this is the configuration of `dev`.
+        level: Level = "warn" if settings.redis_url is None else "fail"
+        text = "WEBHOOK_URL is not set: `serve` needs it, `dev` then delivers to its own inbox"
+        yield Finding(level, "webhook", text)
+        return
+    parts = urlsplit(settings.webhook_url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
+            yield Finding("ok", "webhook", f"{host} port {port} accepts connections")
+            if parts.scheme == "https":
+                yield _tls(connection, host)
+    except socket.gaierror:
+        yield Finding("fail", "webhook", f"the name {host} cannot be resolved: correct WEBHOOK_URL")
+    except TimeoutError:
+        yield Finding(
+            "fail",
+            "webhook",
+            f"{host} port {port} does not answer within {TIMEOUT_S:g} s: check the firewall",
+        )
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        yield Finding(
+            "fail", "webhook", f"{host} port {port}: {reason}: check that the receiver runs"
+        )
+    if not settings.webhook_secrets:
+        yield Finding(
+            "warn",
+            "webhook",
+            "webhooks are not signed: set WEBHOOK_SECRET so that the receiver can tell them apart",
+        )
+
+
+def _tls(connection: socket.socket, host: str) -> Finding:
+    context = ssl.create_default_context()
+    try:
+        with context.wrap_socket(connection, server_hostname=host) as secured:
+            expires = (secured.getpeercert() or {}).get("notAfter")
+    except ssl.SSLCertVerificationError as error:
+        return Finding(
+            "fail",
+            "webhook",
+            f"the certificate of {host} is not valid ({error.verify_message}): renew it",
+        )
+    except (ssl.SSLError, OSError):
+        return Finding("fail", "webhook", f"{host} does not speak TLS there: use http:// or fix it")
+    left_days = (ssl.cert_time_to_seconds(str(expires)) - time.time()) / DAY_S
+    if left_days < CERTIFICATE_WARN_DAYS:
+        return Finding(
+            "warn", "webhook", f"the certificate of {host} ends in {left_days:.0f} days: renew it"
+        )
+    return Finding("ok", "webhook", f"the certificate of {host} is valid")

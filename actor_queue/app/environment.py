@@ -1,0 +1,79 @@
+"""Where settings come from: flags, the environment, a `.env` file, in this order.
+
+Owns the merging; what a value may be is decided in `core.settings`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from actor_queue.core.settings import BY_NAME, Settings, SettingsError, parse, refuse_unknown
+
+DOTENV_BYTES_MAX = 1_048_576
+
+_SILENCED_BY = {"AQ_BIND": "PORT", "REDIS_URL": "REDIS_HOST"}
+"""Two names that say the same. Within one source the key wins (`parse` sees to that); but a
+nearer source's `REDIS_HOST` must beat a farther one's `REDIS_URL`."""
+
+
+def load(
+    environ: Mapping[str, str], dotenv_path: Path | str | None, flags: Mapping[str, str]
+) -> Settings:
+    """Settings from flags, then the environment, then the file; the first that has one wins.
+
+    All three use the outside names. An empty value is the same as none, so it does not hide
+    a farther source. A missing file is no error. Raises `SettingsError` with one sentence.
+    """
+    merged: dict[str, str] = {}
+    for source in (flags, environ, read_dotenv(dotenv_path)):
+        _add(merged, source)
+    return parse(merged)
+
+
+def read_dotenv(path: Path | str | None) -> dict[str, str]:
+    """The file's variables as they stand there: `$` is only a character.
+
+    Raises `SettingsError` for a file that cannot be read or has a line that means nothing.
+    """
+    text = _text(Path(path)) if path is not None else ""
+    if not text:
+        return {}
+    # A `.env` is rare in production; without one the library is not loaded.
+    from dotenv.parser import parse_stream
+
+    found: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            raise SettingsError(
+                f"{path} cannot be understood from line {binding.original.line} on:"
+                " write NAME=value, with quotes around a value that has quotes or # in it"
+            )
+        if binding.key is not None:
+            found[binding.key] = binding.value or ""
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(DOTENV_BYTES_MAX + 1)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} cannot be read: it is not UTF-8 text") from None
+    if len(content) > DOTENV_BYTES_MAX:
+        raise SettingsError(f"{path} cannot be read: it has more than {DOTENV_BYTES_MAX} bytes")
+    return text
+
+
+def _add(merged: dict[str, str], farther: Mapping[str, str]) -> None:
+    refuse_unknown(farther)
+    silenced = {name for name, nearer in _SILENCED_BY.items() if nearer in merged}
+    for name, value in farther.items():
+        if name in BY_NAME and value.strip() and name not in silenced:
+            merged.setdefault(name, value)

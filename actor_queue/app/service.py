@@ -1,0 +1,152 @@
+"""The composition root: `dev` and `serve` put together, started and stopped in order.
+
+Everything runs under one nursery: if any part dies, the process does, instead of answering
+with nothing behind it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import trio
+from hypercorn.typing import ASGIFramework
+
+from actor_queue.app.logs import redact_url, set_up
+from actor_queue.app.queue import ActorQueue
+from actor_queue.core.settings import Settings
+from actor_queue.http.asgi import Application
+from actor_queue.http.inbox import Inbox
+from actor_queue.http.server import open_sockets, serve
+from actor_queue.store.api import StoreMisconfigured
+from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
+from actor_queue.webhook.client import WebhookClient
+
+REQUESTS_GRACE_S = 10.0
+"""For requests under way when the service stops."""
+
+log = logging.getLogger("actor_queue")
+
+
+def run_service(settings: Settings, *, dev: bool) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit status."""
+    set_up(dev=dev)
+    status = 0
+    try:
+        trio.run(_main, settings, dev)
+    except* (StoreMisconfigured, EmbeddedServerError, OSError) as group:
+        for error in _leaves(group):
+            print(f"actor-queue: {_sentence(error)}", file=sys.stderr)
+        status = 2
+    return status
+
+
+async def _main(settings: Settings, dev: bool) -> None:
+    async with AsyncExitStack() as stack:
+        sockets = open_sockets(settings.bind)
+        for sock in sockets:
+            stack.callback(sock.close)
+        mounts: Mapping[str, ASGIFramework] = {}
+        if dev and settings.redis_url is None:
+            server = await stack.enter_async_context(embedded_server(settings.data_dir))
+            settings = replace(settings, redis_url=server.url)
+        else:
+            server = None
+        if dev:
+            mounts = {"/dev/": Inbox()}
+            if settings.webhook_url is None:
+                settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
+        webhook = await stack.enter_async_context(WebhookClient.of(settings))
+        queue = ActorQueue(settings, deliver=webhook)
+        application = Application(queue.engine, mounts=mounts)
+        stopping = trio.Event()
+        async with trio.open_nursery() as nursery:
+            if server is not None:
+                nursery.start_soon(_watch, server)
+            nursery.start_soon(_stop_on_signal, queue, stopping, nursery)
+            served = trio.Event()
+            addresses = await nursery.start(_serve, application, sockets, stopping, served)
+            _announce(settings, addresses, dev=dev)
+            async with queue:
+                log.info("ready", extra={"replica": queue.engine.replica_id})
+                gc.collect()
+                gc.freeze()
+                await stopping.wait()
+                queue.engine.stop_claiming()
+                await served.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(
+    application: Application,
+    sockets: list[socket.socket],
+    stopping: trio.Event,
+    served: trio.Event,
+    *,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    await serve(
+        application, sockets=sockets, shutdown=stopping, grace_s=REQUESTS_GRACE_S,
+        traffic=application.traffic, task_status=task_status,
+    )  # fmt: skip
+    served.set()
+
+
+async def _stop_on_signal(queue: ActorQueue, stopping: trio.Event, nursery: trio.Nursery) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if stopping.is_set():
+                log.warning("stopped at once", extra={"signal": signal.Signals(number).name})
+                os._exit(128 + number)
+            log.info("stopping", extra={"signal": signal.Signals(number).name})
+            if not queue.engine.accepting:
+                # Still waiting for Redis: there is nothing to finish.
+                nursery.cancel_scope.cancel()
+            queue.engine.refuse_new()
+            stopping.set()
+
+
+async def _watch(server: EmbeddedServer) -> None:
+    """The embedded server is half of the service: without it there is nothing to serve."""
+    await server.watch()
+
+
+def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
+    assert settings.redis_url is not None
+    assert settings.webhook_url is not None
+    for address in addresses:
+        log.info(
+            "listening",
+            extra={
+                "url": f"http://{address}{settings.root_path}/",
+                "redis": redact_url(settings.redis_url),
+                "webhook": redact_url(settings.webhook_url),
+            },
+        )
+    if dev:
+        print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+
+
+def _inbox_url(address: tuple[str, int]) -> str:
+    host, port = address[0], address[1]
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/dev/inbox"
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"cannot listen: {error.strerror or error}"
+    return str(error)

@@ -1,0 +1,1 @@
+"""Rules without I/O: data in, decisions out. No clock, no randomness, no logging."""

@@ -1,0 +1,252 @@
+"""The machine behind one user's timer task.
+
+Theory. The store knows the truth about a user: what waits, what is in flight, when the next
+step is due. An actor is a hint with a deadline. It sleeps, asks the store for what is due
+(the *claim*), carries an attempt to the receiver, and tells the store what came of it (the
+*settlement*). Therefore
+
+- a timer that fires too early costs one question, a timer that is lost costs the delay of
+  the sweep, and neither can lose, repeat or reorder a message;
+- a retry is not a second road: the settlement answers with the next due time, and the same
+  sleep and the same claim follow;
+- news that arrives while the actor is busy (`Nudged`) is remembered, because the answer it
+  waits for may be older than the news.
+
+        WAITING --Woke--> CLAIMING --Claimed--> DELIVERING --Attempted--> SETTLING
+           ^                 |                                               |
+           +--Later/Trouble--+                        +--Settled: next due---+
+           +------------------------------------------+
+        CLAIMING --Empty/Lost--> DONE <--Settled: nothing/Lost-- SETTLING
+
+Events that a phase does not know raise `IllegalEvent` and change nothing. Times are seconds
+on the replica's monotonic clock; the core never reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import assert_never
+
+from actor_queue.core.batch import Attempt
+from actor_queue.core.delivery import decide
+from actor_queue.core.outcome import Outcome, Verdict
+
+
+class Phase(Enum):
+    """What an actor is doing."""
+
+    WAITING = "waiting"
+    CLAIMING = "claiming"
+    DELIVERING = "delivering"
+    SETTLING = "settling"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorState:
+    """`due` is the deadline while waiting, the earliest news while busy."""
+
+    phase: Phase
+    due: float | None = None
+    attempt: Attempt | None = None
+    settle: Settle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decides."""
+
+    retry_schedule_ms: Sequence[int]
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """The next step is at `at`. `firm`: said by whoever just changed it; otherwise a rumour that
+    may be old, which is believed only when it is sooner."""
+
+    at: float
+    firm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The store handed over an attempt."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The store says: not before `at`."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The store says: nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The shard is not ours (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The store cannot be asked; try again at `at`."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The receiver's answer. `jitter` was drawn from [0, 1)."""
+
+    outcome: Outcome
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The store took the verdict; the user's next step is at `at`, or there is none."""
+
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The batch was settled or dropped before: only a claim can tell what comes next."""
+
+
+Event = (
+    Nudged | Woke | Claimed | Later | Empty | Lost | Trouble | Attempted | Settled | Vanished
+)  # fmt: skip
+
+
+# Effects: exactly one thing to do next
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Until the state's `due`, which news may move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask the store for what is due, with a slot among the deliveries already taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Carry the attempt to the receiver."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Tell the store; not before `at`, if given."""
+
+    attempt: Attempt
+    verdict: Verdict
+    status: int | None
+    """What the receiver answered, if it did."""
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing more to do for this user."""
+
+
+Effect = Sleep | Claim | Deliver | Settle | Stop
+
+
+class IllegalEvent(Exception):
+    """An event that cannot happen in this phase: a bug in the shell."""
+
+
+def started(due: float) -> tuple[ActorState, Effect]:
+    """A new actor, to wake at `due`."""
+    return ActorState(Phase.WAITING, due), Sleep()
+
+
+def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, Effect | None]:
+    """The state after `event`, and what to do next (None: go on with what is being done)."""
+    if isinstance(event, Nudged) and state.phase is not Phase.DONE:
+        return _nudged(state, event), None
+    match state.phase, event:
+        case Phase.WAITING, Woke():
+            return ActorState(Phase.CLAIMING), Claim()
+        case Phase.CLAIMING, Claimed(attempt):
+            return replace(state, phase=Phase.DELIVERING, attempt=attempt), Deliver(attempt)
+        case Phase.CLAIMING, Later(at) | Trouble(at):
+            return _wait(at, state.due)
+        case Phase.CLAIMING, Empty():
+            return _rest(None, state.due)
+        case ((Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING), Lost()):
+            return ActorState(Phase.DONE), Stop()
+        case Phase.DELIVERING, Attempted(outcome, jitter):
+            return _attempted(state, outcome, jitter, policy)
+        case Phase.SETTLING, Settled(at):
+            return _rest(at, state.due)
+        case Phase.SETTLING, Vanished():
+            return ActorState(Phase.CLAIMING, state.due), Claim()
+        case Phase.SETTLING, Trouble(at):
+            assert state.settle is not None
+            return state, replace(state.settle, at=at)
+    raise IllegalEvent(f"{type(event).__name__} while {state.phase.value}")
+
+
+def _nudged(state: ActorState, event: Nudged) -> ActorState:
+    match state.phase:
+        case Phase.WAITING:
+            assert state.due is not None
+            at = event.at if event.firm else min(event.at, state.due)
+            return replace(state, due=at)
+        case Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING:
+            return replace(state, due=_sooner(event.at, state.due))
+        case Phase.DONE:
+            raise IllegalEvent("Nudged while done")
+        case _:
+            assert_never(state.phase)
+
+
+def _attempted(
+    state: ActorState, outcome: Outcome, jitter: float, policy: Policy
+) -> tuple[ActorState, Effect]:
+    attempt = state.attempt
+    assert attempt is not None
+    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, jitter)
+    settle = Settle(attempt, verdict, outcome.status)
+    return replace(state, phase=Phase.SETTLING, settle=settle), settle
+
+
+def _rest(at: float | None, news: float | None) -> tuple[ActorState, Effect]:
+    """The answer says `at`; news that came meanwhile may be younger than the answer."""
+    due = _sooner(at, news)
+    if due is None:
+        return ActorState(Phase.DONE), Stop()
+    return _wait(due, None)
+
+
+def _wait(at: float, news: float | None) -> tuple[ActorState, Effect]:
+    due = _sooner(at, news)
+    return ActorState(Phase.WAITING, due), Sleep()
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)

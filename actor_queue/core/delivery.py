@@ -1,0 +1,76 @@
+"""What follows from an attempt: acknowledge, try again, or give up.
+
+Owns the rules about outcomes and answers. Performs nothing and knows no HTTP client.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from actor_queue.core.outcome import Ack, Bury, Delivered, Failed, Outcome, Retry, Verdict
+
+JITTER = 0.2
+"""A delay is this much shorter or longer, so that users who failed together part ways."""
+RETRY_AFTER_MAX_S = 86_400.0
+"""No receiver can silence a user for more than a day with one answer."""
+FINAL_STATUSES = frozenset({410, 413})
+"""Gone, too large: the same bytes will never be taken."""
+
+_HEADER_CHARACTERS_MAX = 100
+_DELTA_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+
+
+def decide(outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: float) -> Verdict:
+    """What to settle after attempt `number` (1 for the first).
+
+    `schedule_ms` has the delay before each retry; `jitter`, drawn by the caller from [0, 1),
+    moves it by up to `JITTER` either way. A receiver that asked for more time than that gets
+    it, up to `RETRY_AFTER_MAX_S`.
+    """
+    if isinstance(outcome, Delivered):
+        return Ack()
+    if outcome.final or number > len(schedule_ms):
+        return Bury(outcome.reason)
+    scheduled_ms = schedule_ms[number - 1] * (1 - JITTER + 2 * JITTER * jitter)
+    asked_ms = _clamped(outcome.retry_after_s or 0.0) * 1_000
+    return Retry(math.ceil(max(scheduled_ms, asked_ms)), outcome.reason)
+
+
+def outcome_of_status(status: int, retry_after_s: float | None) -> Outcome:
+    """What a complete answer means. Any 2xx is success; redirects are not followed."""
+    if 200 <= status <= 299:
+        return Delivered(status)
+    return Failed(
+        reason=f"answered {status}",
+        status=status,
+        retry_after_s=retry_after_s,
+        final=status in FINAL_STATUSES,
+    )
+
+
+def retry_after_seconds(header: str, now_s: float) -> float | None:
+    """Seconds from now that a `Retry-After` asks for: 0 to `RETRY_AFTER_MAX_S`.
+
+    `now_s` is Unix time, for the date form (RFC 9110, 10.2.3: all three date formats).
+    None where the header makes no sense: the schedule then stands alone.
+    """
+    header = header.strip()
+    if len(header) > _HEADER_CHARACTERS_MAX:
+        return None
+    if _DELTA_SECONDS.fullmatch(header):
+        return _clamped(float(header))
+    try:
+        moment = parsedate_to_datetime(header)
+        # The asctime form names no zone and means GMT.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return _clamped(moment.timestamp() - now_s)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _clamped(seconds: float) -> float:
+    return min(max(seconds, 0.0), RETRY_AFTER_MAX_S)

@@ -1,0 +1,54 @@
+"""One message as it travels from admission to the store, and what the store says of it.
+
+A message's `body` is the sender's own JSON text, kept byte for byte: numbers keep their
+digits and unknown fields their shape, because nothing between the sender and the webhook
+needs to understand them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+USER_BYTES_MAX = 512
+MESSAGE_ID_BYTES_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An admitted message, not yet durable."""
+
+    user: str
+    body: bytes
+    """The whole original object as JSON, UTF-8."""
+    ttl_ms: int
+    message_id: str
+    remembered: bool
+    """Whether the sender named the message: only then does the store look for a repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The store has the message (or had it already)."""
+
+    user: str
+    message_id: str
+    pending: int
+    """Messages of this user that wait for their batch to close, this one included."""
+    due_in_ms: int
+    """Until the batch that holds this message closes, if nothing else arrives; 0 = at once."""
+    duplicate: bool
+    next_in_ms: int
+    """Until this user's next step, which may be the retry of an earlier batch; -1 if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The user has `pending` messages waiting, as many as the service keeps for one user."""
+
+    user: str
+    message_id: str
+    pending: int
+    due_in_ms: int
+
+
+Appended = Accepted | Full

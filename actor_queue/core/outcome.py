@@ -1,0 +1,52 @@
+"""What came of an attempt. Expected failures are values; only bugs are exceptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver acknowledged with a complete 2xx."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed; whether and when to try again is decided elsewhere."""
+
+    reason: str
+    """For people: `answered 503`, `timed out after 30 s`, `connection refused`. Never the body."""
+    status: int | None = None
+    """The HTTP status, when there was a complete one."""
+    retry_after_s: float | None = None
+    """What the receiver asked for, already turned into seconds from now; ≥ 0."""
+    final: bool = False
+    """The receiver never wants this batch (410, 413): no retry."""
+
+
+Outcome = Delivered | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Settle: the batch is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Settle: try again `after_ms` from now."""
+
+    after_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Settle: the batch becomes a dead letter."""
+
+    reason: str
+
+
+Verdict = Ack | Retry | Bury

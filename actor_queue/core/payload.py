@@ -1,0 +1,96 @@
+"""The webhook's body. A pure function of the batch: every attempt sends the same bytes.
+
+Decided here where the contract leaves it open:
+
+- `user` and `user_id` are always text, as in the first receivers' programs: 42 and "42" are one
+  user, and the type must not depend on who wrote last. In `detailed` the item keeps its own.
+- Pass-through fields come in the order in which they were first seen, then `user`, `user_id`,
+  `messages`, `processed_at`, and in `detailed` `batch` and `items`. These names are ours: a
+  pass-through field of the same name does not reach the top level (in `classic`, `batch` and
+  `items` are free). An item is the original object with `seq`, `message_id` and `received_at`
+  set on it.
+- Numbers keep their digits, also fractions: 1.10 stays 1.10.
+- `processed_at` is UTC without a zone, in whole seconds, as it always was. All other times are
+  ISO 8601 in UTC with milliseconds and Z.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from actor_queue.core.batch import Batch
+
+NOT_PASSED_THROUGH = ("message", "ttl", "message_id", "user", "user_id", "messages", "processed_at")
+"""What concerns one message only, and the names that are ours at the top level."""
+
+_MARK = "\ud800"
+"""Half of a surrogate pair: admitted text cannot contain it, so it can mark a place."""
+_MARKED = re.compile(f'"{_MARK}([^"]*)"')
+_DECODER = json.JSONDecoder(parse_float=_MARK.__add__)
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+)
+
+Item = tuple[int, int, str, dict[str, Any]]
+"""`seq`, `received_at_ms`, `message_id`, the original object."""
+
+
+def render(batch: Batch) -> bytes:
+    """The body as compact JSON in UTF-8."""
+    items: list[Item] = [_DECODER.decode(item.decode()) for item in batch.items]
+    body = _classic(batch, items)
+    if batch.mode == "detailed":
+        body["batch"] = _about(batch)
+        body["items"] = [_detailed(item) for item in items]
+    text = _ENCODER.encode(body)
+    if _MARK in text:
+        text = _MARKED.sub(r"\1", text)
+    return text.encode()
+
+
+def _classic(batch: Batch, items: list[Item]) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for _, _, _, original in items:
+        body.update(original)
+    for name in NOT_PASSED_THROUGH:
+        body.pop(name, None)
+    if batch.mode == "detailed":
+        body.pop("batch", None)
+        body.pop("items", None)
+    body["user"] = batch.user
+    body["user_id"] = batch.user
+    body["messages"] = [original["message"] for _, _, _, original in items]
+    body["processed_at"] = _moment(batch.closed_at_ms).isoformat()
+    return body
+
+
+def _about(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "seq": batch.seq,
+        "reason": batch.reason,
+        "first_at": _zoned(batch.first_at_ms),
+        "last_at": _zoned(batch.last_at_ms),
+        "due_at": _zoned(batch.due_at_ms),
+    }
+
+
+def _detailed(item: Item) -> dict[str, Any]:
+    seq, received_at_ms, message_id, original = item
+    return original | {
+        "seq": seq,
+        "message_id": message_id,
+        "received_at": _zoned(received_at_ms),
+    }
+
+
+def _moment(at_ms: int) -> datetime:
+    """Whole seconds, without a zone; integer arithmetic, so that no float rounds up."""
+    return datetime.fromtimestamp(at_ms // 1_000, UTC).replace(tzinfo=None)
+
+
+def _zoned(at_ms: int) -> str:
+    return f"{_moment(at_ms).isoformat()}.{at_ms % 1_000:03d}Z"

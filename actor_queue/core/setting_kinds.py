@@ -1,0 +1,257 @@
+"""What the text of a setting may be, and how it is read.
+
+A `Kind` reads a text that is stripped and not empty; it raises `ValueError` for one that is
+not allowed. The `allowed` texts complete the sentence "allowed: …".
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from urllib.parse import SplitResult, urlsplit
+
+SCHEDULE_STEPS_MAX = 100
+SCHEDULE_STEP_MAX_S = 604_800
+API_KEYS_MAX = 1_000
+KEY_CHARS_MAX = 256
+SECRET_BYTES_MIN = 24
+SECRET_BYTES_MAX = 64
+
+SCOPES = ("ingest", "read", "admin")
+MANY_NODE_SCHEMES = ("redis+cluster", "redis+sentinel")
+
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
+_SECONDS = r"\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of setting is read, and what a person is told about it."""
+
+    read: Callable[[str], object]
+    allowed: str
+    outline: Callable[[str], str] | None = None
+    """The part of a secret value that may be shown all the same; empty = nothing."""
+
+
+# Numbers, words and texts
+
+
+def whole(least: int, most: int) -> Kind:
+    def read(text: str) -> int:
+        number = int(_match(r"\d{1,12}", text)[0])
+        return _within(number, least, most)
+
+    return Kind(read, f"a whole number from {least} to {most}")
+
+
+def size(least: int, most: int) -> Kind:
+    """Bytes; `256 KiB` and `1 MiB` may be written so."""
+
+    def read(text: str) -> int:
+        number, unit = _match(r"(\d{1,12})\s*([A-Za-z]*)", text).groups()
+        if unit.upper() not in _UNITS:
+            raise ValueError("unknown unit")
+        return _within(int(number) * _UNITS[unit.upper()], least, most)
+
+    return Kind(read, f"a number of bytes from {least} to {most}, or with KiB or MiB")
+
+
+def seconds(least: int | str, most: int) -> Kind:
+    """Read as whole milliseconds, half up."""
+
+    def read(text: str) -> int:
+        return _within(_milliseconds(text), int(Decimal(least) * 1000), most * 1000)
+
+    return Kind(read, f"seconds from {least} to {most}, fractions too")
+
+
+def choice(*words: str) -> Kind:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError("not one of the words")
+        return text
+
+    return Kind(read, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def _pattern(pattern: str, allowed: str) -> Kind:
+    return Kind(lambda text: _match(pattern, text)[0], allowed)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError("not a boolean")
+    return _BOOLEANS[text.lower()]
+
+
+def _schedule(text: str) -> tuple[int, ...]:
+    steps = [_milliseconds(step.strip()) for step in text.split(",")]
+    if len(steps) > SCHEDULE_STEPS_MAX:
+        raise ValueError("too many steps")
+    return tuple(_within(step, 0, SCHEDULE_STEP_MAX_S * 1000) for step in steps)
+
+
+def _milliseconds(text: str) -> int:
+    number = Decimal(_match(_SECONDS, text)[0])
+    return int((number * 1000).to_integral_value(ROUND_HALF_UP))
+
+
+def _match(pattern: str, text: str) -> re.Match[str]:
+    # ASCII only: \d would otherwise take digits of every script.
+    match = re.fullmatch(pattern, text, re.ASCII)
+    if match is None:
+        raise ValueError("not of the right form")
+    return match
+
+
+def _within(number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise ValueError("out of range")
+    return number
+
+
+# Keys and secrets
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(text.split())
+    if len(secrets) > 2:
+        raise ValueError("more than two")
+    for secret in secrets:
+        encoded = _match(r"whsec_([A-Za-z0-9+/]+={0,2})", secret)[1]
+        key = base64.b64decode(encoded, validate=True)
+        _within(len(key), SECRET_BYTES_MIN, SECRET_BYTES_MAX)
+    return secrets
+
+
+def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [_api_key(item.strip()) for item in text.split(",")]
+    if len(pairs) > API_KEYS_MAX:
+        raise ValueError("too many keys")
+    return tuple(dict.fromkeys(pairs))
+
+
+def _api_key(item: str) -> tuple[str, str]:
+    scope, _, key = item.partition(":")
+    if scope not in SCOPES:
+        raise ValueError("not a scope")
+    # What can stand in `Authorization: Bearer …` unquoted; the comma is taken by the list.
+    return scope, _match(rf"[!-+\--~]{{1,{KEY_CHARS_MAX}}}", key)[0]
+
+
+# Addresses
+
+
+def _port(text: str) -> int:
+    return _within(int(_match(r"\d{1,5}", text)[0]), 0, 65_535)
+
+
+def _redis_port(text: str) -> int:
+    # Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379 for a service that is called redis.
+    return _within(int(_match(r"(?:tcp://[^/]*:)?(\d{1,5})", text)[1]), 1, 65_535)
+
+
+def _host(text: str) -> str:
+    return _match(_HOST, f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)[0]
+
+
+def _address(text: str) -> str:
+    port = _match(rf"{_HOST}:(\d{{1,5}})", text)[1]
+    _port(port)
+    return text
+
+
+def _webhook_url(text: str) -> str:
+    parts = _split(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("not http")
+    _check_netloc(parts.netloc)
+    return text
+
+
+def _redis_url(text: str) -> str:
+    parts = _split(text)
+    _match(r"[^#]*", text)
+    if parts.scheme == "unix":
+        _match(r"/.*[^/]", parts.path)
+    elif parts.scheme in ("redis", "rediss"):
+        _check_netloc(parts.netloc)
+        _match(r"/?|/\d{1,5}", parts.path)
+    elif parts.scheme == "redis+cluster":
+        _check_nodes(parts.netloc)
+        _match(r"/?|/0", parts.path)
+    elif parts.scheme == "redis+sentinel":
+        _check_nodes(parts.netloc)
+        _match(r"/[^/]+(?:/\d{1,5})?", parts.path)
+    else:
+        raise ValueError("unknown scheme")
+    return text
+
+
+def _split(text: str) -> SplitResult:
+    # urlsplit itself drops tabs and newlines without a word.
+    _match(r"[!-~]+", text)
+    return urlsplit(text)
+
+
+def _check_netloc(netloc: str) -> None:
+    host = netloc.rpartition("@")[2]
+    port = _match(rf"{_HOST}(?::(\d{{1,5}}))?", host)[1]
+    if port is not None:
+        _within(int(port), 1, 65_535)
+
+
+def _check_nodes(netloc: str) -> None:
+    for node in netloc.rpartition("@")[2].split(","):
+        _check_netloc(node)
+
+
+def _url_outline(text: str) -> str:
+    """Scheme and host, and nothing at all where a credential could be mistaken for them."""
+    try:
+        parts = _split(text)
+        host = parts.hostname
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{host}" if host and "@" not in text else ""
+
+
+TEXT = Kind(str, "any text")
+BOOLEAN = Kind(_boolean, "true, false, yes, no, 1 or 0")
+SCHEDULE = Kind(
+    _schedule,
+    f"1 to {SCHEDULE_STEPS_MAX} numbers of seconds with commas between,"
+    f" each from 0 to {SCHEDULE_STEP_MAX_S}, fractions too",
+)
+NAMESPACE = _pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, dots, dashes, underscores")
+PATH = _pattern(r"[^\0]{1,4096}", "a directory")
+ROOT_PATH = _pattern(
+    r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+", "a path that starts with / and does not end with /"
+)
+SECRETS = Kind(
+    _secrets,
+    f"one or two, with a space between, of whsec_ and base64 of"
+    f" {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes",
+)
+API_KEYS = Kind(
+    _api_keys,
+    "scope:key with commas between, where scope is ingest, read or admin and key is"
+    f" 1 to {KEY_CHARS_MAX} visible ASCII characters without comma",
+)
+PORT = Kind(_port, "a port from 0 to 65535, where 0 is any free one")
+REDIS_PORT = Kind(_redis_port, "a port from 1 to 65535")
+HOST = Kind(_host, "a host name or an IP address")
+ADDRESS = Kind(_address, "host:port, for example 127.0.0.1:8000 or [::1]:8000")
+WEBHOOK_URL = Kind(_webhook_url, "http:// or https:// with a host", _url_outline)
+REDIS_URL = Kind(
+    _redis_url,
+    "redis://, rediss:// or unix:///path, redis+cluster://host:port,… or"
+    " redis+sentinel://host:port,…/name, with special characters of the password percent-encoded",
+    _url_outline,
+)

@@ -1,0 +1,269 @@
+"""Every setting, with its name outside, its default and its bounds.
+
+`VARIABLES` is the one table: the environment, the flags of the command line, `.env.example`
+and the error sentences all come from it. `parse` turns a mapping of names to texts into
+`Settings` or raises `SettingsError` with one sentence. It reads no environment itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+from actor_queue.core import setting_kinds as kinds
+from actor_queue.core.batch import PayloadMode
+from actor_queue.core.setting_kinds import Kind
+
+PREFIX = "AQ_"
+"""Names that start with this are ours: one that is not in the table is refused."""
+
+LEASE_TTL_MIN_MS = 1_000
+SHOWN_CHARS_MAX = 80
+YEAR_S = 31_536_000
+
+Durability = Literal["memory", "fsync", "replica"]
+
+
+class SettingsError(ValueError):
+    """The configuration cannot be used. The text is one sentence, without secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Units are in the names; 0 means off where a comment says so.
+
+    Raises `SettingsError` where values contradict each other. The `repr` shows no secret.
+    """
+
+    redis_url: str | None = field(default=None, repr=False)
+    webhook_url: str | None = field(default=None, repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    bind: str = "127.0.0.1:8000"
+    workers: int = 1
+    default_ttl_ms: int = 15_000
+    max_ttl_ms: int = 86_400_000
+    max_wait_ms: int = 0  # 0 = off
+    max_messages: int = 500
+    max_batch_bytes: int = 1_048_576
+    max_body_bytes: int = 262_144
+    max_pending: int = 10_000
+    dedup_window_ms: int = 3_600_000
+    retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
+    webhook_timeout_ms: int = 30_000
+    max_deliveries: int = 100
+    payload: PayloadMode = "classic"
+    shards: int = 64
+    lease_ttl_ms: int = 5_000
+    namespace: str = "aq"
+    durability: Durability = "memory"
+    api_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (scope, key)
+    allow_anonymous: bool = False
+    allow_eviction: bool = False
+    data_dir: str = "./data"
+    root_path: str = ""
+
+    def __post_init__(self) -> None:
+        if self.default_ttl_ms > self.max_ttl_ms:
+            raise SettingsError(
+                f"AQ_DEFAULT_TTL is {self.default_ttl_ms / 1000:g}; allowed: "
+                f"at most AQ_MAX_TTL, which is {self.max_ttl_ms / 1000:g}"
+            )
+        if self.lease_ttl_ms < LEASE_TTL_MIN_MS:
+            raise SettingsError(
+                f"AQ_LEASE_TTL is {self.lease_ttl_ms / 1000:g}; allowed: 1 second or more"
+            )
+
+    @property
+    def host(self) -> str:
+        """Where `bind` listens, without the brackets of IPv6."""
+        return self.bind.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """0 lets the system choose."""
+        return int(self.bind.rpartition(":")[2])
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether only this machine can connect. Of the names, only localhost counts as such."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One row of the table: a setting as the outside knows it."""
+
+    name: str
+    field: str | None
+    """The field of `Settings`; None where `parse` combines several variables into one field."""
+    kind: Kind
+    default: str
+    """As one would write it; empty = unset."""
+    help: str
+    secret: bool = False
+    """The value may hold a credential, so it appears in no message."""
+
+    @property
+    def allowed(self) -> str:
+        return self.kind.allowed
+
+    @property
+    def flag(self) -> str:
+        """`AQ_DEFAULT_TTL` → `default-ttl`, `REDIS_URL` → `redis-url`."""
+        return self.name.removeprefix(PREFIX).lower().replace("_", "-")
+
+
+# fmt: off
+VARIABLES: tuple[Variable, ...] = (
+    Variable("REDIS_URL", "redis_url", kinds.REDIS_URL, "",
+             "where Redis is, with user, password and db in the usual places", secret=True),
+    Variable("REDIS_HOST", None, kinds.HOST, "",
+             "the host of Redis, used when REDIS_URL is not set"),
+    Variable("REDIS_PORT", None, kinds.REDIS_PORT, "6379",
+             "the port of REDIS_HOST"),
+    Variable("REDIS_PASSWORD", None, kinds.TEXT, "",
+             "the password of REDIS_HOST", secret=True),
+    Variable("WEBHOOK_URL", "webhook_url", kinds.WEBHOOK_URL, "",
+             "where batches go", secret=True),
+    Variable("WEBHOOK_SECRET", "webhook_secrets", kinds.SECRETS, "",
+             "signs the webhooks; two, separated by a space, while rotating", secret=True),
+    Variable("AQ_BIND", "bind", kinds.ADDRESS, "127.0.0.1:8000",
+             "the address to listen on"),
+    Variable("PORT", None, kinds.PORT, "",
+             "alone it means AQ_BIND=0.0.0.0:$PORT; AQ_BIND wins"),
+    Variable("AQ_WORKERS", "workers", kinds.whole(1, 256), "1",
+             "processes sharing the socket; each is a replica"),
+    Variable("AQ_DEFAULT_TTL", "default_ttl_ms", kinds.seconds(0, YEAR_S), "15",
+             "seconds of quiet after which a user's batch goes, when the message names no ttl"),
+    Variable("AQ_MAX_TTL", "max_ttl_ms", kinds.seconds("0.001", YEAR_S), "86400",
+             "the longest ttl a message may ask for, in seconds"),
+    Variable("AQ_MAX_WAIT", "max_wait_ms", kinds.seconds(0, YEAR_S), "0",
+             "seconds after a batch's first message at which it goes whatever happens; 0 = off"),
+    Variable("AQ_MAX_MESSAGES", "max_messages", kinds.whole(1, 10_000), "500",
+             "a batch with this many messages goes at once"),
+    Variable("AQ_MAX_BATCH_BYTES", "max_batch_bytes", kinds.size(1, 67_108_864), "1048576",
+             "a batch of this many bytes goes at once"),
+    Variable("AQ_MAX_BODY", "max_body_bytes", kinds.size(64, 16_777_216), "262144",
+             "the largest request for one message, in bytes"),
+    Variable("AQ_MAX_PENDING", "max_pending", kinds.whole(1, 1_000_000), "10000",
+             "messages waiting for one user above which its POSTs get 429"),
+    Variable("AQ_DEDUP_WINDOW", "dedup_window_ms", kinds.seconds("0.1", YEAR_S), "3600",
+             "seconds a message_id is remembered"),
+    Variable("AQ_RETRY_SCHEDULE", "retry_schedule_ms", kinds.SCHEDULE, "1,5,15,60,300",
+             "seconds before each retry; after the last the batch is a dead letter"),
+    Variable("AQ_WEBHOOK_TIMEOUT", "webhook_timeout_ms", kinds.seconds("0.1", 3_600), "30",
+             "seconds for one attempt, from connect to the end of the answer"),
+    Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",
+             "attempts under way at once, per replica"),
+    Variable("AQ_PAYLOAD", "payload", kinds.choice("classic", "detailed"), "classic",
+             "the webhook's body: the plain one, or with each message's own fields and times"),
+    Variable("AQ_SHARDS", "shards", kinds.whole(1, 16_384), "64",
+             "fixed when the namespace is first used"),
+    Variable("AQ_LEASE_TTL", "lease_ttl_ms", kinds.seconds(1, 600), "5",
+             "seconds after which a dead replica's users are taken over"),
+    Variable("AQ_NAMESPACE", "namespace", kinds.NAMESPACE, "aq",
+             "prefix of every key in Redis"),
+    Variable("AQ_DURABILITY", "durability", kinds.choice("memory", "fsync", "replica"), "memory",
+             "what a 202 waits for: Redis has it, it is on disk, or one replica has it"),
+    Variable("AQ_API_KEYS", "api_keys", kinds.API_KEYS, "",
+             "who may call: scope:key,… with the scopes ingest, read and admin", secret=True),
+    Variable("AQ_ALLOW_ANONYMOUS", "allow_anonymous", kinds.BOOLEAN, "false",
+             "without keys, listen on more than loopback all the same"),
+    Variable("AQ_ALLOW_EVICTION", "allow_eviction", kinds.BOOLEAN, "false",
+             "accept a Redis that may evict keys, and with them messages"),
+    Variable("AQ_DATA_DIR", "data_dir", kinds.PATH, "./data",
+             "the embedded server's files"),
+    Variable("AQ_ROOT_PATH", "root_path", kinds.ROOT_PATH, "",
+             "prefix of every path behind a proxy, for example /redis-api"),
+)
+# fmt: on
+
+BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
+
+
+def parse(values: Mapping[str, str]) -> Settings:
+    """Settings from texts by outside name; names that are not ours are ignored.
+
+    An empty text is the same as none. `AQ_BIND` wins over `PORT`, `REDIS_URL` over
+    `REDIS_HOST` and its companions. Raises `SettingsError`.
+    """
+    refuse_unknown(values)
+    given = {name: text.strip() for name, text in values.items() if name in BY_NAME}
+    given = {name: text for name, text in given.items() if text}
+    fields: dict[str, Any] = {
+        variable.field: _read(variable, given[variable.name])
+        for variable in VARIABLES
+        if variable.field is not None and variable.name in given
+    }
+    if "PORT" in given and "bind" not in fields:
+        fields["bind"] = f"0.0.0.0:{_read(BY_NAME['PORT'], given['PORT'])}"
+    if "REDIS_HOST" in given and "redis_url" not in fields:
+        fields["redis_url"] = _redis_url(given, values.get("REDIS_PASSWORD", ""))
+    return Settings(**fields)
+
+
+def refuse_unknown(values: Mapping[str, str]) -> None:
+    """Raise `SettingsError` for a name that looks like one of ours and is none."""
+    for name in sorted(values):
+        if name.startswith(PREFIX) and name not in BY_NAME:
+            near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]}?" if near else "the names are listed in .env.example"
+            raise SettingsError(f"{name} is not a setting; {hint}")
+
+
+def refusal_to_serve(settings: Settings) -> str | None:
+    """Why `serve` must not start with these settings, in one sentence; None if it may."""
+    if settings.redis_url is None:
+        return (
+            "REDIS_URL is not set: say where Redis is, for example"
+            " REDIS_URL=redis://localhost:6379/0, or use `actor-queue dev`, which brings its own"
+        )
+    scheme = settings.redis_url.partition("://")[0].lower()
+    if scheme in kinds.MANY_NODE_SCHEMES:
+        return f"REDIS_URL names {scheme}://, which is not supported yet: name one server"
+    if settings.webhook_url is None:
+        return (
+            "WEBHOOK_URL is not set: say where batches go,"
+            " for example WEBHOOK_URL=https://bot.example/webhook"
+        )
+    if not (settings.api_keys or settings.allow_anonymous or settings.loopback_only):
+        return (
+            f"AQ_BIND is {settings.bind!r} and AQ_API_KEYS is not set, so anybody could call:"
+            " set AQ_API_KEYS, bind 127.0.0.1, or set AQ_ALLOW_ANONYMOUS=true"
+        )
+    return None
+
+
+def _read(variable: Variable, text: str) -> object:
+    try:
+        return variable.kind.read(text)
+    except ValueError:
+        # The cause may quote the value, which may be a secret.
+        raise SettingsError(
+            f"{variable.name} is {_shown(variable, text)}; allowed: {variable.allowed}"
+        ) from None
+
+
+def _shown(variable: Variable, text: str) -> str:
+    if variable.secret:
+        outline = variable.kind.outline(text) if variable.kind.outline else ""
+        if not outline:
+            return "a value that cannot be used (it is not shown here)"
+        text = outline + "…"
+    return repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…")
+
+
+def _redis_url(given: Mapping[str, str], password: str) -> str:
+    host = _read(BY_NAME["REDIS_HOST"], given["REDIS_HOST"])
+    port = _read(BY_NAME["REDIS_PORT"], given.get("REDIS_PORT", BY_NAME["REDIS_PORT"].default))
+    userinfo = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{userinfo}{host}:{port}"

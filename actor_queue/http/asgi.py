@@ -1,0 +1,156 @@
+"""The service as one ASGI application: who answers which path.
+
+The hot paths go to handlers that know nothing but ASGI; everything else goes to Quart-Trio,
+which is imported and built when it is first needed, so that a process that only takes
+messages neither waits nor pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, cast
+from urllib.parse import quote, unquote
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+from hypercorn.utils import UnexpectedMessageError
+
+from actor_queue.core.admission import Refused, user_from_path
+from actor_queue.http.auth import Keys
+from actor_queue.http.backend import Backend
+from actor_queue.http.bulk import Bulk
+from actor_queue.http.faults import FaultLog
+from actor_queue.http.health import Health, Readiness
+from actor_queue.http.ingest import Ingest, problem_of
+from actor_queue.http.problem import INTERNAL, Problem, send_problem
+from actor_queue.http.traffic import Traffic
+
+USER_IN_SCOPE: Final = "actor_queue.user"
+USER_VERBS: Final = frozenset({b"flush", b"typing", b"hold", b"release"})
+USERS: Final = b"/api/users/"
+
+Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
+"""What ASGI calls an application, less the scopes that are not HTTP."""
+
+
+class Application:
+    """Use with `server.serve`, or under any ASGI server that runs on Trio.
+
+    `mounts` are further ASGI applications by path prefix (`/dev/`), for `actor-queue dev`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        traffic: Traffic | None = None,
+        mounts: Mapping[str, Handler] | None = None,
+    ) -> None:
+        self.traffic = traffic if traffic is not None else Traffic()
+        self._backend = backend
+        self._keys = Keys(backend.settings.api_keys)
+        self._prefix = backend.settings.root_path.rstrip("/").encode()
+        self._mounts = {path.encode(): app for path, app in (mounts or {}).items()}
+        self._raw: dict[bytes, Handler] = {
+            b"/api/message": Ingest(backend, self._keys, self.traffic),
+            b"/api/messages": Bulk(backend, self._keys, self.traffic),
+            b"/healthz": Health(),
+            b"/readyz": Readiness(backend),
+        }
+        self._quart: Handler | None = None
+        self._building = trio.Lock()
+        self._faults = FaultLog()
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        assert scope["type"] == "http", "the server offers nothing else"
+        try:
+            await self._dispatch(scope, receive, send)
+        except Exception as error:  # noqa: BLE001  # the log says what, the client that
+            self.traffic.requests_failed += 1
+            self._faults.write("a request failed", error)
+            try:
+                await send_problem(send, INTERNAL)
+            except UnexpectedMessageError:
+                return  # its answer had begun; the server cuts it off
+
+    async def _dispatch(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        path = self._inner_path(scope)
+        if path is None:
+            await _redirect(send, self._prefix + b"/")
+            return
+        handler = self._raw.get(path)
+        if handler is None:
+            try:
+                handler, changes = await self._slow_route(path)
+            except Refused as refused:
+                await send_problem(send, problem_of(refused))
+                return
+            scope = cast(HTTPScope, {**scope, **changes})
+        await handler(scope, receive, send)
+
+    def _inner_path(self, scope: HTTPScope) -> bytes | None:
+        """The path as it was sent, without our prefix; None for the prefix alone."""
+        path = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        if self._prefix and path.startswith(self._prefix):
+            rest = path[len(self._prefix) :]
+            if not rest:
+                return None
+            if rest.startswith(b"/"):
+                return rest
+        return path
+
+    async def _slow_route(self, path: bytes) -> tuple[Handler, dict[str, Any]]:
+        """Who answers, and what its scope says. Raises `Refused` for a user nobody can be."""
+        for prefix, app in self._mounts.items():
+            if path.startswith(prefix):
+                return app, _path_in_scope(path)
+        changes = _user_in_scope(path) if path.startswith(USERS) else _path_in_scope(path)
+        return await self._api(), changes
+
+    async def _api(self) -> Handler:
+        if self._quart is None:
+            async with self._building:
+                if self._quart is None:
+                    self._quart = await trio.to_thread.run_sync(self._build)
+        return self._quart
+
+    def _build(self) -> Handler:
+        from actor_queue.http.api import build
+
+        return build(self._backend, self._keys, self.traffic)
+
+
+def _user_in_scope(path: bytes) -> dict[str, Any]:
+    """Take the user out of the path, as sent: decoded, `a/b` or `..` would be other paths."""
+    segment, slash, verb = path[len(USERS) :].partition(b"/")
+    if slash and verb not in USER_VERBS:
+        raise Refused(404, "Not Found", "there is nothing at this path")
+    fixed = USERS + b"-" + slash + verb
+    return {**_path_in_scope(fixed), USER_IN_SCOPE: user_from_path(segment)}
+
+
+def _path_in_scope(path: bytes) -> dict[str, Any]:
+    return {"path": unquote(path.decode("ascii")), "raw_path": path, "root_path": ""}
+
+
+async def _redirect(send: ASGISendCallable, location: bytes) -> None:
+    problem = Problem(308, "the page is one slash further", headers=((b"location", location),))
+    await send_problem(send, problem)
+
+
+async def _lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Nothing starts or ends here: the engine belongs to whoever built this application."""
+    while True:
+        event = await receive()
+        if event["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return

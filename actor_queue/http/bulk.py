@@ -1,0 +1,250 @@
+"""`POST /api/messages`: many messages in one request, read and answered as a stream.
+
+Three tasks in a row: cut and admit, push, send answers. Each is at most one chunk ahead of
+the next, so a slow store slows the reading, and the time it takes is used to admit the next
+chunk. Chunks are pushed one after the other: a user's messages keep their order.
+
+Answers may wait in memory up to `ANSWERS_BYTES_MAX`, because many clients read nothing until
+they have sent everything. A client that sends more than about 100,000 messages in a request
+has to read meanwhile; otherwise nothing more is read from it either, and it is cut off.
+
+Once the store has failed, the rest of the request is answered 503 without being tried. So
+whoever sends again what was answered 503, in order, keeps its order.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+from actor_queue.core.admission import AdmissionPolicy, Refused, admit
+from actor_queue.core.message import Appended, Message
+from actor_queue.http.auth import Keys
+from actor_queue.http.backend import Backend
+from actor_queue.http.elements import Array, Lines, Splitter
+from actor_queue.http.ingest import answer_to, problem_of
+from actor_queue.http.problem import (
+    JSON_TYPE,
+    Problem,
+    method_not_allowed,
+    send_problem,
+    unavailable,
+)
+from actor_queue.http.request import Head
+from actor_queue.http.traffic import Traffic
+from actor_queue.store.api import StoreUnavailable
+
+ROUTE: Final = "/api/messages"
+CHUNK_MESSAGES_MAX: Final = 200
+"""Admitted between two turns of the event loop, about 5 ms. In bytes a chunk is bounded by what
+one read of the socket brings and one unfinished message."""
+ANSWERS_BYTES_MAX: Final = 16 * 1024 * 1024
+REQUESTS_MAX: Final = 16
+
+NDJSON_TYPE: Final = b"application/x-ndjson"
+_NDJSON_TYPES: Final = {
+    NDJSON_TYPE,
+    b"application/ndjson",
+    b"application/jsonl",
+    b"application/x-jsonlines",
+    b"application/json-lines",
+}
+
+
+class Bulk:
+    """The ASGI handler for many messages."""
+
+    def __init__(self, backend: Backend, keys: Keys, traffic: Traffic) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._traffic = traffic
+        self._policy = AdmissionPolicy.of(backend.settings)
+        self._under_way = 0
+
+    async def __call__(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        head = Head.of(scope["headers"])
+        refusal = self._refusal(scope, head)
+        if refusal is None:
+            self._under_way += 1
+            try:
+                refusal = await self._stream(head.media_type in _NDJSON_TYPES, receive, send)
+            finally:
+                self._under_way -= 1
+        if refusal is not None:
+            await send_problem(send, refusal)
+        self._traffic.answers[ROUTE, 200 if refusal is None else refusal.status] += 1
+
+    def _refusal(self, scope: HTTPScope, head: Head) -> Problem | None:
+        if scope["method"] != "POST":
+            return method_not_allowed("POST")
+        refusal = self._keys.refusal(head.authorization, "ingest") or head.form_refusal()
+        if refusal is not None:
+            return refusal
+        if self._under_way >= REQUESTS_MAX:
+            return unavailable(f"{REQUESTS_MAX} requests with many messages are under way already")
+        reason = self._backend.unready()
+        return None if reason is None else unavailable(reason)
+
+    async def _stream(
+        self, lines: bool, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> Problem | None:
+        """Answer 200 and a result per message; a problem if there is none and the body is wrong."""
+        limit = self._policy.max_body_bytes
+        answers = _Answers(send, lines=lines)
+        async with trio.open_nursery() as nursery:
+            admitted, chunks = trio.open_memory_channel[_Chunk](0)
+            nursery.start_soon(self._push_all, chunks, answers)
+            nursery.start_soon(answers.send_all)
+            async with admitted:
+                splitter = Lines(limit) if lines else Array(limit)
+                refusal = await self._admit_all(receive, splitter, admitted)
+                answers.withheld = refusal is not None
+        return refusal
+
+    async def _admit_all(
+        self,
+        receive: ASGIReceiveCallable,
+        splitter: Splitter,
+        admitted: trio.MemorySendChannel[_Chunk],
+    ) -> Problem | None:
+        """Cut and admit until the body ends, or the client has gone. What was admitted stands.
+
+        A fault of the body as a whole is the last result; it is returned if it is the only one.
+        """
+        empty, more = True, True
+        while more and splitter.fault is None:
+            event = await receive()
+            if event["type"] != "http.request":
+                return None
+            more = event["more_body"]
+            elements = splitter.feed(event["body"])
+            if not more:
+                elements += splitter.end()
+            for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
+                empty = False
+                await admitted.send(self._admit(elements[start : start + CHUNK_MESSAGES_MAX]))
+        if splitter.fault is None:
+            return None
+        problem = Problem(400, splitter.fault)
+        if empty:
+            return problem
+        await admitted.send(_Chunk([], [problem]))
+        return None
+
+    def _admit(self, elements: list[bytes]) -> _Chunk:
+        chunk = _Chunk([], [])
+        new_id, policy = self._backend.new_id, self._policy
+        for element in elements:
+            try:
+                message = admit(element, policy, new_id=new_id)
+            except Refused as refused:
+                chunk.refusals.append(problem_of(refused))
+            else:
+                chunk.refusals.append(None)
+                chunk.messages.append(message)
+        return chunk
+
+    async def _push_all(self, chunks: trio.MemoryReceiveChannel[_Chunk], answers: _Answers) -> None:
+        down: Problem | None = None
+        async with chunks:
+            async for chunk in chunks:
+                appended: list[Appended] = []
+                if chunk.messages and down is None:
+                    try:
+                        appended = await self._backend.push(chunk.messages)
+                    except StoreUnavailable as trouble:
+                        down = unavailable(trouble.detail)
+                await answers.put(self._results(chunk, appended, down))
+        answers.end()
+
+    def _results(self, chunk: _Chunk, appended: list[Appended], down: Problem | None) -> list[str]:
+        """One JSON text per element, in order."""
+        counts = self._traffic.bulk_messages
+        outcomes = iter(appended)
+        results: list[str] = []
+        for refusal in chunk.refusals:
+            answer = refusal or down or answer_to(next(outcomes))
+            if isinstance(answer, str):
+                counts[202] += 1
+                results.append(answer)
+            else:
+                counts[answer.status] += 1
+                results.append(json.dumps(answer.as_json()))
+        return results
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What is pushed together."""
+
+    messages: list[Message]
+    refusals: list[Problem | None]
+    """One per element; None for each of `messages`."""
+
+
+class _Answers:
+    """Results on their way to the client: put by one task, sent by another."""
+
+    def __init__(self, send: ASGISendCallable, *, lines: bool) -> None:
+        self._send = send
+        self._lines = lines
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self._ended = False
+        self._begun = False
+        self._came = trio.Event()
+        self._went = trio.Event()
+        self.withheld = False
+        """Nothing is to be sent: the answer will be another."""
+
+    async def put(self, results: list[str]) -> None:
+        """Hand over results; waits while too many have not been sent yet."""
+        while self._bytes >= ANSWERS_BYTES_MAX:
+            await self._went.wait()
+        if self._lines:
+            piece = "\n".join(results) + "\n"
+        else:
+            piece = (", " if self._begun else "[") + ", ".join(results)
+        self._begun = True
+        self._pieces.append(piece.encode("ascii"))
+        self._bytes += len(piece)
+        self._came.set()
+
+    def end(self) -> None:
+        self._ended = True
+        if not self._lines:
+            self._pieces.append(b"]" if self._begun else b"[]")
+        self._came.set()
+
+    async def send_all(self) -> None:
+        """Send until the end. Whatever has gathered goes in one piece."""
+        await self._came.wait()
+        if self.withheld:
+            return
+        content_type = NDJSON_TYPE if self._lines else JSON_TYPE
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", content_type)],
+            }
+        )
+        while not self._ended:
+            await self._send_gathered(more=True)
+            await self._came.wait()
+        await self._send_gathered(more=False)
+
+    async def _send_gathered(self, *, more: bool) -> None:
+        self._came = trio.Event()
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._bytes -= len(body)
+        self._went.set()
+        self._went = trio.Event()

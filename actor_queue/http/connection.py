@@ -1,0 +1,297 @@
+"""One connection, from its first byte to its last: reading, sending, patience.
+
+Narrows Hypercorn's `TCPServer`. Where that one keeps a task that reads, a task for each
+request, a queue between them and a task that counts idle seconds (16 % of a small request),
+one task here does all of it in turn, and bytes are read when somebody wants them: the next
+request when there is none, the rest of a body or the peer's going when the application asks.
+An application that never asks is never disturbed by a peer that went.
+
+Every wait on the peer has an end, and none is shielded: cancelling the connection's task
+always ends it. Hypercorn shields its sends, so that one peer who reads nothing holds up the
+shutdown for ever (hypercorn 0.18, `trio/tcp_server.py:protocol_send`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    Scope,
+)
+from hypercorn.utils import parse_socket_addr
+
+from actor_queue.http.faults import FaultLog
+from actor_queue.http.protocol import Http1
+from actor_queue.http.traffic import Traffic
+
+SEND_PIECE_BYTES: Final = 65_536
+LINGER_READS_MAX: Final = 64
+
+Send = Callable[[ASGISendEvent | None], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer may take. Seconds, unless a name says otherwise."""
+
+    connections_max: int = 1_000
+    idle_s: float = 75.0
+    """Between requests, and before the first."""
+    head_s: float = 10.0
+    """From the first byte of a head to its last."""
+    body_idle_s: float = 30.0
+    """Without a byte of a body that the application waits for."""
+    send_idle_s: float = 30.0
+    """For the peer to take the next 64 KiB of an answer."""
+    linger_s: float = 2.0
+    """For a peer that is still sending to read why it was refused."""
+
+
+class Inbox:
+    """One request's body, as far as it has come; the application's `receive`."""
+
+    __slots__ = ("_parts", "_pump", "_told", "complete", "gone")
+
+    def __init__(self, pump: Callable[[Inbox], Awaitable[None]]) -> None:
+        self._pump = pump
+        self._parts: list[bytes] = []
+        self._told = False
+        self.complete = False
+        self.gone = False
+
+    async def put(self, event: ASGIReceiveEvent) -> None:
+        """Called by Hypercorn's stream with what it has parsed."""
+        if event["type"] != "http.request":
+            self.gone = True
+            return
+        if event["body"]:
+            self._parts.append(event["body"])
+        if not event["more_body"]:
+            self.complete = True
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """All that has come since the last call, waiting for something if nothing has."""
+        while not (self.gone or self._parts or (self.complete and not self._told)):
+            await self._pump(self)
+        if self.gone:
+            return {"type": "http.disconnect"}
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._told = self.complete
+        return {"type": "http.request", "body": body, "more_body": not self.complete}
+
+
+class Connection(TCPServer):
+    """Runs until the peer, a limit or the shutdown ends it. Raises nothing a peer can cause."""
+
+    protocol: Http1  # type: ignore[assignment]  # one protocol, so no wrapper that switches
+
+    def __init__(
+        self,
+        app: ASGIFramework,
+        config: Config,
+        context: WorkerContext,
+        state: ConnectionState,
+        stream: trio.SocketStream,
+        *,
+        limits: Limits,
+        idle: dict[Connection, trio.CancelScope],
+        traffic: Traffic,
+        faults: FaultLog,
+    ) -> None:
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
+        self._limits = limits
+        self._idle = idle
+        self._traffic = traffic
+        self._faults = faults
+        self._asked: tuple[Scope, Send, Inbox] | None = None
+        self._out = bytearray()
+        self._sending = False
+        self._over = False
+        self._broken = False
+
+    async def run(self) -> None:
+        try:
+            self.protocol = self._speak()
+            while await self._next_request():
+                await self._answer()
+            await self._linger()
+        except OSError:
+            return  # the peer vanished between two calls
+        finally:
+            await self.stream.aclose()
+
+    def _speak(self) -> Http1:
+        sock = self.stream.socket
+        protocol = Http1(
+            self.app,
+            self.config,
+            self.context,
+            self,  # type: ignore[arg-type]  # `spawn_app` is all of a task group it uses
+            ConnectionState(self.state),
+            False,
+            parse_socket_addr(sock.family, sock.getpeername()),
+            parse_socket_addr(sock.family, sock.getsockname()),
+            self.protocol_send,
+        )
+        protocol.flush = self._flush
+        return protocol
+
+    # Requests
+
+    async def _next_request(self) -> bool:
+        """Wait for the head of the next request; False when there will be none."""
+        if not self._over:
+            await self.protocol.advance()
+        head_deadline = inf
+        while self._asked is None and not self._over:
+            if head_deadline == inf and self.protocol.begun:
+                head_deadline = trio.current_time() + self._limits.head_s
+            if head_deadline == inf:
+                data = await self._read_idle()
+                if not data:
+                    self._over = True
+                    break
+            else:
+                data = await self._read(head_deadline)
+            await self._digest(data)
+        return self._asked is not None
+
+    async def spawn_app(
+        self, app: object, config: Config, scope: Scope, send: Send
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Called by Hypercorn's stream when a head is complete: remember it, run it later."""
+        inbox = Inbox(self._pump)
+        self._asked = (scope, send, inbox)
+        return inbox.put
+
+    async def _answer(self) -> None:
+        assert self._asked is not None
+        scope, send, inbox = self._asked
+        self._asked = None
+        try:
+            await self.app(scope, inbox.receive, send)  # type: ignore[call-arg]
+        except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request only
+            self._traffic.requests_failed += 1
+            self._faults.write("a request handler failed", error)
+        await send(None)
+        await self._flush()
+
+    async def _pump(self, inbox: Inbox) -> None:
+        """Bring the application more of its request, or the news that the peer has gone."""
+        if self._over:
+            inbox.gone = True
+            return
+        if inbox.complete:
+            if self.protocol.begun:
+                # The next request is here already and stays where it is until its turn, so
+                # the peer's going can not be seen.
+                await trio.sleep_forever()
+            await self._digest(await self._read(inf))
+        else:
+            await self.protocol.go_ahead()
+            await self._digest(await self._read(trio.current_time() + self._limits.body_idle_s))
+
+    async def _digest(self, data: bytes | None) -> None:
+        if data is None:
+            self._traffic.requests_refused += 1
+            await self.protocol.refuse(408)
+        else:
+            await self.protocol.handle(RawData(data))
+            if not data:
+                await self.protocol_send(Closed())
+
+    # The socket
+
+    async def _read_idle(self) -> bytes | None:
+        """As `_read`, where the server may cancel the wait to make room or to stop."""
+        if self.context.terminated.is_set():
+            return None
+        deadline = trio.current_time() + self._limits.idle_s
+        with trio.CancelScope(deadline=deadline) as scope:
+            self._idle[self] = scope
+            try:
+                return bytes(await self.stream.receive_some(MAX_RECV))
+            except trio.BrokenResourceError:
+                return b""
+            finally:
+                del self._idle[self]
+        return None
+
+    async def _read(self, deadline: float) -> bytes | None:
+        """What the peer sends next; b"" at its end, None when the deadline came first."""
+        with trio.CancelScope(deadline=deadline):
+            try:
+                return bytes(await self.stream.receive_some(MAX_RECV))
+            except trio.BrokenResourceError:
+                return b""
+        return None
+
+    async def protocol_send(self, event: Event) -> None:
+        """What Hypercorn's protocol wants done: bytes are gathered, an end sends them."""
+        if isinstance(event, RawData):
+            self._out += event.data
+            if len(self._out) >= SEND_PIECE_BYTES:
+                await self._flush()
+            return
+        await self._flush()
+        if isinstance(event, Closed):
+            self._over = True
+            await self.protocol.handle(event)
+
+    async def _flush(self) -> None:
+        """Send what was gathered. Does nothing while another task is at it: that one goes on."""
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._out and not self._broken:
+                piece, self._out = self._out, bytearray()
+                await self._send_piece(piece)
+        finally:
+            self._sending = False
+        if self._broken:
+            self._out.clear()
+
+    async def _send_piece(self, piece: bytearray) -> None:
+        view = memoryview(piece)
+        for start in range(0, len(piece), SEND_PIECE_BYTES):
+            deadline = trio.current_time() + self._limits.send_idle_s
+            try:
+                with trio.CancelScope(deadline=deadline) as scope:
+                    await self.stream.send_all(view[start : start + SEND_PIECE_BYTES])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._broken = True
+            if self._broken or scope.cancelled_caught:
+                self._broken = self._over = True
+                await self.protocol.handle(Closed())
+                return
+
+    async def _linger(self) -> None:
+        """Let a peer that is still sending read its answer before the connection goes.
+
+        Closing at once would answer its next bytes with a reset, which destroys what it has
+        not read yet (RFC 9112, section 9.6).
+        """
+        if self._broken or not self.protocol.unread:
+            return
+        with trio.move_on_after(self._limits.linger_s):
+            try:
+                await self.stream.send_eof()
+                for _ in range(LINGER_READS_MAX):
+                    if not await self.stream.receive_some(MAX_RECV):
+                        return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return

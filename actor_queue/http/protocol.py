@@ -1,0 +1,217 @@
+"""HTTP/1.1 as Hypercorn speaks it, less what this service does not offer.
+
+`Http1` and `Exchange` narrow Hypercorn's `H11Protocol` and `HTTPStream`:
+
+- No upgrade of any kind. In Hypercorn 0.18 a websocket upgrade followed by one byte ends
+  the whole process (hypercorn#225), and h2c opens a second protocol nobody needs here. The
+  `Upgrade` header is ignored, as RFC 9110 section 7.8 allows; HTTP/2 gets 505.
+- Both Content-Length and Transfer-Encoding is refused, as a smuggler's request (RFC 9112,
+  section 6.1). The size of a head is checked also when it arrives in one piece.
+- Nothing here waits for a peer: what arrived is digested, what is to be sent is handed over.
+  Hypercorn waits inside `_handle_events` for room in the application's queue, and for ever
+  once the application has stopped reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Final, cast
+from urllib.parse import urlsplit
+from wsgiref.handlers import format_date_time
+
+import h11
+from hypercorn.config import Config
+from hypercorn.events import Closed
+from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.typing import ASGISendEvent
+
+from actor_queue.http.problem import PROBLEM_TYPE, Problem
+
+HEAD_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 100
+KEEP_ALIVE_REQUESTS_MAX: Final = 2**31
+
+REFUSALS: Final = {
+    400: "this is not a valid HTTP/1.1 request",
+    408: "the request came too slowly",
+    431: f"the request's head is over {HEAD_BYTES_MAX} bytes",
+    500: "the service failed to answer; its log says where",
+    501: "only Transfer-Encoding: chunked is understood",
+    505: "only HTTP/1.1 is spoken here",
+}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class QuietConfig(Config):
+    """Hypercorn's settings for this service: no logs of its own, no `Server` header."""
+
+    accesslog = None
+    errorlog = None
+    include_server_header = False
+    h11_max_incomplete_size = HEAD_BYTES_MAX
+    keep_alive_max_requests = KEEP_ALIVE_REQUESTS_MAX
+
+    _date: tuple[int, Headers] = (0, [])
+
+    def response_headers(self, protocol: str) -> Headers:
+        """The `Date` header, formatted once a second."""
+        now = int(time())
+        if self._date[0] != now:
+            self._date = (now, [(b"date", format_date_time(now).encode())])
+        return self._date[1]
+
+
+class Http1(H11Protocol):
+    """One connection's bytes to events and back. Digests one request at a time."""
+
+    flush: Callable[[], Awaitable[None]]
+    """Set by the connection: sends what was handed over so far."""
+
+    @property
+    def wire(self) -> h11.Connection:
+        return cast(h11.Connection, self.connection)
+
+    @property
+    def begun(self) -> bool:
+        """Whether bytes of a further request are here already."""
+        return bool(self.wire.trailing_data[0])
+
+    @property
+    def unread(self) -> bool:
+        """Whether the peer may still be sending a request."""
+        return self.wire.their_state in {h11.SEND_BODY, h11.ERROR}
+
+    async def advance(self) -> None:
+        """Digest what a former request left in the buffer."""
+        await self._handle_events()
+
+    async def go_ahead(self) -> None:
+        """Send `100 Continue` if the peer holds its body back until then."""
+        if self.wire.they_are_waiting_for_100_continue:
+            headers = self.config.response_headers("h11")
+            await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=headers))
+            await self.flush()
+
+    async def refuse(self, status: int) -> None:
+        """Answer for the service if nothing was answered yet, and end the connection."""
+        if self.wire.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self._send_error_response(status if status in REFUSALS else 400)
+        await self.send(Closed())
+
+    async def stream_send(self, event: Event) -> None:
+        if isinstance(event, Response) and self.context.terminated.is_set():
+            event.headers.append((b"connection", b"close"))
+        await super().stream_send(event)
+
+    async def _handle_events(self) -> None:
+        while True:
+            try:
+                event = self.wire.next_event()
+            except h11.RemoteProtocolError as error:
+                await self.refuse(error.error_status_hint)
+                return
+            if isinstance(event, h11.Data):
+                await self._to_stream(Body(stream_id=STREAM_ID, data=bytes(event.data)))
+            elif isinstance(event, h11.EndOfMessage):
+                await self._to_stream(EndBody(stream_id=STREAM_ID))
+            elif isinstance(event, h11.Request):
+                headers = list(event.headers)
+                status = _unacceptable(event, headers)
+                if status is not None:
+                    await self.refuse(status)
+                    return
+                await self._open(event, headers)
+            else:
+                return
+
+    async def _to_stream(self, event: Event) -> None:
+        if self.stream is not None:
+            await self.stream.handle(event)
+
+    async def _open(self, request: h11.Request, headers: Headers) -> None:
+        self.stream = Exchange(
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        self.stream.flush = self.flush
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=headers,
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=_origin_form(request.target),
+                state=self.connection_state,
+            )
+        )
+
+    async def _send_error_response(self, status_code: int) -> None:
+        body = Problem(status_code, REFUSALS[status_code]).render()
+        headers = [
+            (b"content-type", PROBLEM_TYPE),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class Exchange(HTTPStream):
+    """One request and its answer."""
+
+    flush: Callable[[], Awaitable[None]]
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """The application's `send`: silent once the peer has gone.
+
+        A whole answer leaves in one piece with its end; a part of one leaves at once.
+        """
+        if self.closed:
+            return
+        await super().app_send(message)
+        if message is not None and message.get("more_body"):
+            await self.flush()
+
+
+def _unacceptable(request: h11.Request, headers: Headers) -> int | None:
+    """The status that refuses a request for its head alone."""
+    if request.http_version not in {b"1.1", b"1.0"}:
+        return 505
+    size = len(request.target)
+    framings = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"content-length" or name == b"transfer-encoding":
+            framings += 1 if name == b"content-length" else 2
+    if framings > 2 or (framings == 2 and request.http_version == b"1.0"):
+        return 400
+    if size > HEAD_BYTES_MAX or len(headers) > HEADERS_MAX:
+        return 431
+    return None
+
+
+def _origin_form(target: bytes) -> bytes:
+    """`http://host/path` means `/path` (RFC 9112, section 3.2.2)."""
+    if target.startswith(b"/"):
+        return target
+    if not target.lower().startswith((b"http://", b"https://")):
+        return target
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return b"*"
+    path = parts.path or b"/"
+    return path + b"?" + parts.query if parts.query else path

@@ -1,0 +1,267 @@
+"""The listener: Hypercorn's Trio worker inside the caller's nursery.
+
+Owns the sockets, the number of connections, and the shutdown. Knows nothing of what is
+served. Not Hypercorn's own `serve`, because that one lets a single connection's error end
+the process, starts the application in a lifespan task whose death it survives silently, and
+has no limit on connections.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import socket
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import trio
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.utils import repr_socket_addr
+
+from actor_queue.http.connection import Connection, Limits
+from actor_queue.http.faults import FaultLog
+from actor_queue.http.protocol import QuietConfig
+from actor_queue.http.traffic import Traffic
+
+BACKLOG: Final = 1_024
+FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
+ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
+PORT_MAX: Final = 65_535
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Limits", "open_sockets", "serve"]
+
+
+async def serve(
+    app: ASGIFramework,
+    *,
+    shutdown: trio.Event,
+    bind: str | None = None,
+    sockets: Sequence[socket.socket] | None = None,
+    grace_s: float = 30.0,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    traffic: Traffic | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` until `shutdown` is set; reports the bound addresses when it listens.
+
+    Takes a `bind` (see `open_sockets`) or sockets that are bound already, and closes them. After
+    `shutdown` the listener closes at once, idle connections too, and requests under way have
+    `grace_s` seconds to finish. `scope["state"]["stopping"]` is `shutdown`, for handlers that
+    would otherwise never end. Raises OSError if the address cannot be had.
+    """
+    ours = sockets is None
+    if sockets is None:
+        assert bind is not None
+        sockets = open_sockets(bind)
+    server = _Server(app, limits, traffic if traffic is not None else Traffic(), shutdown)
+    listeners = [_listener(sock) for sock in sockets]
+    try:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(server.accept, listener, connections)
+                task_status.started([_address(sock) for sock in sockets])
+                await shutdown.wait()
+                accepting.cancel_scope.cancel()
+            _close(listeners, remove_files=ours)
+            await server.stop()
+            connections.cancel_scope.deadline = trio.current_time() + grace_s
+    finally:
+        _close(listeners, remove_files=ours)
+
+
+class _Server:
+    """What the connections share."""
+
+    def __init__(
+        self, app: ASGIFramework, limits: Limits, traffic: Traffic, shutdown: trio.Event
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._traffic = traffic
+        self._faults = FaultLog()
+        self._config = QuietConfig()
+        self._context = WorkerContext(None)
+        self._state = ConnectionState({"stopping": shutdown})
+        self._idle: dict[Connection, trio.CancelScope] = {}
+        self._free = trio.Semaphore(_connections_max(limits))
+
+    async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        """Take connections as long as there is room for them; the system's queue keeps the rest."""
+        while True:
+            if self._free.value == 0:
+                self._evict()
+            await self._free.acquire()
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                self._free.release()
+                self._traffic.accept_errors += 1
+                log.warning(
+                    "cannot accept a connection: %s", errno.errorcode.get(error.errno or 0, "?")
+                )
+                self._evict()
+                await trio.sleep(ACCEPT_PAUSE_S)
+            except BaseException:
+                self._free.release()
+                raise
+            else:
+                connections.start_soon(self._attend, stream)
+
+    async def stop(self) -> None:
+        await self._context.terminated.set()
+        for scope in self._idle.values():
+            scope.cancel()
+
+    def _evict(self) -> None:
+        """Close the connection that has been idle for longest, to make room for a new one."""
+        for scope in self._idle.values():
+            if not scope.cancel_called:
+                scope.cancel()
+                self._traffic.connections_evicted += 1
+                return
+
+    async def _attend(self, stream: trio.SocketStream) -> None:
+        """One connection; whatever goes wrong in it stays in it."""
+        self._traffic.connections_open += 1
+        self._traffic.connections_total += 1
+        try:
+            await self._connection(stream).run()
+        except BaseExceptionGroup as group:
+            ours, rest = group.split(Exception)
+            if ours is not None:
+                self._failed(ours)
+            if rest is not None:
+                raise rest from None
+        except Exception as error:  # noqa: BLE001  # a peer must not be able to end the process
+            self._failed(error)
+        finally:
+            self._traffic.connections_open -= 1
+            self._free.release()
+
+    def _connection(self, stream: trio.SocketStream) -> Connection:
+        return Connection(
+            self._app,
+            self._config,
+            self._context,
+            self._state,
+            stream,
+            limits=self._limits,
+            idle=self._idle,
+            traffic=self._traffic,
+            faults=self._faults,
+        )
+
+    def _failed(self, error: BaseException) -> None:
+        self._traffic.connections_failed += 1
+        self._faults.write("a connection failed", error)
+
+
+def _connections_max(limits: Limits) -> int:
+    """As many as asked for, as far as this process may open files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits.connections_max
+    return max(1, min(limits.connections_max, files - FILES_RESERVED))
+
+
+# Addresses
+
+
+def open_sockets(bind: str) -> list[socket.socket]:
+    """Listening sockets for `host:port`, `[::1]:port` or `unix:/path`; port 0 takes a free one.
+
+    A name that resolves to several addresses gets a socket for each. Raises OSError, and
+    ValueError for what is no address.
+    """
+    if bind.startswith("unix:"):
+        return [_unix_socket(bind.removeprefix("unix:"))]
+    host, port = _host_and_port(bind)
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            if port == 0 and sockets:
+                break  # one free port is what was asked for
+            sockets.append(_tcp_socket(family, address))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _host_and_port(bind: str) -> tuple[str, int]:
+    host, colon, port = bind.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ValueError("an address is host:port, [ipv6]:port or unix:/path")
+    if ":" in host and not bracketed:
+        raise ValueError("an IPv6 address goes in brackets: [::1]:8000")
+    return host.removeprefix("[").removesuffix("]") if bracketed else host, int(port)
+
+
+def _tcp_socket(family: int, address: object) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)  # type: ignore[arg-type]
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix_socket(path: str) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that nobody listens on; a living one is left, and `bind` fails."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _listener(sock: socket.socket) -> trio.SocketListener:
+    sock.setblocking(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _address(sock: socket.socket) -> str:
+    return repr_socket_addr(sock.family, sock.getsockname())
+
+
+def _close(listeners: Sequence[trio.SocketListener], *, remove_files: bool) -> None:
+    """Close what is still open. A file of ours goes with it; a shared one is others' too."""
+    for listener in listeners:
+        sock = listener.socket
+        if remove_files and sock.fileno() >= 0 and sock.family == socket.AF_UNIX:
+            with suppress(OSError):
+                os.unlink(sock.getsockname())
+        sock.close()

@@ -1,0 +1,27 @@
+"""What the HTTP layer counts about itself. Plain numbers; `metrics` turns them into text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Counted since the process started, `connections_open` excepted."""
+
+    connections_open: int = 0
+    connections_total: int = 0
+    connections_failed: int = 0
+    """Ended by an error of ours, isolated from the others."""
+    connections_evicted: int = 0
+    """Idle ones closed to make room at the limit."""
+    accept_errors: int = 0
+    requests_refused: int = 0
+    """Ended before any handler saw them: broken framing, too large, too slow."""
+    requests_failed: int = 0
+    """A handler raised what it should not."""
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By route and status; the route is a pattern, never a user."""
+    bulk_messages: Counter[int] = field(default_factory=Counter)
+    """Results of `POST /api/messages`, by status."""

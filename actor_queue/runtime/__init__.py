@@ -1,0 +1,1 @@
+"""Trio shells around the rules: actors, ownership, recovery, delivery."""

@@ -1,0 +1,291 @@
+"""The task behind one user: performs what the machine in `core/actor.py` decides.
+
+One task and one cancel scope for each user who is due soon, about 3 KB. A reset is one
+assignment to the scope's deadline. No rule lives here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import trio
+
+from actor_queue.core.actor import (
+    ActorState,
+    Attempted,
+    Claim,
+    Claimed,
+    Deliver,
+    Effect,
+    Empty,
+    Event,
+    Later,
+    Lost,
+    Nudged,
+    Policy,
+    Settle,
+    Settled,
+    Sleep,
+    Stop,
+    Trouble,
+    Vanished,
+    Woke,
+    started,
+    step,
+)
+from actor_queue.core.batch import Attempt, Batch, batch_id
+from actor_queue.core.outcome import Ack, Bury, Outcome, Retry
+from actor_queue.runtime.counters import Counters
+from actor_queue.runtime.events import EventBus
+from actor_queue.store import api
+from actor_queue.store.api import Lease, Store, StoreUnavailable
+
+STORE_PAUSE_S = 0.25
+"""Before a store that could not be asked is asked again; one to two of these."""
+
+DeliverFunction = Callable[[Batch, float], Awaitable[Outcome]]
+"""Carries a batch to its receiver within so many seconds. Raises nothing but bugs."""
+
+
+class Leases(Protocol):
+    """Whether a shard is ours right now."""
+
+    def claimable(self, shard: int) -> Lease | None:
+        """For starting something new; None too while the replica drains."""
+        ...
+
+    def trusted(self, shard: int) -> Lease | None:
+        """For finishing what was started."""
+        ...
+
+    def doubt(self, shard: int) -> None:
+        """The store said that the lease is not ours."""
+        ...
+
+
+@dataclass(slots=True)
+class World:
+    """What all actors of a replica share."""
+
+    store: Store
+    leases: Leases
+    deliver: DeliverFunction
+    slots: trio.Semaphore
+    policy: Policy
+    attempt_s: float
+    counters: Counters
+    events: EventBus
+    random: random.Random
+    entropy: Callable[[], str]
+    """20 hexadecimal digits that nobody else has drawn."""
+    awake: int = 0
+    """Actors that are past their sleep."""
+
+
+class Actor:
+    """One user's timer."""
+
+    __slots__ = (
+        "_holds_slot",
+        "_scope",
+        "_started_at",
+        "_state",
+        "_token",
+        "_world",
+        "shard",
+        "user",
+    )
+
+    def __init__(self, world: World, user: str, shard: int, due: float) -> None:
+        self._world = world
+        self.user = user
+        self.shard = shard
+        self._state: ActorState
+        self._state, _ = started(due)
+        self._scope: trio.CancelScope | None = None
+        self._holds_slot = False
+        self._token = ""
+        self._started_at = 0.0
+
+    def nudge(self, at: float, *, firm: bool) -> None:
+        """News about the user's next step, on the trio clock."""
+        self._state, _ = step(self._state, Nudged(at, firm), self._world.policy)
+        if self._scope is not None:
+            assert self._state.due is not None
+            self._scope.deadline = self._state.due
+
+    async def run(self) -> None:
+        """Until nothing is left to do for this user here."""
+        effect: Effect = Sleep()
+        self._world.awake += 1
+        try:
+            while True:
+                if isinstance(effect, Sleep):
+                    self._free_slot()
+                    self._world.awake -= 1
+                    assert self._state.due is not None
+                    try:
+                        with trio.CancelScope(deadline=self._state.due) as self._scope:
+                            await trio.sleep_forever()
+                    finally:
+                        self._scope = None
+                        self._world.awake += 1
+                    event: Event = Woke()
+                elif isinstance(effect, Stop):
+                    return
+                else:
+                    event = await self._perform(effect)
+                self._state, following = step(self._state, event, self._world.policy)
+                assert following is not None
+                effect = following
+        finally:
+            self._world.awake -= 1
+            self._free_slot()
+
+    async def _perform(self, effect: Claim | Deliver | Settle) -> Event:
+        match effect:
+            case Claim():
+                return await self._claim()
+            case Deliver(attempt):
+                return await self._deliver(attempt)
+            case Settle():
+                return await self._settle(effect)
+            case _:
+                assert_never(effect)
+
+    # Claim
+
+    async def _claim(self) -> Event:
+        # The slot comes first: an attempt's time runs from its claim, and must not be spent in a queue.
+        if not self._holds_slot:
+            await self._world.slots.acquire()
+            self._holds_slot = True
+        world = self._world
+        lease = world.leases.claimable(self.shard)
+        if lease is None:
+            return Lost()
+        self._token = self._token or world.entropy()
+        self._started_at = trio.current_time()
+        world.counters.claims += 1
+        try:
+            claim = await world.store.claim(
+                lease, self.user, self._token, batch_id(self.shard, world.entropy())
+            )
+        except StoreUnavailable:
+            return self._trouble()
+        self._token = ""
+        match claim:
+            case Attempt():
+                return self._claimed(claim)
+            case api.NotDue(remaining_ms):
+                world.counters.claims_early += 1
+                return Later(trio.current_time() + remaining_ms / 1000)
+            case api.Nothing():
+                return Empty()
+            case api.Fenced():
+                return self._fenced()
+            case _:
+                assert_never(claim)
+
+    def _claimed(self, attempt: Attempt) -> Event:
+        world, batch = self._world, attempt.batch
+        if attempt.number == 1:
+            world.counters.lateness_s.observe(max(0, batch.closed_at_ms - batch.due_at_ms) / 1000)
+        if world.events.listened:
+            world.events.publish(
+                "fired", user=batch.user, batch_id=batch.id, seq=batch.seq, reason=batch.reason,
+                messages=len(batch.items), attempt=attempt.number,
+                late_ms=max(0, batch.closed_at_ms - batch.due_at_ms),
+            )  # fmt: skip
+        return Claimed(attempt)
+
+    # Deliver
+
+    async def _deliver(self, attempt: Attempt) -> Event:
+        world = self._world
+        # A process that was frozen since the claim must not begin what another replica may begin too.
+        if world.leases.trusted(self.shard) is None:
+            return Lost()
+        began = trio.current_time()
+        left_s = self._started_at + world.attempt_s - began
+        outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
+        world.counters.attempt_s.observe(trio.current_time() - began)
+        return Attempted(outcome, world.random.random())
+
+    # Settle
+
+    async def _settle(self, settle: Settle) -> Event:
+        if settle.at is not None:
+            await trio.sleep_until(settle.at)
+        try:
+            result = await self._send(settle)
+        except StoreUnavailable:
+            return self._trouble()
+        match result:
+            case api.Settled(next_in_ms):
+                self._count(settle)
+                if next_in_ms is None:
+                    return Settled(None)
+                return Settled(trio.current_time() + next_in_ms / 1000)
+            case api.Gone():
+                return Vanished()
+            case api.Fenced() | None:
+                return self._fenced()
+            case _:
+                assert_never(result)
+
+    async def _send(self, settle: Settle) -> api.SettleResult | None:
+        world, attempt, verdict = self._world, settle.attempt, settle.verdict
+        status = settle.status
+        if isinstance(verdict, Ack):
+            assert status is not None
+            return await world.store.ack(attempt, status)
+        lease = world.leases.trusted(self.shard)
+        if lease is None:
+            return None
+        match verdict:
+            case Retry(after_ms, reason):
+                return await world.store.retry(lease, attempt, after_ms, status, reason)
+            case Bury(reason):
+                return await world.store.bury(lease, attempt, status, reason)
+            case _:
+                assert_never(verdict)
+
+    def _count(self, settle: Settle) -> None:
+        counters, events, batch = self._world.counters, self._world.events, settle.attempt.batch
+        facts = {"user": batch.user, "batch_id": batch.id, "attempt": settle.attempt.number}
+        match settle.verdict:
+            case Ack():
+                counters.delivered += 1
+                counters.delivered_messages += len(batch.items)
+                events.publish(
+                    "delivered", **facts, status=settle.status, messages=len(batch.items)
+                )
+            case Retry() as retry:
+                counters.failed += 1
+                events.publish(
+                    "failed", **facts, reason=retry.reason, retry_in=retry.after_ms / 1000
+                )
+            case Bury() as bury:
+                counters.failed += 1
+                counters.dead += 1
+                events.publish("dead", **facts, reason=bury.reason)
+
+    # What goes wrong
+
+    def _trouble(self) -> Trouble:
+        self._world.counters.store_failures += 1
+        return Trouble(trio.current_time() + STORE_PAUSE_S * (1 + self._world.random.random()))
+
+    def _fenced(self) -> Lost:
+        self._world.counters.fenced += 1
+        self._world.leases.doubt(self.shard)
+        return Lost()
+
+    def _free_slot(self) -> None:
+        if self._holds_slot:
+            self._holds_slot = False
+            self._world.slots.release()

@@ -1,0 +1,244 @@
+"""One replica: messages in, batches out. The verbs that HTTP and the library use.
+
+Owns the order in which the parts start and stop. Holds no rule of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import trio
+
+from actor_queue.core.actor import Policy
+from actor_queue.core.message import Accepted, Appended, Message
+from actor_queue.core.settings import Settings
+from actor_queue.core.shard import shard_of
+from actor_queue.runtime.actor import DeliverFunction, World
+from actor_queue.runtime.counters import Counters
+from actor_queue.runtime.events import EventBus
+from actor_queue.runtime.owner import Owner, awake_time
+from actor_queue.runtime.recoverer import Recoverer
+from actor_queue.runtime.registry import Registry
+from actor_queue.store.api import (
+    DeadLetter,
+    DeadPage,
+    Dropped,
+    LeaseInfo,
+    Replica,
+    Store,
+    StoreUnavailable,
+    UserPage,
+    UserState,
+    UserView,
+)
+
+SETTLE_GRACE_S = 2.0
+"""After the last attempt's time limit, for telling the store."""
+
+Phase = Literal["starting", "running", "draining"]
+
+
+class Engine:
+    """Open with `running`. `deliver` carries a batch to its receiver.
+
+    `clock` measures trust in leases; `store_check` must pass before anything is accepted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        deliver: DeliverFunction,
+        *,
+        clock: Callable[[], float] = awake_time,
+        seed: int | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.events = EventBus()
+        self.counters = Counters()
+        self._random = random.Random(seed)
+        self._seeded = seed is not None
+        self.replica_id = f"r-{self.entropy()[:12]}"
+        self._phase: Phase = "starting"
+        self._owner = Owner(
+            store,
+            replica=self.replica_id,
+            nonce=self.entropy(),
+            shards=settings.shards,
+            lease_ttl_ms=settings.lease_ttl_ms,
+            counters=self.counters,
+            events=self.events,
+            clock=clock,
+        )
+        self._registry = Registry(
+            World(
+                store=store,
+                leases=self._owner,
+                deliver=deliver,
+                slots=trio.Semaphore(settings.max_deliveries),
+                policy=Policy(settings.retry_schedule_ms),
+                attempt_s=settings.webhook_timeout_ms / 1000,
+                counters=self.counters,
+                events=self.events,
+                random=self._random,
+                entropy=self.entropy,
+            )
+        )
+        self._recoverer = Recoverer(
+            store, self._owner, self._registry, settings.max_deliveries, self.counters
+        )
+
+    # Running
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Accept and deliver until the context ends; then finish what is under way and hand over."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._registry.run)
+            nursery.start_soon(self._owner.run)
+            nursery.start_soon(self._recoverer.run)
+            self._phase = "running"
+            try:
+                yield
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self.drain()
+                nursery.cancel_scope.cancel()
+
+    def refuse_new(self) -> None:
+        """From now on not ready: the first step of a graceful stop."""
+        self._phase = "draining"
+
+    def stop_claiming(self) -> None:
+        """The second step: no new attempts. Messages of requests under way are still kept."""
+        self.refuse_new()
+        self._owner.drain()
+
+    async def drain(self) -> None:
+        """The last step: finish the attempts under way, give the leases back."""
+        self.stop_claiming()
+        await self._registry.finish(self.settings.webhook_timeout_ms / 1000 + SETTLE_GRACE_S)
+        await self._owner.release()
+
+    def unready(self) -> str | None:
+        """Why no message can be accepted now; None when one can."""
+        if self._phase != "running":
+            return self._phase
+        return self.store.trouble()
+
+    @property
+    def accepting(self) -> bool:
+        """False while starting and draining. A store in trouble is asked all the same."""
+        return self._phase == "running"
+
+    @property
+    def actors(self) -> int:
+        """Users with a timer task in this replica."""
+        return len(self._registry)
+
+    @property
+    def shards_owned(self) -> int:
+        return len(self._owner.owned())
+
+    def entropy(self) -> str:
+        """20 hexadecimal digits; repeatable only in a seeded simulation."""
+        return f"{self._random.getrandbits(80):020x}" if self._seeded else secrets.token_hex(10)
+
+    def new_id(self) -> str:
+        """An id for a message whose sender gave none."""
+        return f"m-{self.entropy()}"
+
+    # Messages in
+
+    async def push(self, messages: Sequence[Message]) -> list[Appended]:
+        """Make `messages` durable, reset their users' timers. Raises `StoreUnavailable`.
+
+        The result has one element per message, in order. What has been handed to the store is
+        carried out even if the caller is cancelled.
+        """
+        if self._phase == "starting":
+            raise StoreUnavailable("starting", executed=False)
+        results = await self.store.append(messages)
+        now = trio.current_time()
+        counters = self.counters
+        for result in results:
+            if not isinstance(result, Accepted):
+                counters.refused_full += 1
+                continue
+            if result.duplicate:
+                counters.duplicates += 1
+                continue
+            counters.accepted += 1
+            self._nudge(result.user, now, result.next_in_ms)
+            if self.events.listened:
+                self.events.publish(
+                    "accepted", user=result.user, message_id=result.message_id,
+                    pending=result.pending, fires_in=result.due_in_ms / 1000,
+                )  # fmt: skip
+        return results
+
+    def _nudge(self, user: str, now: float, next_in_ms: int | None) -> None:
+        if next_in_ms is None or next_in_ms < 0:
+            return
+        shard = shard_of(user, self.settings.shards)
+        if self._owner.claimable(shard) is not None:
+            self._registry.nudge(user, shard, now + next_in_ms / 1000, firm=True)
+
+    def _nudged(self, view: UserView) -> UserView:
+        self._nudge(view.user, trio.current_time(), view.due_in_ms)
+        return view
+
+    # Per user
+
+    async def describe(self, user: str) -> UserView:
+        return await self.store.describe(user)
+
+    async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
+        return await self.store.users(state, limit, cursor)
+
+    async def flush(self, user: str) -> UserView | Literal["held"]:
+        view = await self.store.flush(user)
+        return view if view == "held" else self._nudged(view)
+
+    async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
+        extended, view = await self.store.typing(user, ttl_ms)
+        return extended, self._nudged(view)
+
+    async def hold(self, user: str, for_ms: int) -> UserView:
+        return self._nudged(await self.store.hold(user, for_ms))
+
+    async def unhold(self, user: str) -> UserView:
+        return self._nudged(await self.store.unhold(user))
+
+    async def drop(self, user: str) -> Dropped:
+        return await self.store.drop(user)
+
+    # Dead letters
+
+    async def dead(self, limit: int, cursor: str | None) -> DeadPage:
+        return await self.store.dead(limit, cursor)
+
+    async def dead_letter(self, batch_id: str) -> DeadLetter | None:
+        return await self.store.dead_letter(batch_id)
+
+    async def dead_drop(self, batch_id: str) -> bool:
+        return await self.store.dead_drop(batch_id)
+
+    async def dead_replay(self, batch_id: str) -> DeadLetter | None:
+        letter = await self.store.dead_replay(batch_id)
+        if letter is not None:
+            self._nudged(await self.store.describe(letter.user))
+        return letter
+
+    # Replicas
+
+    async def leases(self) -> list[LeaseInfo]:
+        return await self.store.leases()
+
+    async def replicas(self) -> list[Replica]:
+        return list(self._owner.members)

@@ -1,0 +1,87 @@
+"""The sweep: looks through the shards' due times and wakes actors for what it finds.
+
+Recovery is not a boot step. The sweep runs at the start, at every shard gained, after every
+reconnect and slowly all the time, and it does the same each time; so a lost nudge, a refused
+actor or a crash costs bounded lateness and nothing else. What is overdue is brought in only
+as fast as it goes out, in the order in which it is due.
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from actor_queue.runtime.counters import Counters
+from actor_queue.runtime.owner import Owner
+from actor_queue.runtime.registry import Registry
+from actor_queue.store.api import Store, StoreUnavailable
+
+SWEEP_S = 1.0
+WITHIN_S = 2.5
+"""How far the sweep looks ahead: more than two sweeps, so that missing one makes nobody late."""
+BACKLOG_MAX = 400
+"""Overdue users that are brought in at once: enough to keep every slot busy, too few to stall the loop."""
+POLL_S = 0.01
+RETRY_S = 0.2
+BURST = 50
+"""Actors started before others get a turn."""
+
+
+class Recoverer:
+    """`run()` is the timing, `run_once()` the work."""
+
+    def __init__(
+        self, store: Store, owner: Owner, registry: Registry, slots_max: int, counters: Counters
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._registry = registry
+        self._backlog_max = max(BACKLOG_MAX, 2 * slots_max)
+        self._counters = counters
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                more = await self.run_once()
+                pause_s = SWEEP_S
+            except StoreUnavailable:
+                self._counters.store_failures += 1
+                more, pause_s = False, RETRY_S
+            if more:
+                await self._half_done()
+                continue
+            with trio.move_on_after(pause_s):
+                await self._owner.gained.wait()
+            self._owner.gained = trio.Event()
+
+    async def run_once(self) -> bool:
+        """One look at every shard of ours. True when more is due than was brought in."""
+        shards = self._owner.owned()
+        self._counters.sweeps += 1
+        limit = max(8, math.ceil(2 * self._backlog_max / max(1, len(shards))))
+        answers = await self._store.due(shards, int(WITHIN_S * 1000), limit)
+        now = trio.current_time()
+        found = sorted(
+            (user.remaining_ms, user.user, shard)
+            for shard, users in zip(shards, answers, strict=True)
+            for user in users
+        )
+        started = 0
+        for remaining_ms, user, shard in found:
+            if user not in self._registry:
+                started += 1
+                if started % BURST == 0:
+                    await trio.lowlevel.checkpoint()
+                if remaining_ms <= 0 and self._registry.awake >= self._backlog_max:
+                    return True
+            self._registry.nudge(user, shard, now + remaining_ms / 1000, firm=False)
+        return any(len(users) == limit and users[-1].remaining_ms <= 0 for users in answers)
+
+    async def _half_done(self) -> None:
+        """Until there is room for as many again; a poll, because nobody's work should pay for a signal."""
+        while True:
+            await trio.sleep(POLL_S)
+            if self._registry.awake <= self._backlog_max // 2:
+                return

@@ -1,0 +1,68 @@
+"""The actors of this replica: who has one, and who gets one.
+
+An actor exists only for a user who is due within the horizon, so memory follows activity and
+not the amount that waits. Whoever is refused one is found by the sweep in time.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from actor_queue.runtime.actor import Actor, World
+
+HORIZON_S = 120.0
+ACTORS_MAX = 250_000
+"""About 1 GB; beyond it the sweep brings users in when their time comes."""
+
+
+class Registry:
+    """`run` must be running before the first nudge."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._actors: dict[str, Actor] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._actors
+
+    @property
+    def awake(self) -> int:
+        """Actors that are doing something, or wait for a slot to do it."""
+        return self._world.awake
+
+    def nudge(self, user: str, shard: int, at: float, *, firm: bool) -> None:
+        """The user's next step is at `at` (trio clock). See `core.actor.Nudged` for `firm`."""
+        actor = self._actors.get(user)
+        if actor is not None:
+            actor.nudge(at, firm=firm)
+        elif (
+            self._nursery is not None
+            and at <= trio.current_time() + HORIZON_S
+            and len(self._actors) < ACTORS_MAX
+        ):
+            actor = Actor(self._world, user, shard, at)
+            self._actors[user] = actor
+            self._nursery.start_soon(self._live, actor, name=Actor)
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Until cancelled; then every actor is cancelled too."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def finish(self, within_s: float) -> None:
+        """Wait for the actors that are in the middle of something, no longer than `within_s`."""
+        with trio.move_on_after(within_s):
+            while self._world.awake:
+                await trio.sleep(0.01)
+
+    async def _live(self, actor: Actor) -> None:
+        try:
+            await actor.run()
+        finally:
+            # Nothing is awaited between an actor's end and this, so no nudge can fall in between.
+            del self._actors[actor.user]

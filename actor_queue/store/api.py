@@ -1,0 +1,325 @@
+"""What the service asks of its store: one protocol, and the values that come back.
+
+Times are milliseconds of the store's clock (Redis `TIME`) unless a name says otherwise.
+`remaining` values are durations on that clock, so a caller can use them on its own.
+
+Every method may raise `StoreUnavailable`: nothing can be said about whether it was carried
+out unless the exception's `executed` says so. Every method may be repeated after that
+without harm, except `append` of messages that the sender did not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from actor_queue.core.batch import Attempt, Batch, Reason
+from actor_queue.core.message import Appended, Message
+
+UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now. `detail` is one sentence without secrets."""
+
+    def __init__(self, detail: str, *, executed: bool | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.executed = executed
+        """False: certainly not carried out. None: unknown."""
+
+
+class StoreMisconfigured(Exception):
+    """The store can never serve this service as it is set up; one sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to claim in one shard. Compared for equality, never for order."""
+
+    shard: int
+    epoch: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHeld:
+    """Somebody else holds the shard."""
+
+    shard: int
+    owner: str
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """A shard's lease as anybody sees it."""
+
+    shard: int
+    owner: str | None
+    epoch: int
+    since_ms: int | None
+    remaining_ms: int
+    waiting: int
+    """Users with a next step in this shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A replica that sent a heartbeat."""
+
+    id: str
+    seen_ms_ago: int
+
+
+# Claims
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """The user's next step is `remaining_ms` away."""
+
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Nothing waits for this user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The caller does not hold the shard any more. Nothing was changed."""
+
+
+Claim = Attempt | NotDue | Nothing | Fenced
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The verdict was recorded. `next_in_ms` is until the user's next step, None if there is none."""
+
+    next_in_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The batch was not in flight any more (settled before, or dropped). Nothing was changed."""
+
+
+SettleResult = Settled | Gone | Fenced
+
+
+# What an operator sees
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One line of a user's recent history."""
+
+    batch_id: str
+    number: int
+    at_ms: int
+    outcome: Literal["delivered", "retry", "dead"]
+    messages: int
+    status: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """The batch under way, without its messages."""
+
+    id: str
+    seq: int
+    reason: Reason
+    messages: int
+    attempts: int
+    closed_at_ms: int
+    retry_in_ms: int | None
+    """None while an attempt is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserView:
+    """Everything about one user but the texts."""
+
+    user: str
+    state: UserState
+    pending: int
+    due_in_ms: int | None
+    """Until the next thing happens; None when nothing will."""
+    held_for_ms: int | None
+    batch: BatchSummary | None
+    recent: tuple[AttemptRecord, ...] = ()
+    """Newest first, at most 20."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """`cursor` continues the list; None at its end."""
+
+    users: tuple[UserView, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a DELETE removed. `items` stops at 1 MiB; `messages` counts all."""
+
+    messages: int
+    batch_id: str | None
+    items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A batch that no more attempts will be made for, unless it is replayed."""
+
+    id: str
+    user: str
+    died_at_ms: int
+    attempts: int
+    reason: str
+    messages: int
+    queued: bool
+    """A replay is on its way."""
+    batch: Batch | None = None
+    """With its items; only when one dead letter is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadPage:
+    """Newest first."""
+
+    letters: tuple[DeadLetter, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueUser:
+    """A user with a next step soon."""
+
+    user: str
+    remaining_ms: int
+    """Negative when overdue."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What `doctor` and the start-up checks look at."""
+
+    server: str
+    """`valkey` or `redis`."""
+    version: str
+    maxmemory_policy: str | None
+    """None when the server will not say."""
+    maxmemory: int
+    used_memory: int
+    aof_enabled: bool
+    rdb_save: bool
+    clock_skew_ms: int
+    """Server clock minus this machine's."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """One namespace of one Redis."""
+
+    # Messages in
+
+    async def append(self, messages: Sequence[Message]) -> list[Appended]:
+        """Keep `messages`, in order, and say of each what happened to it.
+
+        Messages of one user stay in order. All of one user's messages in one call are
+        kept or none of them (a crash between two users may keep one user's only).
+        """
+        ...
+
+    # The owner's verbs, all fenced by the lease (`ack` by the batch id alone)
+
+    async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+        """Take the user's next attempt, if it is due.
+
+        `token` names this claim: the same call repeated after a lost answer gets the same
+        attempt. `batch_id` is used if a new batch has to be closed.
+        """
+        ...
+
+    async def ack(self, attempt: Attempt, status: int) -> SettleResult: ...
+
+    async def retry(
+        self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str
+    ) -> SettleResult: ...
+
+    async def bury(
+        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult: ...
+
+    async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
+        """Per shard, the first `limit` users whose next step is overdue or at most `within_ms` away,
+        soonest first."""
+        ...
+
+    # Ownership
+
+    async def acquire(
+        self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
+    ) -> list[Lease | LeaseHeld]: ...
+
+    async def renew(self, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
+        """Extend every lease that is still ours, in one round trip; False where it is not."""
+        ...
+
+    async def release(self, leases: Sequence[Lease]) -> None: ...
+
+    async def heartbeat(self, replica: str, ttl_ms: int) -> list[Replica]:
+        """Say that we live; returns who else does. A replica silent for `ttl_ms` is forgotten."""
+        ...
+
+    async def leave(self, replica: str) -> None: ...
+
+    async def leases(self) -> list[LeaseInfo]: ...
+
+    # What the API offers per user; any replica may call these
+
+    async def describe(self, user: str) -> UserView: ...
+
+    async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
+        """Who waits, soonest first. Raises ValueError for a cursor that is not ours."""
+        ...
+
+    async def flush(self, user: str) -> UserView | Literal["held"]: ...
+
+    async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
+        """Extend the open window to `ttl_ms` from now (default: its last ttl). False: nothing to extend."""
+        ...
+
+    async def hold(self, user: str, for_ms: int) -> UserView: ...
+
+    async def unhold(self, user: str) -> UserView: ...
+
+    async def drop(self, user: str) -> Dropped: ...
+
+    # Dead letters
+
+    async def dead(self, limit: int, cursor: str | None) -> DeadPage: ...
+
+    async def dead_letter(self, batch_id: str) -> DeadLetter | None: ...
+
+    async def dead_drop(self, batch_id: str) -> bool: ...
+
+    async def dead_replay(self, batch_id: str) -> DeadLetter | None:
+        """Put it back at the head of its user's line; None if there is no such dead letter."""
+        ...
+
+    # The server itself
+
+    async def ping(self) -> None: ...
+
+    async def info(self) -> StoreInfo: ...
+
+    def trouble(self) -> str | None:
+        """Why the store cannot be written to right now, as far as is known; None if it can."""
+        ...

@@ -1,0 +1,93 @@
+"""Messages in: many appends, one call a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring
+
+from actor_queue.core.message import Accepted, Appended, Full, Message
+from actor_queue.store.base import StoreBase, listed, number
+from actor_queue.store.keys import ShardKeys
+from actor_queue.store.runner import Call, Word
+from actor_queue.store.scripts import script
+
+CALL_MESSAGES_MAX = 500
+CALL_BYTES_MAX = 1_048_576
+"""One call's share of the server's time: about a millisecond, and never a stall."""
+
+_Indexed = list[tuple[int, Message]]
+
+
+class Intake(StoreBase):
+    """The append verb."""
+
+    async def append(self, messages: Sequence[Message]) -> list[Appended]:
+        """See `Store.append`."""
+        places: list[list[int]] = []
+        calls: list[Call] = []
+        for shard, by_user in _by_shard(messages, self._shard_keys):
+            for part in _parts(by_user):
+                calls.append(self._append_call(shard, part))
+                places.append([place for indexed in part.values() for place, _ in indexed])
+        results: list[Appended | None] = [None] * len(messages)
+        for reply, taken in zip(await self._run(calls), places, strict=True):
+            said = listed(reply)
+            for i, place in enumerate(taken):
+                results[place] = _result(messages[place], said[4 * i : 4 * i + 4])
+        return [result for result in results if result is not None]
+
+    def _append_call(self, shard: ShardKeys, part: dict[str, _Indexed]) -> Call:
+        s = self._settings
+        keys = [shard.due]
+        args: list[Word] = [
+            self._now, s.max_pending, s.dedup_window_ms, s.max_messages, s.max_batch_bytes,
+            s.max_wait_ms, len(part),
+        ]  # fmt: skip
+        for user, indexed in part.items():
+            mine = shard.of(user)
+            keys += (mine.state, mine.pending, mine.line)
+            args += (mine.user, len(indexed))
+            for _, message in indexed:
+                if message.remembered:
+                    keys.append(shard.named(mine.user, message.message_id))
+                named = encode_basestring(message.message_id).encode()
+                args += (message.ttl_ms, int(message.remembered), named + b"," + message.body)
+        return Call(script("append_v1"), keys, args)
+
+
+def _by_shard(
+    messages: Sequence[Message], shard_keys: object
+) -> Iterator[tuple[ShardKeys, dict[str, _Indexed]]]:
+    """Group by shard, then by user, each in order of first appearance."""
+    assert callable(shard_keys)
+    groups: dict[str, _Indexed] = {}
+    for indexed in enumerate(messages):
+        groups.setdefault(indexed[1].user, []).append(indexed)
+    shards: dict[int, tuple[ShardKeys, dict[str, _Indexed]]] = {}
+    for user, group in groups.items():
+        keys = shard_keys(user)
+        shards.setdefault(keys.shard, (keys, {}))[1][user] = group
+    return iter(shards.values())
+
+
+def _parts(by_user: dict[str, _Indexed]) -> Iterator[dict[str, _Indexed]]:
+    """Cut a shard's messages into calls of bounded size, keeping each user's order."""
+    part: dict[str, _Indexed] = {}
+    count = size = 0
+    for user, group in by_user.items():
+        for indexed in group:
+            size += len(indexed[1].body)
+            if count and (count >= CALL_MESSAGES_MAX or size > CALL_BYTES_MAX):
+                yield part
+                part, count, size = {}, 0, len(indexed[1].body)
+            part.setdefault(user, []).append(indexed)
+            count += 1
+    if part:
+        yield part
+
+
+def _result(message: Message, said: list[object]) -> Appended:
+    what, pending, due, following = map(number, said)
+    if what == 2:
+        return Full(message.user, message.message_id, pending, due)
+    return Accepted(message.user, message.message_id, pending, due, what == 1, following)

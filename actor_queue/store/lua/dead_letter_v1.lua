@@ -1,0 +1,13 @@
+#!lua flags=no-writes
+-- dead_letter_v1: one dead letter, with its messages when asked. Reads only.
+--
+-- KEYS  d, di
+-- ARGV  1 with the messages, 0 without
+-- Returns {} when there is none, else {user, at, attempts, why, messages, seq, reason, mode, first, last, due, closed, {items}}
+
+local d = redis.call('HMGET', KEYS[1], 'user', 'at', 'fa', 'why', 'fn', 'fseq', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc')
+if not d[1] then
+  return {}
+end
+d[13] = ARGV[1] == '1' and redis.call('LRANGE', KEYS[2], 0, -1) or {}
+return d

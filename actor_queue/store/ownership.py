@@ -1,0 +1,295 @@
+"""The owner's verbs: claims, verdicts, leases. Each carries the lease and may be told `Fenced`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import cast, get_args
+
+from actor_queue.core.batch import Attempt, Batch, PayloadMode, Reason
+from actor_queue.store.api import (
+    Claim,
+    DueUser,
+    Fenced,
+    Gone,
+    Lease,
+    LeaseHeld,
+    LeaseInfo,
+    NotDue,
+    Nothing,
+    Replica,
+    Settled,
+    SettleResult,
+    StoreUnavailable,
+)
+from actor_queue.store.base import ATTEMPT_MARGIN_MS, StoreBase, listed, number, text
+from actor_queue.store.keys import UserKeys
+from actor_queue.store.runner import Call
+from actor_queue.store.scripts import script
+
+CLAIM_TURNS_MAX = 8
+"""How often a claim starts over because the line changed under it."""
+
+
+class Ownership(StoreBase):
+    """Everything a replica does because it owns a shard."""
+
+    async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+        """See `Store.claim`."""
+        shard, mine = self._user_keys(user)
+        for _ in range(CLAIM_TURNS_MAX):
+            reply = listed(
+                await self._call(
+                    "claim_v1",
+                    (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight),
+                    self._now,
+                    lease.epoch,
+                    lease.nonce,
+                    mine.user,
+                    token,
+                    batch_id,
+                    self._attempt_ms,
+                    self._settings.payload,
+                )  # fmt: skip
+            )
+            if reply[0] == b"replay":
+                reply = await self._claim_replay(lease, mine, token, text(reply[1]))
+            if reply[0] != b"again":
+                return _claim(user, reply)
+        raise StoreUnavailable("the user's line keeps changing", executed=False)
+
+    async def _claim_replay(
+        self, lease: Lease, mine: UserKeys, token: str, batch_id: str
+    ) -> list[object]:
+        shard = self._keys.shards[mine.shard]
+        letter, items = shard.letter(batch_id)
+        return listed(
+            await self._call(
+                "claim_replay_v1",
+                (
+                    shard.lease,
+                    shard.due,
+                    mine.state,
+                    mine.line,
+                    mine.flight,
+                    shard.dead,
+                    letter,
+                    items,
+                ),
+                self._now,
+                lease.epoch,
+                lease.nonce,
+                mine.user,
+                token,
+                batch_id,
+                self._attempt_ms,
+            )  # fmt: skip
+        )
+
+    @property
+    def _attempt_ms(self) -> int:
+        return self._settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
+
+    async def ack(self, attempt: Attempt, status: int) -> SettleResult:
+        """See `Store.ack`."""
+        batch = attempt.batch
+        shard, mine = self._user_keys(batch.user)
+        entry = _history(batch.id, attempt.number, "delivered", len(batch.items), status, None)
+        return _settled(
+            await self._call(
+                "ack_v1",
+                (shard.due, mine.state, mine.flight, mine.history),
+                self._now,
+                mine.user,
+                batch.id,
+                entry,
+            )  # fmt: skip
+        )
+
+    async def retry(
+        self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str
+    ) -> SettleResult:
+        """See `Store.retry`."""
+        batch = attempt.batch
+        shard, mine = self._user_keys(batch.user)
+        entry = _history(batch.id, attempt.number, "retry", len(batch.items), status, reason)
+        return _settled(
+            await self._call(
+                "retry_v1",
+                (shard.lease, shard.due, mine.state, mine.history),
+                self._now,
+                lease.epoch,
+                lease.nonce,
+                mine.user,
+                batch.id,
+                attempt.number,
+                after_ms,
+                entry,
+            )  # fmt: skip
+        )
+
+    async def bury(
+        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult:
+        """See `Store.bury`."""
+        batch = attempt.batch
+        shard, mine = self._user_keys(batch.user)
+        letter, items = shard.letter(batch.id)
+        entry = _history(batch.id, attempt.number, "dead", len(batch.items), status, reason)
+        return _settled(
+            await self._call(
+                "bury_v1",
+                (
+                    shard.lease,
+                    shard.due,
+                    mine.state,
+                    mine.flight,
+                    mine.history,
+                    shard.dead,
+                    letter,
+                    items,
+                ),
+                self._now,
+                lease.epoch,
+                lease.nonce,
+                mine.user,
+                batch.id,
+                attempt.number,
+                reason,
+                entry,
+            )  # fmt: skip
+        )
+
+    async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
+        """See `Store.due`."""
+        found = script("due_v1")
+        calls = [
+            Call(found, (self._keys.shards[shard].due,), (self._now, within_ms, limit))
+            for shard in shards
+        ]
+        return [
+            [DueUser(text(name), number(ms)) for name, ms in _pairs(reply)]
+            for reply in await self._run(calls)
+        ]
+
+    # Leases
+
+    async def acquire(
+        self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
+    ) -> list[Lease | LeaseHeld]:
+        """See `Store.acquire`."""
+        wanted = script("acquire_v1")
+        calls = [
+            Call(wanted, (self._keys.shards[shard].lease,), (self._now, replica, nonce, ttl_ms))
+            for shard in shards
+        ]
+        got: list[Lease | LeaseHeld] = []
+        for shard, reply in zip(shards, await self._run(calls), strict=True):
+            said = listed(reply)
+            if said[0] == b"ok":
+                got.append(Lease(shard, number(said[1]), nonce))
+            else:
+                got.append(LeaseHeld(shard, text(said[1]), number(said[2])))
+        return got
+
+    async def renew(self, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
+        """See `Store.renew`."""
+        extend = script("renew_v1")
+        calls = [
+            Call(extend, (self._keys.shards[held.shard].lease,), (self._now, held.epoch, held.nonce, ttl_ms))
+            for held in leases
+        ]  # fmt: skip
+        return [reply == 1 for reply in await self._run(calls)]
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """See `Store.release`."""
+        give = script("release_v1")
+        await self._run(
+            [
+                Call(give, (self._keys.shards[held.shard].lease,), (held.epoch, held.nonce))
+                for held in leases
+            ]
+        )
+
+    async def leases(self) -> list[LeaseInfo]:
+        """See `Store.leases`."""
+        look = script("lease_v1")
+        calls = [Call(look, (keys.lease, keys.due), (self._now,)) for keys in self._keys.shards]
+        infos = []
+        for shard, reply in enumerate(await self._run(calls)):
+            owner, epoch, since, left, waiting = listed(reply)
+            infos.append(
+                LeaseInfo(
+                    shard,
+                    text(owner) or None,
+                    number(epoch),
+                    number(since) or None,
+                    number(left),
+                    number(waiting),
+                )  # fmt: skip
+            )
+        return infos
+
+    async def heartbeat(self, replica: str, ttl_ms: int) -> list[Replica]:
+        """See `Store.heartbeat`."""
+        reply = await self._call("heartbeat_v1", (self._keys.members,), self._now, replica, ttl_ms)
+        return [Replica(text(name), number(ms)) for name, ms in _pairs(reply)]
+
+    async def leave(self, replica: str) -> None:
+        """See `Store.leave`."""
+        await self._call("leave_v1", (self._keys.members,), replica)
+
+
+def _claim(user: str, reply: list[object]) -> Claim:
+    match reply[0]:
+        case b"attempt":
+            return attempt_of(user, reply)
+        case b"wait":
+            return NotDue(number(reply[1]))
+        case b"none":
+            return Nothing()
+    assert reply[0] == b"fenced", reply[0]
+    return Fenced()
+
+
+def attempt_of(user: str, reply: list[object]) -> Attempt:
+    """An attempt, from the reply that the scripts' headers describe."""
+    _, count, left, name, seq, reason, mode, first, last, due, closed, items = reply
+    batch = batch_of(text(name), user, (seq, reason, mode, first, last, due, closed), items)
+    return Attempt(batch, number(count), number(left))
+
+
+def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Batch:
+    """A batch, from its stored facts in the order seq, reason, mode, first, last, due, closed."""
+    seq, reason, mode, first, last, due, closed = facts
+    why, how = text(reason), text(mode)
+    assert why in get_args(Reason), why
+    assert how in get_args(PayloadMode), how
+    return Batch(
+        name, user, number(seq), cast("Reason", why), cast("PayloadMode", how), number(first),
+        number(last), number(due), number(closed), tuple(cast("list[bytes]", items)),
+    )  # fmt: skip
+
+
+def _settled(reply: object) -> SettleResult:
+    said = listed(reply)
+    match said[0]:
+        case b"ok":
+            left = number(said[1])
+            return Settled(None if left < 0 else left)
+        case b"gone":
+            return Gone()
+    assert said[0] == b"fenced", said[0]
+    return Fenced()
+
+
+def _history(
+    batch_id: str, count: int, outcome: str, messages: int, status: int | None, reason: str | None
+) -> str:
+    """One line of history; the script puts the time in front."""
+    return json.dumps([batch_id, count, outcome, messages, status, reason])[1:-1]
+
+
+def _pairs(reply: object) -> list[tuple[object, object]]:
+    flat = listed(reply)
+    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,65 @@
+"""The store: every verb of `Store` over one runner."""
+
+from __future__ import annotations
+
+from actor_queue.store.api import StoreInfo, StoreMisconfigured
+from actor_queue.store.base import listed, number
+from actor_queue.store.dead import DeadLetters
+from actor_queue.store.intake import Intake
+from actor_queue.store.ownership import Ownership
+from actor_queue.store.users import Users
+
+FORMAT = 1
+"""Of the data in Redis. A release that reads another one says so instead of guessing."""
+
+VERSION_MIN = (6, 2)
+
+
+class RedisStore(Intake, Ownership, Users, DeadLetters):
+    """One namespace of one Redis. Safe for concurrent use."""
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable`."""
+        await self._runner.ping()
+
+    async def info(self) -> StoreInfo:
+        """What kind of server this is."""
+        return await self._runner.info()
+
+    def trouble(self) -> str | None:
+        """Why the store cannot be written to, as far as is known."""
+        return self._runner.trouble()
+
+    async def check(self, *, allow_eviction: bool) -> StoreInfo:
+        """Raises `StoreMisconfigured` when this server must not be used as it is."""
+        info = await self.info()
+        if _version(info.version) < VERSION_MIN and info.server == "redis":
+            raise StoreMisconfigured(
+                f"Redis {info.version} is too old: 6.2 is the oldest that works"
+            )
+        if info.maxmemory_policy not in (None, "noeviction") and not allow_eviction:
+            raise StoreMisconfigured(
+                f"Redis may evict messages (maxmemory-policy is {info.maxmemory_policy}): set it to"
+                " noeviction, or accept the loss with AQ_ALLOW_EVICTION=true"
+            )
+        await self._check_namespace()
+        return info
+
+    async def _check_namespace(self) -> None:
+        ours = self._settings.shards
+        shards, form = listed(await self._call("meta_v1", (self._keys.meta,), ours, FORMAT))
+        if number(form) != FORMAT:
+            raise StoreMisconfigured(
+                f"the namespace {self._settings.namespace!r} has data of format {number(form)}, this"
+                f" release reads format {FORMAT}: use the matching release or another AQ_NAMESPACE"
+            )
+        if number(shards) != ours:
+            raise StoreMisconfigured(
+                f"the namespace {self._settings.namespace!r} was first used with"
+                f" AQ_SHARDS={number(shards)}, this replica has AQ_SHARDS={ours}: set it to"
+                f" {number(shards)}, or use another AQ_NAMESPACE"
+            )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

@@ -1,0 +1,51 @@
+"""The seam between what the store means and how a call reaches a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from actor_queue.store.api import StoreInfo
+from actor_queue.store.scripts import Script
+
+Word = bytes | str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script with its keys, all of one slot, and its arguments."""
+
+    script: Script
+    keys: Sequence[bytes]
+    args: Sequence[Word]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptError:
+    """The server refused one call. `executed` is False where it certainly changed nothing."""
+
+    code: str
+    text: str
+    executed: bool | None
+
+
+class Runner(Protocol):
+    """Runs calls in the order given. Calls that are under way together may share a round trip."""
+
+    async def run(self, calls: Sequence[Call]) -> list[object]:
+        """One reply per call: what the script returned (bytes, int, list, None) or a `ScriptError`.
+
+        Raises `StoreUnavailable` when the connection fails before every reply has arrived.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable`."""
+        ...
+
+    async def info(self) -> StoreInfo: ...
+
+    def trouble(self) -> str | None:
+        """Why the last thing failed, while nothing has succeeded since; None when all is well."""
+        ...

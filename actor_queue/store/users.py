@@ -1,0 +1,137 @@
+"""What anybody may ask or order per user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from actor_queue.store.api import (
+    AttemptRecord,
+    BatchSummary,
+    Dropped,
+    UserPage,
+    UserState,
+    UserView,
+)
+from actor_queue.store.base import StoreBase, listed, number, text
+from actor_queue.store.paging import Place, decode_cursor, encode_cursor, merge, page_calls
+from actor_queue.store.runner import Call
+from actor_queue.store.scripts import script
+
+DROPPED_BYTES_MAX = 1_048_576
+SCAN_PAGES_MAX = 10
+"""How many pages one request looks through for users in the state it asks for."""
+
+
+class Users(StoreBase):
+    """The verbs behind `/api/users`."""
+
+    async def describe(self, user: str) -> UserView:
+        """See `Store.describe`."""
+        (view,) = await self._describe([user])
+        return view
+
+    async def _describe(self, users: Sequence[str]) -> list[UserView]:
+        look = script("describe_v1")
+        calls = []
+        for user in users:
+            _, mine = self._user_keys(user)
+            calls.append(Call(look, (mine.state, mine.pending, mine.history), (self._now,)))
+        replies = await self._run(calls)
+        return [_view(user, listed(reply)) for user, reply in zip(users, replies, strict=True)]
+
+    async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
+        """See `Store.users`."""
+        after = decode_cursor(cursor) if cursor else None
+        zsets = [keys.due for keys in self._keys.shards]
+        found: list[UserView] = []
+        for _ in range(SCAN_PAGES_MAX):
+            wanted = limit - len(found)
+            replies = await self._run(page_calls(zsets, "up", wanted, after))
+            places = merge([listed(reply) for reply in replies], "up", wanted, text)
+            views = await self._describe([place.member for place in places]) if places else []
+            found += [view for view in views if state is None or view.state == state]
+            if len(places) < wanted:
+                return UserPage(tuple(found), None)
+            after = places[-1]
+            if len(found) >= limit:
+                break
+        return UserPage(tuple(found), encode_cursor(after) if isinstance(after, Place) else None)
+
+    async def flush(self, user: str) -> UserView | Literal["held"]:
+        """See `Store.flush`."""
+        shard, mine = self._user_keys(user)
+        said = await self._call(
+            "flush_v1", (shard.due, mine.state, mine.line), self._now, mine.user
+        )
+        return "held" if said == b"held" else await self.describe(user)
+
+    async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
+        """See `Store.typing`."""
+        shard, mine = self._user_keys(user)
+        ttl = "" if ttl_ms is None else ttl_ms
+        said = await self._call(
+            "typing_v1", (shard.due, mine.state), self._now, mine.user, ttl, self._settings.max_ttl_ms
+        )  # fmt: skip
+        return said == 1, await self.describe(user)
+
+    async def hold(self, user: str, for_ms: int) -> UserView:
+        """See `Store.hold`."""
+        shard, mine = self._user_keys(user)
+        await self._call("hold_v1", (shard.due, mine.state), self._now, mine.user, for_ms)
+        return await self.describe(user)
+
+    async def unhold(self, user: str) -> UserView:
+        """See `Store.unhold`."""
+        return await self.hold(user, 0)
+
+    async def drop(self, user: str) -> Dropped:
+        """See `Store.drop`."""
+        shard, mine = self._user_keys(user)
+        reply = await self._call(
+            "drop_v1", (shard.due, mine.state, mine.pending, mine.line, mine.flight),
+            self._now, mine.user, DROPPED_BYTES_MAX,
+        )  # fmt: skip
+        messages, batch_id, items = listed(reply)
+        return Dropped(number(messages), text(batch_id) or None, tuple(map(_bytes, listed(items))))
+
+
+def _view(user: str, reply: list[object]) -> UserView:
+    (
+        pending, next_in, held, flight, batch_id, seq, reason, messages, attempts, closed_at,
+        flight_in, replays, history,
+    ) = reply  # fmt: skip
+    state = _state(number(pending), number(held), text(flight), number(replays))
+    batch = None
+    if flight:
+        batch = BatchSummary(
+            text(batch_id), number(seq), text(reason),  # type: ignore[arg-type]
+            number(messages), number(attempts), number(closed_at),
+            None if flight == b"a" else number(flight_in),
+        )  # fmt: skip
+    return UserView(
+        user, state, number(pending), None if number(next_in) < 0 else number(next_in),
+        number(held) or None, batch, tuple(_record(line) for line in listed(history)),
+    )  # fmt: skip
+
+
+def _state(pending: int, held: int, flight: str, replays: int) -> UserState:
+    if flight == "a":
+        return "delivering"
+    if held:
+        return "held"
+    if flight:
+        return "retrying"
+    return "collecting" if pending or replays else "idle"
+
+
+def _record(line: object) -> AttemptRecord:
+    entry: list[Any] = json.loads(_bytes(line))
+    at, batch_id, count, outcome, messages, status, reason = entry
+    return AttemptRecord(batch_id, count, at, outcome, messages, status, reason)
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value

@@ -1,0 +1,437 @@
+"""What may come in, and what is said of what may not."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from actor_queue.core.admission import (
+    DEPTH_MAX,
+    NUMBER_CHARACTERS_MAX,
+    AdmissionPolicy,
+    Refused,
+    admit,
+    user_from_path,
+)
+from actor_queue.core.message import MESSAGE_ID_BYTES_MAX, USER_BYTES_MAX, Message
+from actor_queue.core.settings import Settings
+
+POLICY = AdmissionPolicy(default_ttl_ms=15_000, max_ttl_ms=86_400_000, max_body_bytes=262_144)
+SEED = {
+    "id_agente": 1,
+    "numero_conectado": "+5511999999999",
+    "foto": "https://example.com/photo.jpg",
+    "phone": "+5511888888888",
+    "sender_name": "João Silva",
+    "user": "joao.silva",
+    "chave": "chave123",
+    "instance_id": "inst_123",
+    "servidor": "srv1",
+    "token": "token123",
+    "token_seguranca": "sec_token123",
+    "modo": "chat",
+    "plataforma_ia": 1,
+    "server_url": "https://api.example.com",
+    "provider": 1,
+    "id_instancia": 1,
+    "message": "Sua mensagem aqui",
+    "ttl": 30,
+}
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+users = texts.filter(lambda text: 1 <= len(text.encode()) <= USER_BYTES_MAX)
+
+
+def admitted(
+    body: bytes | str, key: str | None = None, policy: AdmissionPolicy = POLICY
+) -> Message:
+    raw = body.encode() if isinstance(body, str) else body
+    return admit(raw, policy, new_id=lambda: "made-here", idempotency_key=key)
+
+
+def refused(body: bytes | str, key: str | None = None, policy: AdmissionPolicy = POLICY) -> Refused:
+    with pytest.raises(Refused) as caught:
+        admitted(body, key, policy)
+    return caught.value
+
+
+def message(**fields: Any) -> str:
+    return json.dumps({"user": "u", "message": "m"} | fields)
+
+
+def raw(fields: str) -> str:
+    """A valid message with one more piece of JSON text in it."""
+    return '{"user": "u", "message": "m", ' + fields + "}"
+
+
+# What is taken
+
+
+def test_the_first_senders_message_is_taken_as_it_is() -> None:
+    body = json.dumps(SEED, indent=4, ensure_ascii=False).encode()
+    assert admitted(body) == Message(
+        user="joao.silva", body=body, ttl_ms=30_000, message_id="made-here", remembered=False
+    )
+
+
+def test_limits_come_from_the_settings() -> None:
+    settings = Settings(default_ttl_ms=1, max_ttl_ms=2, max_body_bytes=300)
+    assert AdmissionPolicy.of(settings) == AdmissionPolicy(1, 2, 300)
+
+
+@given(
+    st.dictionaries(
+        texts,
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | texts
+            | st.floats(allow_nan=False, allow_infinity=False),
+            lambda children: st.lists(children) | st.dictionaries(texts, children),
+            max_leaves=8,
+        ),
+    ),
+    users,
+    texts,
+    st.booleans(),
+    st.sampled_from([None, 0, 2]),
+)
+def test_every_object_with_user_and_message_is_taken_and_its_bytes_are_kept(
+    others: dict[str, Any], user: str, text: str, ascii_only: bool, indent: int | None
+) -> None:
+    fields = others | {"user": user, "message": text, "ttl": 1, "message_id": "id"}
+    body = json.dumps(fields, ensure_ascii=ascii_only, indent=indent).encode()
+    taken = admitted(body)
+    assert (taken.user, taken.body, taken.ttl_ms) == (user, body, 1_000)
+    # It can stand in an array of somebody else's making.
+    assert json.loads(b"[" + taken.body + b",1]") == [fields, 1]
+
+
+def test_a_byte_order_mark_is_dropped_so_that_the_rest_fits_into_an_array() -> None:
+    body = message().encode()
+    assert admitted(b"\xef\xbb\xbf" + body).body == body
+
+
+def test_an_empty_text_is_a_message() -> None:
+    assert admitted('{"user": "u", "message": ""}').user == "u"
+
+
+@pytest.mark.parametrize(
+    ("given_user", "user"), [(7, "7"), (-7, "-7"), (10**400, "1" + "0" * 400), ("\0 {x}", "\0 {x}")]
+)
+def test_a_user_is_text_or_a_whole_number(given_user: object, user: str) -> None:
+    assert admitted(message(user=given_user)).user == user
+
+
+@pytest.mark.parametrize("size", [1, USER_BYTES_MAX])
+def test_a_user_may_have_1_to_512_bytes(size: int) -> None:
+    assert admitted(message(user="u" * size)).user == "u" * size
+
+
+def test_bytes_are_counted_and_not_characters() -> None:
+    assert admitted(message(user="\U0001f600" * 128)).user == "\U0001f600" * 128
+    assert refused(message(user="\U0001f600" * 128 + "u")).field == "user"
+
+
+# The object
+
+
+@pytest.mark.parametrize(
+    "body", ["", " ", "{", "nonsense", "{'user': 1}", "{}{}", '{"a": 01}', '{"a": "\n"}']
+)
+def test_what_is_not_json_is_400(body: str) -> None:
+    assert (refused(body).status, refused(body).field) == (400, None)
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", '"text"', "1", "null", "true", '[{"user": "u", "message": "m"}]']
+)
+def test_json_that_is_no_object_is_400(body: str) -> None:
+    assert refused(body).title == "Not an object"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_only_utf_8_is_read(encoding: str) -> None:
+    assert refused('{"user": "ü", "message": "m"}'.encode(encoding)).status == 400
+
+
+def test_surrogates_written_as_bytes_are_not_utf_8() -> None:
+    assert refused(b'{"user": "u", "message": "\xed\xa0\x80"}').title == "Not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400 + ".0"]
+)
+@pytest.mark.parametrize("where", ['"x": {}', '"ttl": {}', '"x": {{"y": [1, {{"z": {}}}]}}'])
+def test_a_number_that_is_none_is_refused_wherever_it_stands(number: str, where: str) -> None:
+    assert refused(raw(where.format(number))).status == 400
+
+
+@pytest.mark.parametrize(
+    "number", ["1" * 5_000, "1." + "1" * 5_000, "1" * 250_000, "-" + "1" * NUMBER_CHARACTERS_MAX]
+)
+@pytest.mark.parametrize("field", ["ttl", "user2", "message_id"])
+def test_a_number_of_thousands_of_digits_is_refused_before_it_is_computed(
+    number: str, field: str
+) -> None:
+    assert refused(raw(f'"{field}": {number}')).title == "Number too long"
+
+
+@pytest.mark.parametrize("field", ["user", "message", "ttl", "message_id", "other"])
+def test_a_field_that_occurs_twice_is_named(field: str) -> None:
+    problem = refused('{"user": "u", "message": "m", "x": 1, "%s": 1, "%s": 1}' % (field, field))  # noqa: UP031
+    assert (problem.status, problem.field) == (422, field)
+
+
+@pytest.mark.parametrize("nested", ['{"a": 1, "a": 1}', '[[{"b": {"a": 1, "\\u0061": 1}}]]'])
+def test_a_field_that_occurs_twice_is_found_at_any_level_and_however_it_is_spelt(
+    nested: str,
+) -> None:
+    assert refused(raw(f'"x": {nested}')).field == "a"
+
+
+def test_a_repeated_fields_name_is_shown_cut_and_can_be_encoded() -> None:
+    field = refused(raw('"\\ud800{0}": 1, "\\ud800{0}": 1'.format("n" * 1_000))).field
+    assert field == "?" + "n" * 48 + "…"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"\\ud800"', '"x\\uDFFF"', '"\\ud83d \\ude00"', '{"\\udc00": 1}', '["a", ["\\\\\\udbff"]]'],
+)
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(text: str) -> None:
+    assert refused(raw(f'"x": {text}')).title == "Not Unicode"
+
+
+@pytest.mark.parametrize("field", ["user", "message", "message_id"])
+def test_half_a_surrogate_pair_is_refused_in_our_own_fields(field: str) -> None:
+    assert refused('{"user": "u", "message": "m", "%s": "\\ud800"}' % field).status in (400, 422)  # noqa: UP031
+
+
+def test_a_whole_pair_and_an_escaped_backslash_are_text() -> None:
+    assert admitted(raw('"x": "\\ud83d\\ude00 \\\\ud800 \\u00e9"')).user == "u"
+
+
+def nested(levels: int, kind: str) -> str:
+    """A message of `levels` levels, itself included."""
+    opening, closing = {"list": ("[", "]"), "object": ('{"a":', "}")}[kind]
+    return raw(f'"x": {opening * (levels - 1)}{{}}{closing * (levels - 1)}'.replace("{}", "1"))
+
+
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_64_levels_are_taken_and_65_are_not(kind: str) -> None:
+    assert admitted(nested(DEPTH_MAX, kind)).user == "u"
+    assert refused(nested(DEPTH_MAX + 1, kind)).title == "Too deep"
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 250_000, '{"a":' * 50_000, nested(2_000, "list"), nested(40_000, "object")]
+)
+def test_no_depth_breaks_the_parser(body: str) -> None:
+    assert refused(body).title == "Too deep"
+
+
+def test_many_shallow_objects_are_not_deep() -> None:
+    assert admitted(message(x=[{"y": [1]}] * 1_000, text="[" * 1_000)).user == "u"
+
+
+def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_taken() -> None:
+    body = message()
+    at_limit = AdmissionPolicy(0, 0, len(body))
+    assert admitted(body, policy=at_limit).ttl_ms == 0
+    assert refused(body + " ", policy=at_limit).status == 413
+
+
+# Fields
+
+
+@pytest.mark.parametrize("user", [None, True, False, 1.0, [], {}, "", "u" * 513, 10**512])
+def test_a_user_of_another_kind_or_size_is_refused(user: object) -> None:
+    problem = refused(message(user=user))
+    assert (problem.status, problem.field) == (422, "user")
+
+
+@pytest.mark.parametrize("text", [None, True, 1, [], {}])
+def test_a_message_that_is_not_text_is_refused(text: object) -> None:
+    problem = refused(message(message=text))
+    assert (problem.status, problem.field) == (422, "message")
+
+
+def test_what_is_missing_is_named() -> None:
+    assert refused('{"message": "m"}').field == "user"
+    assert refused('{"user": "u"}').field == "message"
+
+
+@pytest.mark.parametrize(
+    ("ttl", "ttl_ms"),
+    [
+        ("null", 15_000),
+        ("0", 0),
+        ("-0", 0),
+        ("-0.0", 0),
+        ("1", 1_000),
+        ("86400", 86_400_000),
+        ("1.5", 1_500),
+        ("4.35", 4_350),
+        ("2.3", 2_300),
+        ("0.0001", 1),
+        ("1e-300", 1),
+        ("1.0000000001", 1_001),
+        ("1.5e1", 15_000),
+        ('"30"', 30_000),
+        ('" 0.25 "', 250),
+        ('"-0"', 0),
+        ('"007"', 7_000),
+        ('"0.0000001"', 1),
+    ],
+)
+def test_a_ttl_is_seconds_and_parts_of_a_millisecond_count_as_one(ttl: str, ttl_ms: int) -> None:
+    assert admitted(raw(f'"ttl": {ttl}')).ttl_ms == ttl_ms
+
+
+def test_without_a_ttl_the_default_holds() -> None:
+    assert admitted(message()).ttl_ms == 15_000
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    ["true", "false", "[]", "{}", "-1", "-0.001", "86400.001", "86401", "1e300", "9" * 900]
+    + [
+        f'"{text}"'
+        for text in ("", " ", "abc", "-1", "86401", "1e3", "+1", "1,5", ".5", "5.", "0x10", "NaN")
+    ]
+    + [f'"{text}"' for text in ("inf", "1_000", "1 0", "\uff11", "\\n1", "1\\u0000", "9" * 5_000)],
+)
+def test_a_ttl_out_of_range_or_of_another_kind_is_refused(ttl: str) -> None:
+    problem = refused(raw(f'"ttl": {ttl}'))
+    assert (problem.status, problem.field) == (422, "ttl")
+
+
+@given(st.decimals(0, 86_400, allow_nan=False, places=None))
+@example(Decimal("0.1"))
+def test_a_ttl_never_becomes_shorter_and_never_a_millisecond_longer(seconds: Decimal) -> None:
+    spelt = format(seconds, "f")
+    if len(spelt) > 15:
+        return
+    exact_ms = Fraction(seconds) * 1_000
+    for ttl in (spelt, f'"{spelt}"'):
+        assert admitted(raw(f'"ttl": {ttl}')).ttl_ms == math.ceil(exact_ms)
+
+
+# The message's name
+
+
+@pytest.mark.parametrize(
+    ("in_body", "in_header", "name"),
+    [
+        ('"wamid.X"', None, "wamid.X"),
+        ("42", None, "42"),
+        ("null", "k", "k"),
+        ('"k"', "k", "k"),
+        ('"k"', '"k"', "k"),
+        ("42", '"42"', "42"),
+        ("null", '"a \\"b\\" \\\\"', 'a "b" \\'),
+        ("null", '"half', '"half'),
+        ("null", '"a"b"', '"a"b"'),
+        ('"' + "i" * MESSAGE_ID_BYTES_MAX + '"', None, "i" * MESSAGE_ID_BYTES_MAX),
+    ],
+)
+def test_the_senders_name_for_a_message_is_remembered(
+    in_body: str, in_header: str | None, name: str
+) -> None:
+    taken = admitted(raw(f'"message_id": {in_body}'), in_header)
+    assert (taken.message_id, taken.remembered) == (name, True)
+
+
+def test_a_nameless_message_gets_a_new_name_that_nobody_repeats() -> None:
+    taken = admitted(message(message_id=None))
+    assert (taken.message_id, taken.remembered) == ("made-here", False)
+
+
+@pytest.mark.parametrize("given_id", ["", "i" * 513, True, 1.5, [], {}])
+def test_a_message_id_of_another_kind_or_size_is_refused(given_id: object) -> None:
+    problem = refused(message(message_id=given_id))
+    assert (problem.status, problem.field) == (422, "message_id")
+
+
+@pytest.mark.parametrize("key", ["", '""', "k" * 513, "\udc80"])
+def test_an_idempotency_key_obeys_the_same_limits(key: str) -> None:
+    problem = refused(message(), key)
+    assert (problem.status, problem.field) == (422, "message_id")
+
+
+def test_two_different_names_for_one_message_are_refused() -> None:
+    assert refused(message(message_id="a"), "b").field == "message_id"
+
+
+# What is said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"user": "u", "message": "SECRET", "ttl": -1}',
+        '{"user": "u", "message": "SECRET", "message": "SECRET"}',
+        '{"user": "u", "message": "m", "ttl": "SECRET"}',
+        '{"user": "SECRET%s", "message": "m"}' % ("x" * 600),
+        '{"user": "u", "message": "SECRET',
+        '{"user": "u", "message": "SECRET\n"}',
+        '{"user": "u", "message": "SECRET \\x"}',
+        '{"user": "u", "message": "m", "x": SECRET}',
+        '{"user": "u", "message": "SECRET \\ud800"}',
+    ],
+)
+def test_a_refusal_never_repeats_what_was_written(body: str) -> None:
+    problem = refused(body)
+    said = f"{problem} {problem.title} {problem.detail} {problem.field}"
+    assert "SECRET" not in said
+    assert len(problem.detail) < 120
+    said.encode()
+
+
+@given(st.binary() | texts.map(str.encode))
+def test_any_bytes_are_answered(body: bytes) -> None:
+    problem = refused(body)
+    assert problem.status in (400, 422)
+
+
+# Users in paths
+
+
+@given(users)
+@example("a/b?c#d%2F+ é\0.")
+@example("..")
+def test_every_user_that_is_taken_can_be_named_in_a_path(user: str) -> None:
+    assert admitted(message(user=user)).user == user
+    assert user_from_path(quote(user, safe="").encode()) == user
+
+
+def test_unescaped_utf_8_and_a_plus_sign_stand_for_themselves() -> None:
+    assert user_from_path("joão+1".encode()) == "joão+1"
+
+
+@pytest.mark.parametrize(
+    ("segment", "status"),
+    [
+        (b"", 404),
+        (b"%", 400),
+        (b"%4", 400),
+        (b"%zz", 400),
+        (b"%ff", 400),
+        (b"%ed%a0%80", 400),
+        (b"u" * 513, 404),
+    ],
+)
+def test_a_segment_that_can_name_no_user_is_refused(segment: bytes, status: int) -> None:
+    with pytest.raises(Refused) as caught:
+        user_from_path(segment)
+    assert caught.value.status == status

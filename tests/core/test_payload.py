@@ -1,0 +1,189 @@
+"""The webhook's body: the first receivers' shape, and the same bytes at every attempt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actor_queue.core.admission import AdmissionPolicy, admit
+from actor_queue.core.batch import Batch
+from actor_queue.core.payload import render
+from tests.core.test_admission import SEED
+
+CLOSED_AT_MS = 1_738_199_985_999  # 2025-01-30T01:19:45.999Z
+
+
+def item(seq: int, original: str, message_id: str = "id") -> bytes:
+    return f"[{seq},{CLOSED_AT_MS - 1_000 + seq},{json.dumps(message_id)},{original}]".encode()
+
+
+def batch(
+    *originals: str | dict[str, Any], user: str = "joao.silva", mode: Any = "classic"
+) -> Batch:
+    bodies = [body if isinstance(body, str) else json.dumps(body) for body in originals]
+    return Batch(
+        id="b1",
+        user=user,
+        seq=7,
+        reason="quiet",
+        mode=mode,
+        first_at_ms=CLOSED_AT_MS - 999,
+        last_at_ms=CLOSED_AT_MS - 997,
+        due_at_ms=CLOSED_AT_MS,
+        closed_at_ms=CLOSED_AT_MS,
+        items=tuple(item(seq, body, f"id{seq}") for seq, body in enumerate(bodies, 1)),
+    )
+
+
+def said(text: str, **fields: Any) -> dict[str, Any]:
+    return {"user": "joao.silva", "message": text} | fields
+
+
+def test_classic_is_the_body_that_the_first_receivers_know() -> None:
+    number = {"id_agente": 1, "numero_conectado": "+5511999999999"}
+    sent = [number | said(f"Mensagem {n}", ttl=30) for n in (1, 2, 3)]
+    assert render(batch(*sent)).decode() == (
+        '{"id_agente":1,"numero_conectado":"+5511999999999","user":"joao.silva",'
+        '"user_id":"joao.silva","messages":["Mensagem 1","Mensagem 2","Mensagem 3"],'
+        '"processed_at":"2025-01-30T01:19:45"}'
+    )
+
+
+def test_every_field_of_the_first_senders_passes_through() -> None:
+    body = json.loads(render(batch(SEED)))
+    passed = {name: value for name, value in SEED.items() if name not in ("message", "ttl")}
+    assert body == passed | {
+        "user_id": "joao.silva",
+        "messages": ["Sua mensagem aqui"],
+        "processed_at": "2025-01-30T01:19:45",
+    }
+
+
+def test_the_last_message_that_has_a_field_wins_and_fields_stand_where_they_were_first_seen() -> (
+    None
+):
+    body = render(batch(said("1", a=1, b=1), said("2", c=2, a=2), said("3", b=None)))
+    assert body.startswith(b'{"a":2,"b":null,"c":2,"user":')
+
+
+def test_what_concerns_one_message_is_not_passed_through() -> None:
+    body = json.loads(render(batch(said("1", ttl=1, message_id="x"))))
+    assert set(body) == {"user", "user_id", "messages", "processed_at"}
+
+
+@pytest.mark.parametrize("mode", ["classic", "detailed"])
+def test_a_senders_field_cannot_take_the_place_of_ours(mode: str) -> None:
+    ours = {"user_id": 1, "messages": 2, "processed_at": 3, "batch": 4, "items": 5}
+    body = json.loads(render(batch(said("1", **ours), mode=mode)))
+    assert body["user_id"] == "joao.silva"
+    assert body["messages"] == ["1"]
+    assert body["processed_at"] == "2025-01-30T01:19:45"
+    if mode == "classic":
+        assert (body["batch"], body["items"]) == (4, 5)
+    else:
+        assert body["batch"]["id"] == "b1"
+        assert body["items"][0]["messages"] == 2
+
+
+def test_the_user_is_text_whoever_wrote_last() -> None:
+    one, other = {"user": 42, "message": "a"}, {"user": "42", "message": "b"}
+    for originals in ((one, other), (other, one)):
+        body = json.loads(render(batch(*originals, user="42", mode="detailed")))
+        assert (body["user"], body["user_id"]) == ("42", "42")
+        assert [item["user"] for item in body["items"]] == [sent["user"] for sent in originals]
+
+
+def test_detailed_adds_the_batch_and_every_message_as_it_came() -> None:
+    sent = said("oi", ttl=5, message_id=9, deep={"a": [1, None, True]})
+    body = json.loads(render(batch(sent, said("tudo bem?"), mode="detailed")))
+    assert list(body) == ["deep", "user", "user_id", "messages", "processed_at", "batch", "items"]
+    assert body["batch"] == {
+        "id": "b1",
+        "seq": 7,
+        "reason": "quiet",
+        "first_at": "2025-01-30T01:19:45.000Z",
+        "last_at": "2025-01-30T01:19:45.002Z",
+        "due_at": "2025-01-30T01:19:45.999Z",
+    }
+    assert body["items"] == [
+        sent | {"seq": 1, "message_id": "id1", "received_at": "2025-01-30T01:19:45.000Z"},
+        said("tudo bem?", seq=2, message_id="id2", received_at="2025-01-30T01:19:45.001Z"),
+    ]
+
+
+NUMBERS = [
+    "1.10",
+    "1E5",
+    "-0.0",
+    "0.30000000000000004",
+    "12345678901234567890.12345",
+    "1e-999",
+    "9" * 900,
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("mode", ["classic", "detailed"])
+def test_numbers_keep_their_digits(number: str, mode: str) -> None:
+    original = '{"user": "u", "message": "m", "x": %s, "y": [{"z": %s}]}' % (number, number)  # noqa: UP031
+    body = render(batch(original, mode=mode)).decode()
+    assert f'"x":{number},"y":[{{"z":{number}}}]' in body
+    json.loads(body)
+
+
+def test_text_that_looks_like_a_number_stays_text() -> None:
+    body = render(batch('{"user": "u", "message": "1.10", "x": 1.10, "y": "1.10"}'))
+    assert b'"x":1.10,"y":"1.10"' in body
+
+
+def test_text_is_utf_8_and_not_escaped() -> None:
+    assert '"messages":["João \U0001f600"]'.encode() in render(
+        batch('{"user": "u", "message": "Jo\\u00e3o \\ud83d\\ude00"}')
+    )
+
+
+def test_times_are_rounded_down_and_never_carry_a_zone_in_processed_at() -> None:
+    body = json.loads(render(replace(batch(said("1")), closed_at_ms=1_999)))
+    assert body["processed_at"] == "1970-01-01T00:00:01"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), children, max_size=3)
+    ),
+    max_leaves=5,
+)
+OBJECTS = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=3), JSON, max_size=4
+)
+
+
+@given(
+    st.lists(OBJECTS, min_size=1, max_size=4), st.sampled_from(["classic", "detailed"]), st.data()
+)
+def test_whatever_was_admitted_comes_out_in_order_and_twice_the_same(
+    others: list[dict[str, Any]], mode: str, data: st.DataObject
+) -> None:
+    policy = AdmissionPolicy(15_000, 86_400_000, 262_144)
+    texts = [data.draw(st.text(st.characters(exclude_categories=["Cs"]))) for _ in others]
+    sent = [
+        other | said(text) | {"ttl": 1, "message_id": "i"}
+        for other, text in zip(others, texts, strict=True)
+    ]
+    admitted = [admit(json.dumps(one).encode(), policy, new_id=str).body.decode() for one in sent]
+    rendered = render(batch(*admitted, mode=mode))
+    assert rendered == render(batch(*admitted, mode=mode))
+    body = json.loads(rendered)
+    assert body["messages"] == texts
+    if mode == "detailed":
+        stamps = ("seq", "message_id", "received_at")
+        for item, original in zip(body["items"], sent, strict=True):
+            for name in set(original) - set(stamps):
+                assert item[name] == original[name]

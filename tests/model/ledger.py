@@ -1,0 +1,187 @@
+"""The contract's guarantees, checked on what the store answered, without any model of it.
+
+A `Ledger` writes down what was accepted, attempted, settled and dropped, and fails as soon as
+the story breaks a guarantee. Every message is told apart by the number `n` in its body, because
+a message id may be used again after the dedup window.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from actor_queue.core.batch import Attempt, Batch
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An accepted message."""
+
+    n: int
+    message_id: str
+    body: bytes
+    ttl_ms: int
+
+
+@dataclass
+class Story:
+    """One user's, so far."""
+
+    accepted: list[Kept] = field(default_factory=list)
+    place: dict[int, str] = field(default_factory=dict)
+    """n → `pending`, `dropped`, or the id of the batch that holds it."""
+    batches: dict[str, Batch] = field(default_factory=dict)
+    fate: dict[str, str] = field(default_factory=dict)
+    """Batch id → `flight`, `delivered`, `dead`, `dropped`."""
+    unresolved: str | None = None
+    attempt: Attempt | None = None
+    limit_at_ms: int = 0
+    """When the attempt under way must be over; 0 when none is."""
+    hold_until_ms: int = 0
+    newest: int = -1
+    """The last message that ever went into a batch."""
+
+
+class Ledger:
+    """All users' stories. Every method raises AssertionError where a guarantee is broken."""
+
+    def __init__(self, *, ids_are_for_ever: bool) -> None:
+        self.stories: dict[str, Story] = {}
+        self._ids_are_for_ever = ids_are_for_ever
+
+    def story(self, user: str) -> Story:
+        return self.stories.setdefault(user, Story())
+
+    def accepted(self, user: str, kept: Kept) -> None:
+        story = self.story(user)
+        story.accepted.append(kept)
+        story.place[kept.n] = "pending"
+
+    def attempted(self, attempt: Attempt, now_ms: int) -> None:
+        """The store granted `attempt` (a repetition of the same grant included)."""
+        story = self.story(attempt.batch.user)
+        if story.unresolved == attempt.batch.id and story.attempt:
+            repeated = attempt.number == story.attempt.number
+            assert repeated or attempt.number == story.attempt.number + 1, "a number was skipped"
+            if repeated:
+                assert now_ms < story.limit_at_ms, "an attempt that is over was handed out again"
+                assert attempt.limit_in_ms == story.limit_at_ms - now_ms
+        else:
+            assert attempt.number == 1, "a batch's first attempt has number 1"
+            repeated = False
+        self._same_bytes_or_new(story, attempt.batch)
+        if not repeated:
+            assert now_ms >= story.hold_until_ms, "an attempt started although a hold is in force"
+            assert now_ms >= story.limit_at_ms, "two attempts overlap"
+        story.attempt = attempt
+        story.limit_at_ms = now_ms + attempt.limit_in_ms
+
+    def _same_bytes_or_new(self, story: Story, batch: Batch) -> None:
+        known = story.batches.get(batch.id)
+        if story.unresolved == batch.id:
+            assert batch == known, "the same id with other bytes"
+            return
+        assert story.unresolved is None, "a second batch while one is unresolved"
+        if known:
+            assert story.fate[batch.id] == "dead", "a batch that was resolved came again"
+            assert batch == known, "a replay with other bytes"
+        else:
+            self._check_new(story, batch)
+            story.batches[batch.id] = batch
+        story.unresolved, story.fate[batch.id] = batch.id, "flight"
+
+    def _check_new(self, story: Story, batch: Batch) -> None:
+        kept = {message.n: message for message in story.accepted}
+        numbers = numbers_of(batch.items)
+        assert numbers, "an empty batch"
+        for n, item in zip(numbers, batch.items, strict=True):
+            assert n in kept, "a message that was never accepted"
+            assert story.place[n] == "pending", f"message {n} is already {story.place[n]}"
+            assert n > story.newest, "out of order"
+            story.newest = n
+            story.place[n] = batch.id
+            _, _, message_id, _ = json.loads(item)
+            assert message_id == kept[n].message_id
+            assert item.endswith(b"," + kept[n].body + b"]"), "a body was changed"
+        skipped = [
+            m.n for m in story.accepted if m.n < story.newest and story.place[m.n] == "pending"
+        ]
+        assert not skipped, "an accepted message was passed over"
+        self._check_times(batch, kept[numbers[-1]].ttl_ms)
+        if self._ids_are_for_ever:
+            self._check_ids(story)
+
+    def _check_times(self, batch: Batch, ttl_ms: int) -> None:
+        times = [json.loads(item)[1] for item in batch.items]
+        assert times == sorted(times)
+        assert (times[0], times[-1]) == (batch.first_at_ms, batch.last_at_ms)
+        assert batch.closed_at_ms >= batch.due_at_ms, "closed before it was due"
+        if batch.reason == "quiet":
+            assert batch.closed_at_ms >= batch.last_at_ms + ttl_ms, "early"
+
+    def _check_ids(self, story: Story) -> None:
+        named = [message.message_id for message in story.accepted]
+        assert len(named) == len(set(named)), "a message id was accepted twice"
+
+    def delivered(self, user: str, batch_id: str) -> None:
+        self._resolved(user, batch_id, "delivered")
+
+    def buried(self, user: str, batch_id: str) -> None:
+        self._resolved(user, batch_id, "dead")
+
+    def waits(self, user: str) -> None:
+        """The attempt under way ended; its batch waits for a retry."""
+        self.story(user).limit_at_ms = 0
+
+    def _resolved(self, user: str, batch_id: str, fate: str) -> None:
+        story = self.story(user)
+        assert story.unresolved == batch_id, "a verdict was taken for a batch not in flight"
+        story.fate[batch_id] = fate
+        story.unresolved, story.attempt, story.limit_at_ms = None, None, 0
+
+    def held(self, user: str, until_ms: int) -> None:
+        self.story(user).hold_until_ms = until_ms
+
+    def dropped(self, user: str, batch_id: str | None, items: Sequence[bytes]) -> None:
+        story = self.story(user)
+        if batch_id:
+            self._resolved(user, batch_id, "dropped")
+            assert list(items[: len(story.batches[batch_id].items)]) == list(
+                story.batches[batch_id].items
+            )
+            items = items[len(story.batches[batch_id].items) :]
+        assert numbers_of(items) == self.pending(user), "dropped other messages than were pending"
+        for n in numbers_of(items):
+            story.place[n] = "dropped"
+
+    def letter_dropped(self, user: str, batch_id: str) -> None:
+        assert self.story(user).fate[batch_id] == "dead"
+        self.story(user).fate[batch_id] = "dropped"
+
+    def pending(self, user: str) -> list[int]:
+        """What must be waiting now, in order: accepted, not in a batch, not dropped."""
+        story = self.story(user)
+        return [kept.n for kept in story.accepted if story.place[kept.n] == "pending"]
+
+    def check_holdings(self, user: str, pending: Sequence[bytes], flight: Sequence[bytes]) -> None:
+        """Nothing lost: what the store holds is exactly what must be waiting and in flight."""
+        story = self.story(user)
+        assert numbers_of(pending) == self.pending(user), "pending messages are wrong"
+        expected = story.batches[story.unresolved].items if story.unresolved else ()
+        assert tuple(flight) == expected, "the batch in flight is wrong"
+
+    def dead(self, user: str) -> dict[str, Batch]:
+        story = self.story(user)
+        return {name: story.batches[name] for name, fate in story.fate.items() if fate == "dead"}
+
+    def check_drained(self) -> None:
+        """Nothing is pending, in flight or dead any more."""
+        for user, story in self.stories.items():
+            assert not self.pending(user), "accepted and never handed out"
+            assert set(story.fate.values()) <= {"delivered", "dropped"}, story.fate
+
+
+def numbers_of(items: Iterable[bytes]) -> list[int]:
+    """The `n` of each stored item."""
+    return [json.loads(item)[3]["n"] for item in items]

@@ -1,0 +1,593 @@
+"""A plain Python model of the store: what every verb must answer and leave behind.
+
+Written from the semantics in words, not from the scripts, so that a difference between the
+two is a mistake in one of them. Synchronous; the clock is the first argument of every verb.
+No limits of speed or memory were considered: this is the reference, never an implementation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from actor_queue.core.batch import Attempt, Batch, Reason
+from actor_queue.core.message import Accepted, Appended, Full, Message
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import (
+    AttemptRecord,
+    BatchSummary,
+    Claim,
+    DeadLetter,
+    Dropped,
+    DueUser,
+    Fenced,
+    Gone,
+    Lease,
+    LeaseHeld,
+    LeaseInfo,
+    NotDue,
+    Nothing,
+    Settled,
+    SettleResult,
+    UserState,
+    UserView,
+)
+
+ATTEMPT_MARGIN_MS = 1_000
+RECENT_MAX = 20
+DROPPED_BYTES_MAX = 1_048_576
+
+
+@dataclass(frozen=True)
+class Item:
+    """A kept message."""
+
+    seq: int
+    at_ms: int
+    message_id: str
+    body: bytes
+
+    def encoded(self) -> bytes:
+        name = json.dumps(self.message_id, ensure_ascii=False).encode()
+        return b"[%d,%d,%s,%s]" % (self.seq, self.at_ms, name, self.body)
+
+
+@dataclass
+class Window:
+    """The open window: still collecting."""
+
+    first_at_ms: int
+    max_wait_deadline_ms: int
+    """0 = off."""
+    last_ttl_ms: int = 0
+    due_at_ms: int = 0
+    items: list[Item] = field(default_factory=list)
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Closed by a cap or a flush, not yet claimed."""
+
+    items: tuple[Item, ...]
+    reason: Reason
+    due_at_ms: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A dead letter that waits at the head of the line."""
+
+    batch_id: str
+    due_at_ms: int
+
+
+@dataclass
+class Flight:
+    """The one batch in flight: an attempt under way, or waiting for its retry."""
+
+    batch: Batch
+    number: int
+    token: str
+    limit_at_ms: int
+    retry_at_ms: int | None = None
+    """None while an attempt is under way (also after its limit, until the next claim)."""
+
+
+@dataclass
+class Line:
+    """Everything about one user."""
+
+    seq: int = 0
+    batches: int = 0
+    clock_ms: int = 0
+    hold_until_ms: int = 0
+    open: Window | None = None
+    sealed: list[Sealed] = field(default_factory=list)
+    replays: list[Replay] = field(default_factory=list)
+    flight: Flight | None = None
+    recent: list[AttemptRecord] = field(default_factory=list)
+    remembered: dict[str, int] = field(default_factory=dict)
+    """Message id → last millisecond at which it is still known."""
+
+    def pending(self) -> int:
+        waiting = sum(len(sealed.items) for sealed in self.sealed)
+        return waiting + (len(self.open.items) if self.open else 0)
+
+    def next_step_ms(self) -> int | None:
+        """When something is due for this user; None when nothing waits."""
+        if self.flight and self.flight.retry_at_ms is None:
+            return self.flight.limit_at_ms
+        if self.flight and self.flight.retry_at_ms is not None:
+            return max(self.hold_until_ms, self.flight.retry_at_ms)
+        if self.replays:
+            return max(self.hold_until_ms, self.replays[0].due_at_ms)
+        if self.sealed:
+            return max(self.hold_until_ms, self.sealed[0].due_at_ms)
+        if self.open:
+            return max(self.hold_until_ms, self.open.due_at_ms)
+        return None
+
+    def held(self, now_ms: int) -> bool:
+        return now_ms < self.hold_until_ms
+
+
+@dataclass
+class Grant:
+    """Who holds a shard."""
+
+    epoch: int
+    nonce: str
+    owner: str
+    since_ms: int
+    expires_at_ms: int
+
+
+@dataclass
+class Buried:
+    """A dead letter as kept."""
+
+    batch: Batch
+    died_at_ms: int
+    attempts: int
+    reason: str
+    queued: bool = False
+
+    def letter(self, *, whole: bool) -> DeadLetter:
+        return DeadLetter(
+            id=self.batch.id,
+            user=self.batch.user,
+            died_at_ms=self.died_at_ms,
+            attempts=self.attempts,
+            reason=self.reason,
+            messages=len(self.batch.items),
+            queued=self.queued,
+            batch=self.batch if whole else None,
+        )
+
+
+class Oracle:
+    """The whole store of one namespace."""
+
+    def __init__(self, settings: Settings, shard_of: Callable[[str], int]) -> None:
+        self.settings = settings
+        self.shard_of = shard_of
+        self.lines: dict[str, Line] = {}
+        self.grants: dict[int, Grant] = {}
+        self.buried: dict[str, Buried] = {}
+
+    def line(self, user: str) -> Line:
+        return self.lines.setdefault(user, Line())
+
+    # Messages in
+
+    def append(self, now_ms: int, messages: Sequence[Message]) -> list[Appended]:
+        return [self._append(now_ms, message) for message in messages]
+
+    def _append(self, now_ms: int, message: Message) -> Appended:
+        line = self.line(message.user)
+        now_ms = max(now_ms, line.clock_ms)
+        if message.remembered and self._knows(line, message.message_id, now_ms):
+            return self._receipt(line, message, now_ms, duplicate=True)
+        if line.pending() >= self.settings.max_pending:
+            due_in = self._due_in(line, now_ms)
+            return Full(message.user, message.message_id, line.pending(), due_in)
+        line.clock_ms = now_ms
+        self._push(line, message, now_ms)
+        if message.remembered:
+            line.remembered[message.message_id] = now_ms + self.settings.dedup_window_ms
+        return self._receipt(line, message, now_ms, duplicate=False)
+
+    def _knows(self, line: Line, message_id: str, now_ms: int) -> bool:
+        return now_ms <= line.remembered.get(message_id, -1)
+
+    def _push(self, line: Line, message: Message, now_ms: int) -> None:
+        line.seq += 1
+        item = Item(line.seq, now_ms, message.message_id, message.body)
+        window = line.open or self._new_window(now_ms)
+        line.open = window
+        window.items.append(item)
+        window.bytes += len(item.encoded())
+        window.last_ttl_ms = message.ttl_ms
+        window.due_at_ms = now_ms + message.ttl_ms
+        if window.max_wait_deadline_ms:
+            window.due_at_ms = min(window.due_at_ms, window.max_wait_deadline_ms)
+        if len(window.items) >= self.settings.max_messages:
+            self._seal(line, "max_messages", now_ms)
+        elif window.bytes >= self.settings.max_batch_bytes:
+            self._seal(line, "max_bytes", now_ms)
+
+    def _new_window(self, now_ms: int) -> Window:
+        wait_ms = self.settings.max_wait_ms
+        return Window(now_ms, now_ms + wait_ms if wait_ms else 0)
+
+    def _seal(self, line: Line, reason: Reason, now_ms: int) -> None:
+        assert line.open
+        line.sealed.append(Sealed(tuple(line.open.items), reason, now_ms))
+        line.open = None
+
+    def _receipt(self, line: Line, message: Message, now_ms: int, *, duplicate: bool) -> Accepted:
+        due_in = self._due_in(line, now_ms)
+        step = line.next_step_ms()
+        next_in = -1 if step is None else max(0, step - now_ms)
+        return Accepted(
+            message.user, message.message_id, line.pending(), due_in, duplicate, next_in
+        )
+
+    def _due_in(self, line: Line, now_ms: int) -> int:
+        due_at = line.open.due_at_ms if line.open else now_ms
+        return max(0, due_at - now_ms, line.hold_until_ms - now_ms)
+
+    # The owner's verbs
+
+    def claim(self, now_ms: int, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+        if not self._holds(lease, now_ms):
+            return Fenced()
+        line = self.line(user)
+        flight = line.flight
+        if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
+            if flight.token == token:
+                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms)
+            return NotDue(flight.limit_at_ms - now_ms)
+        step = line.next_step_ms()
+        if step is None:
+            return Nothing()
+        # An attempt whose limit has passed is a batch that waits, so a hold counts for it again.
+        step = max(step, line.hold_until_ms)
+        if now_ms < step:
+            return NotDue(step - now_ms)
+        if line.flight is None:
+            line.flight = Flight(self._close(line, user, batch_id, now_ms), 0, "", 0)
+        return self._attempt(line.flight, token, now_ms)
+
+    def _holds(self, lease: Lease, now_ms: int) -> bool:
+        grant = self.grants.get(lease.shard)
+        if grant is None or now_ms >= grant.expires_at_ms:
+            return False
+        return (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce)
+
+    def _close(self, line: Line, user: str, batch_id: str, now_ms: int) -> Batch:
+        """The next batch of the line, taken out of it."""
+        if line.replays:
+            return self.buried.pop(line.replays.pop(0).batch_id).batch
+        if line.sealed:
+            sealed = line.sealed.pop(0)
+            items, reason, due_at = sealed.items, sealed.reason, sealed.due_at_ms
+        else:
+            window = line.open
+            assert window
+            line.open = None
+            waited = window.due_at_ms == window.max_wait_deadline_ms
+            items, due_at = tuple(window.items), window.due_at_ms
+            reason = "max_wait" if waited else "quiet"
+        line.batches += 1
+        return Batch(
+            id=batch_id,
+            user=user,
+            seq=line.batches,
+            reason=reason,
+            mode=self.settings.payload,
+            first_at_ms=items[0].at_ms,
+            last_at_ms=items[-1].at_ms,
+            due_at_ms=due_at,
+            closed_at_ms=now_ms,
+            items=tuple(item.encoded() for item in items),
+        )
+
+    def _attempt(self, flight: Flight, token: str, now_ms: int) -> Attempt:
+        flight.number += 1
+        flight.token = token
+        limit_in_ms = self.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
+        flight.limit_at_ms = now_ms + limit_in_ms
+        flight.retry_at_ms = None
+        return Attempt(flight.batch, flight.number, limit_in_ms)
+
+    def ack(self, now_ms: int, attempt: Attempt, status: int) -> SettleResult:
+        line = self.line(attempt.batch.user)
+        if line.flight is None or line.flight.batch.id != attempt.batch.id:
+            return Gone()
+        self._record(line, now_ms, attempt, "delivered", status, None)
+        line.flight = None
+        return self._settled(line, now_ms)
+
+    def retry(
+        self,
+        now_ms: int,
+        lease: Lease,
+        attempt: Attempt,
+        after_ms: int,
+        status: int | None,
+        reason: str,
+    ) -> SettleResult:
+        line = self.line(attempt.batch.user)
+        refusal = self._may_settle(now_ms, lease, line, attempt)
+        if refusal:
+            return refusal
+        assert line.flight
+        self._record(line, now_ms, attempt, "retry", status, reason)
+        line.flight.retry_at_ms = now_ms + after_ms
+        return self._settled(line, now_ms)
+
+    def bury(
+        self, now_ms: int, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult:
+        line = self.line(attempt.batch.user)
+        refusal = self._may_settle(now_ms, lease, line, attempt)
+        if refusal:
+            return refusal
+        assert line.flight
+        self._record(line, now_ms, attempt, "dead", status, reason)
+        letter = Buried(line.flight.batch, now_ms, line.flight.number, reason)
+        self.buried[line.flight.batch.id] = letter
+        line.flight = None
+        return self._settled(line, now_ms)
+
+    def _may_settle(
+        self, now_ms: int, lease: Lease, line: Line, attempt: Attempt
+    ) -> Fenced | Gone | None:
+        if not self._holds(lease, now_ms):
+            return Fenced()
+        flight = line.flight
+        if flight is None or flight.retry_at_ms is not None:
+            return Gone()
+        if (flight.batch.id, flight.number) != (attempt.batch.id, attempt.number):
+            return Gone()
+        return None
+
+    def _record(
+        self,
+        line: Line,
+        now_ms: int,
+        attempt: Attempt,
+        outcome: Literal["delivered", "retry", "dead"],
+        status: int | None,
+        reason: str | None,
+    ) -> None:
+        batch, number = attempt.batch, attempt.number
+        messages = len(batch.items)
+        record = AttemptRecord(batch.id, number, now_ms, outcome, messages, status, reason)
+        line.recent = [record, *line.recent][:RECENT_MAX]
+
+    def _settled(self, line: Line, now_ms: int) -> Settled:
+        step = line.next_step_ms()
+        return Settled(None if step is None else max(0, step - now_ms))
+
+    def due(
+        self, now_ms: int, shards: Sequence[int], within_ms: int, limit: int
+    ) -> list[list[DueUser]]:
+        return [self._due(now_ms, shard, within_ms)[:limit] for shard in shards]
+
+    def _due(self, now_ms: int, shard: int, within_ms: int) -> list[DueUser]:
+        steps = self.due_index(shard)
+        waiting = [DueUser(user, step - now_ms) for user, step in steps.items()]
+        soon = [due for due in waiting if due.remaining_ms <= within_ms]
+        return sorted(soon, key=lambda due: due.remaining_ms)
+
+    def due_index(self, shard: int) -> dict[str, int]:
+        steps = {
+            user: line.next_step_ms()
+            for user, line in self.lines.items()
+            if self.shard_of(user) == shard
+        }
+        return {user: step for user, step in steps.items() if step is not None}
+
+    # Ownership
+
+    def acquire(
+        self, now_ms: int, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
+    ) -> list[Lease | LeaseHeld]:
+        return [self._acquire(now_ms, shard, replica, nonce, ttl_ms) for shard in shards]
+
+    def _acquire(
+        self, now_ms: int, shard: int, replica: str, nonce: str, ttl_ms: int
+    ) -> Lease | LeaseHeld:
+        grant = self.grants.get(shard)
+        if grant and grant.nonce == nonce:
+            grant.expires_at_ms = now_ms + ttl_ms
+            return Lease(shard, grant.epoch, nonce)
+        if grant and now_ms < grant.expires_at_ms:
+            return LeaseHeld(shard, grant.owner, grant.expires_at_ms - now_ms)
+        epoch = max((grant.epoch if grant else 0) + 1, now_ms)
+        self.grants[shard] = Grant(epoch, nonce, replica, now_ms, now_ms + ttl_ms)
+        return Lease(shard, epoch, nonce)
+
+    def renew(self, now_ms: int, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
+        return [self._renew(now_ms, lease, ttl_ms) for lease in leases]
+
+    def _renew(self, now_ms: int, lease: Lease, ttl_ms: int) -> bool:
+        grant = self.grants.get(lease.shard)
+        if grant is None or (grant.epoch, grant.nonce) != (lease.epoch, lease.nonce):
+            return False
+        grant.expires_at_ms = now_ms + ttl_ms
+        return True
+
+    def release(self, now_ms: int, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            grant = self.grants.get(lease.shard)
+            if grant and (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce):
+                # Given back: a renewal on its way must not bring it to life again.
+                grant.expires_at_ms, grant.nonce = 0, ""
+
+    def leases(self, now_ms: int) -> list[LeaseInfo]:
+        return [self._lease_info(now_ms, shard) for shard in range(self.settings.shards)]
+
+    def _lease_info(self, now_ms: int, shard: int) -> LeaseInfo:
+        waiting = len(self.due_index(shard))
+        grant = self.grants.get(shard)
+        if grant is None:
+            return LeaseInfo(shard, None, 0, None, 0, waiting)
+        left = max(0, grant.expires_at_ms - now_ms)
+        owner = grant.owner if left else None
+        return LeaseInfo(shard, owner, grant.epoch, grant.since_ms, left, waiting)
+
+    # What the API offers per user
+
+    def describe(self, now_ms: int, user: str) -> UserView:
+        line = self.lines.get(user) or Line()
+        step = line.next_step_ms()
+        return UserView(
+            user=user,
+            state=self._state(line, now_ms),
+            pending=line.pending(),
+            due_in_ms=None if step is None else max(0, step - now_ms),
+            held_for_ms=line.hold_until_ms - now_ms if line.held(now_ms) else None,
+            batch=self._summary(line, now_ms),
+            recent=tuple(line.recent),
+        )
+
+    def _state(self, line: Line, now_ms: int) -> UserState:
+        if line.flight and line.flight.retry_at_ms is None:
+            return "delivering"
+        if line.held(now_ms):
+            return "held"
+        if line.flight:
+            return "retrying"
+        if line.open or line.sealed or line.replays:
+            return "collecting"
+        return "idle"
+
+    def _summary(self, line: Line, now_ms: int) -> BatchSummary | None:
+        flight = line.flight
+        if flight is None:
+            return None
+        retry_at = flight.retry_at_ms
+        return BatchSummary(
+            id=flight.batch.id,
+            seq=flight.batch.seq,
+            reason=flight.batch.reason,
+            messages=len(flight.batch.items),
+            attempts=flight.number,
+            closed_at_ms=flight.batch.closed_at_ms,
+            retry_in_ms=None if retry_at is None else max(0, retry_at - now_ms),
+        )
+
+    def users(self, now_ms: int, state: UserState | None) -> list[UserView]:
+        """Everybody who waits, soonest first; users due at the same time in any order."""
+        waiting = [
+            (step, user) for user, line in self.lines.items() if (step := line.next_step_ms())
+        ]
+        views = [self.describe(now_ms, user) for _, user in sorted(waiting)]
+        return [view for view in views if state in (None, view.state)]
+
+    def flush(self, now_ms: int, user: str) -> UserView | Literal["held"]:
+        line = self.line(user)
+        if line.held(now_ms):
+            return "held"
+        if line.open:
+            self._seal(line, "flush", now_ms)
+        if line.flight and line.flight.retry_at_ms is not None:
+            line.flight.retry_at_ms = min(line.flight.retry_at_ms, now_ms)
+        return self.describe(now_ms, user)
+
+    def typing(self, now_ms: int, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
+        line = self.line(user)
+        window = line.open
+        if window is None or line.flight is not None:
+            return False, self.describe(now_ms, user)
+        ttl_ms = window.last_ttl_ms if ttl_ms is None else ttl_ms
+        cap = window.max_wait_deadline_ms or window.first_at_ms + self.settings.max_ttl_ms
+        extended = min(max(window.due_at_ms, now_ms + ttl_ms), cap)
+        # A signal that somebody types never makes a batch go sooner than its messages asked for.
+        window.due_at_ms = max(window.due_at_ms, extended)
+        return True, self.describe(now_ms, user)
+
+    def hold(self, now_ms: int, user: str, for_ms: int) -> UserView:
+        self.line(user).hold_until_ms = now_ms + for_ms
+        return self.describe(now_ms, user)
+
+    def unhold(self, now_ms: int, user: str) -> UserView:
+        self.line(user).hold_until_ms = 0
+        return self.describe(now_ms, user)
+
+    def drop(self, now_ms: int, user: str) -> Dropped:
+        line = self.line(user)
+        items: list[bytes] = []
+        batch_id = None
+        if line.flight and line.flight.retry_at_ms is not None:
+            batch_id = line.flight.batch.id
+            items.extend(line.flight.batch.items)
+            line.flight = None
+        items.extend(item.encoded() for sealed in line.sealed for item in sealed.items)
+        items.extend(item.encoded() for item in (line.open.items if line.open else ()))
+        line.sealed, line.open = [], None
+        for replay in line.replays:
+            self.buried[replay.batch_id].queued = False
+        line.replays = []
+        return Dropped(len(items), batch_id, _first_mebibyte(items))
+
+    # Dead letters
+
+    def dead(self, now_ms: int) -> list[DeadLetter]:
+        """Newest first."""
+        letters = [buried.letter(whole=False) for buried in self.buried.values()]
+        return sorted(letters, key=lambda letter: -letter.died_at_ms)
+
+    def dead_letter(self, now_ms: int, batch_id: str) -> DeadLetter | None:
+        buried = self.buried.get(batch_id)
+        return buried.letter(whole=True) if buried else None
+
+    def dead_drop(self, now_ms: int, batch_id: str) -> bool:
+        buried = self.buried.pop(batch_id, None)
+        if buried is None:
+            return False
+        line = self.line(buried.batch.user)
+        line.replays = [replay for replay in line.replays if replay.batch_id != batch_id]
+        return True
+
+    def dead_replay(self, now_ms: int, batch_id: str) -> DeadLetter | None:
+        buried = self.buried.get(batch_id)
+        if buried is None:
+            return None
+        if not buried.queued:
+            buried.queued = True
+            self.line(buried.batch.user).replays.append(Replay(batch_id, now_ms))
+        return buried.letter(whole=False)
+
+    # For the tests only
+
+    def holdings(self, user: str) -> dict[str, tuple[bytes, ...]]:
+        """Every kept item of `user` by place: `open`, `sealed`, `flight`."""
+        line = self.lines.get(user) or Line()
+        return {
+            "open": tuple(item.encoded() for item in (line.open.items if line.open else ())),
+            "sealed": tuple(i.encoded() for sealed in line.sealed for i in sealed.items),
+            "flight": line.flight.batch.items if line.flight else (),
+        }
+
+
+def without_items(letter: DeadLetter) -> DeadLetter:
+    """A dead letter as a list shows it."""
+    return replace(letter, batch=None)
+
+
+def _first_mebibyte(items: Sequence[bytes]) -> tuple[bytes, ...]:
+    kept: list[bytes] = []
+    size = 0
+    for item in items:
+        size += len(item)
+        if size > DROPPED_BYTES_MAX:
+            break
+        kept.append(item)
+    return tuple(kept)

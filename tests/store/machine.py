@@ -1,0 +1,501 @@
+"""The adversary: one state machine that drives the real store and the oracle side by side.
+
+It sends, claims, settles and disturbs: duplicate and stale claims, forged and outdated leases,
+verdicts late, twice, out of order or for unknown batches, lost answers (the same call again),
+leases that expire and are taken over, a clock that jumps. After every step three judges look:
+the oracle (every answer and every trace must be what the semantics say), the ledger (the
+contract's guarantees, from the answers alone) and the keys themselves.
+
+Subclasses say on which server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actor_queue.core.batch import Attempt, Batch, batch_id
+from actor_queue.core.message import Accepted, Appended, Message
+from actor_queue.core.settings import Settings
+from actor_queue.core.shard import shard_of
+from actor_queue.store.api import (
+    Dropped,
+    Fenced,
+    Gone,
+    Lease,
+    NotDue,
+    Nothing,
+    Settled,
+    UserView,
+)
+from tests.model.ledger import Kept, Ledger
+from tests.model.oracle import Oracle
+from tests.servers import fresh_namespace
+from tests.store.driver import Dump, Now, Subject
+from tests.store.slots import slot_of
+
+USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
+REPLICAS = ("r0", "r1", "r2")
+SHARDS = 2
+LEASE_TTL_MS = 4_000
+EVER_MS = 10**12
+
+users = st.sampled_from(USERS)
+replicas = st.sampled_from(REPLICAS)
+ttls = st.sampled_from([0, 100, 1_000, 5_000])
+sizes = st.sampled_from([0, 0, 60])
+delays = st.sampled_from([0, 500, 4_000])
+recent = st.integers(0, 5)
+"""Which of the things that happened: 0 is the last one."""
+lost_answers = st.sampled_from([False, False, True])
+verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury"])
+
+
+class Machine(RuleBasedStateMachine):
+    """See the module's docstring."""
+
+    ids_expire: ClassVar[bool] = False
+    """Whether the server's keys expire by the machine's clock."""
+
+    def subject_for(self, settings: Settings, now: Now) -> Subject:
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.now = Now()
+        self.sent: list[Message] = []
+        self.claims: list[tuple[Lease, str, str, str]] = []
+        self.attempts: list[Attempt] = []
+        self.letters: list[str] = []
+        self.leases: list[Lease] = []
+        self.believed: dict[tuple[str, int], Lease] = {}
+        self.nonces = dict.fromkeys(REPLICAS, 0)
+        self.serial = 0
+        self.known: Dump | None = None
+        self.sound = False
+        """False from a step's first question to its last check: what failed is not drained."""
+
+    @initialize(
+        max_wait=st.sampled_from([0, 0, 3_000]),
+        max_messages=st.sampled_from([1, 3, 100]),
+        max_bytes=st.sampled_from([120, 100_000]),
+        max_pending=st.sampled_from([4, 12]),
+        payload=st.sampled_from(["classic", "detailed"]),
+    )
+    def start(
+        self, max_wait: int, max_messages: int, max_bytes: int, max_pending: int, payload: Any
+    ) -> None:
+        self.settings = Settings(
+            namespace=fresh_namespace(),
+            shards=SHARDS,
+            max_ttl_ms=6_000,
+            default_ttl_ms=1_000,
+            max_wait_ms=max_wait,
+            max_messages=max_messages,
+            max_batch_bytes=max_bytes,
+            max_pending=max_pending,
+            webhook_timeout_ms=2_000,
+            lease_ttl_ms=LEASE_TTL_MS,
+            dedup_window_ms=20_011 if self.ids_expire else 86_400_000,
+            payload=payload,
+        )
+        self.subject = self.subject_for(self.settings, self.now)
+        self.oracle = Oracle(self.settings, lambda user: shard_of(user, SHARDS))
+        self.ledger = Ledger(ids_are_for_ever=not self.ids_expire)
+        for shard in range(SHARDS):
+            self.take_lease("r0", shard)
+
+    def teardown(self) -> None:
+        try:
+            if self.sound:
+                self.drain()
+        finally:
+            self.stack.close()
+
+    # Asking both
+
+    def ask(self, verb: str, *args: object, lost: bool = False) -> Any:
+        """The store's answer, which must be the oracle's. `lost`: the caller asks once more.
+
+        What is answered with "nothing was changed" must have changed nothing, and so must a
+        call repeated after a lost answer.
+        """
+        answer = self._ask_once(verb, args)
+        if _changed_nothing(answer) and self.known is not None:
+            assert self.subject.dump() == self.known, f"{verb} says {answer} and changed something"
+        else:
+            self.known = None
+        if lost:
+            before = self.subject.dump()
+            self._ask_once(verb, args)
+            assert self.subject.dump() == before, f"{verb} repeated changes something"
+        return answer
+
+    def _ask_once(self, verb: str, args: tuple[object, ...]) -> Any:
+        self.sound = False
+        expected = getattr(self.oracle, verb)(self.now.ms, *args)
+        answer = self.subject.call(verb, *args)
+        assert answer == expected, f"{verb}{args}: the store says {answer}, must be {expected}"
+        return answer
+
+    # Messages in
+
+    @rule(
+        user=users,
+        ttl=ttls,
+        named=st.booleans(),
+        size=st.sampled_from([0, 0, 60]),
+        again=lost_answers,
+    )
+    def send(self, user: str, ttl: int, named: bool, size: int, again: bool) -> None:
+        message = self.message(user, ttl, named, size)
+        self.append([message], lost=again and named)
+
+    @rule(people=st.lists(users, min_size=2, max_size=6), ttl=ttls)
+    def send_many(self, people: list[str], ttl: int) -> None:
+        self.append([self.message(user, ttl, named=False, size=0) for user in people])
+
+    @precondition(lambda self: self.sent)
+    @rule(which=recent, ttl=ttls, fresh=st.booleans())
+    def send_again(self, which: int, ttl: int, fresh: bool) -> None:
+        """The platform repeats a message, together with a new one, or twice at once."""
+        old = pick(self.sent, which)
+        repeated = self.message(old.user, ttl, named=True, size=0, message_id=old.message_id)
+        company = [self.message(old.user, ttl, named=True, size=0)] if fresh else [repeated]
+        self.append([repeated, *company], lost=True)
+
+    def message(
+        self, user: str, ttl: int, named: bool, size: int, message_id: str | None = None
+    ) -> Message:
+        self.serial += 1
+        body = json.dumps({"n": self.serial, "pad": "x" * size}).encode()
+        message = Message(user, body, ttl, message_id or f'm"é{self.serial}', named)
+        if named:
+            self.sent.append(message)
+        return message
+
+    def append(self, messages: Sequence[Message], *, lost: bool = False) -> None:
+        answers: list[Appended] = self.ask("append", messages, lost=lost)
+        for message, answer in zip(messages, answers, strict=True):
+            n = json.loads(message.body)["n"]
+            if isinstance(answer, Accepted) and not answer.duplicate:
+                kept = Kept(n, message.message_id, message.body, message.ttl_ms)
+                self.ledger.accepted(message.user, kept)
+
+    # Claims
+
+    @rule(user=users, replica=replicas, again=lost_answers)
+    def claim(self, user: str, replica: str, again: bool) -> None:
+        lease = self.believed.get((replica, shard_of(user, SHARDS)))
+        if lease:
+            self.claim_with(lease, user, lost=again)
+
+    @rule(which=recent, again=lost_answers)
+    def claim_what_is_due_next(self, which: int, again: bool) -> None:
+        """Time passes until somebody is due; whoever holds the shard, or takes it, claims."""
+        due = [one for shard in self.ask("due", range(SHARDS), EVER_MS, 10) for one in shard]
+        if due:
+            chosen = due[which % len(due)]
+            self.now.ms += max(0, chosen.remaining_ms)
+            self.known = None
+            self.claim_with(self.live_lease(chosen.user), chosen.user, lost=again)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=recent)
+    def claim_again_late(self, which: int) -> None:
+        lease, user, token, name = pick(self.claims, which)
+        self.claim_with(lease, user, token, name)
+
+    @rule(user=users, which=recent, epoch_off=st.sampled_from([-1, 0, 1]), nonce=st.booleans())
+    def claim_without_the_right(self, user: str, which: int, epoch_off: int, nonce: bool) -> None:
+        lease = pick(self.leases, which)
+        forged = Lease(
+            shard_of(user, SHARDS), lease.epoch + epoch_off, lease.nonce if nonce else "forged"
+        )
+        self.claim_with(forged, user)
+
+    def claim_with(
+        self, lease: Lease, user: str, token: str = "", name: str = "", *, lost: bool = False
+    ) -> None:
+        self.serial += 1
+        token = token or f"t{self.serial}"
+        name = name or batch_id(lease.shard, f"{self.serial:020x}")
+        self.claims.append((lease, user, token, name))
+        answer = self.ask("claim", lease, user, token, name, lost=lost)
+        if isinstance(answer, Attempt):
+            self.ledger.attempted(answer, self.now.ms)
+            self.attempts.append(answer)
+            self.render_check(answer.batch)
+
+    def render_check(self, batch: Batch) -> None:
+        """Same id, same bytes on the wire: also what is rendered, not only what is stored."""
+
+    # Verdicts
+
+    @precondition(lambda self: self.attempts)
+    @rule(verdict=verdicts, after=delays, again=lost_answers)
+    def settle_properly(self, verdict: str, after: int, again: bool) -> None:
+        attempt = self.attempts[-1]
+        self.settle(attempt, verdict, self.live_lease(attempt.batch.user), after, lost=again)
+
+    @precondition(lambda self: self.attempts)
+    @rule(
+        which=recent,
+        old=recent,
+        verdict=verdicts,
+        after=st.sampled_from([0, 500]),
+        again=lost_answers,
+    )
+    def settle_late(self, which: int, old: int, verdict: str, after: int, again: bool) -> None:
+        """Any attempt, any lease, in any order, perhaps for the second time."""
+        lease = pick(self.leases, old)
+        self.settle(pick(self.attempts, which), verdict, lease, after, lost=again)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=recent, number=st.integers(0, 3), verdict=verdicts)
+    def settle_something_unknown(self, which: int, number: int, verdict: str) -> None:
+        real = pick(self.attempts, which)
+        name = batch_id(shard_of(real.batch.user, SHARDS), "f" * 20)
+        batch = Batch(**{**_fields(real.batch), "id": name})
+        attempt = Attempt(batch, number, real.limit_in_ms)
+        self.settle(attempt, verdict, self.live_lease(batch.user), 100)
+
+    @precondition(lambda self: self.attempts)
+    @rule(which=recent, number=st.integers(0, 3), verdict=st.sampled_from(["retry", "bury"]))
+    def settle_with_another_number(self, which: int, number: int, verdict: str) -> None:
+        real = pick(self.attempts, which)
+        attempt = Attempt(real.batch, number, real.limit_in_ms)
+        self.settle(attempt, verdict, self.live_lease(real.batch.user), 100)
+
+    def settle(
+        self, attempt: Attempt, verdict: str, lease: Lease, after: int, *, lost: bool = False
+    ) -> None:
+        user, name = attempt.batch.user, attempt.batch.id
+        lease = Lease(shard_of(user, SHARDS), lease.epoch, lease.nonce)
+        if verdict == "ack":
+            if isinstance(self.ask("ack", attempt, 204, lost=lost), Settled):
+                self.ledger.delivered(user, name)
+        elif verdict == "retry":
+            answer = self.ask("retry", lease, attempt, after, 503, "answered 503", lost=lost)
+            if isinstance(answer, Settled):
+                self.ledger.waits(user)
+        elif isinstance(self.ask("bury", lease, attempt, None, "gave up", lost=lost), Settled):
+            self.ledger.buried(user, name)
+            self.letters.append(name)
+
+    # What anybody may order
+
+    @rule(user=users, ttl=st.sampled_from([None, 0, 700, 6_000]))
+    def typing(self, user: str, ttl: int | None) -> None:
+        self.ask("typing", user, ttl, lost=True)
+
+    @rule(user=users, for_ms=st.sampled_from([1, 2_000, 8_000]), again=lost_answers)
+    def hold(self, user: str, for_ms: int, again: bool) -> None:
+        self.ask("hold", user, for_ms, lost=again)
+        self.ledger.held(user, self.now.ms + for_ms)
+
+    @rule(user=users, again=lost_answers)
+    def unhold(self, user: str, again: bool) -> None:
+        self.ask("unhold", user, lost=again)
+        self.ledger.held(user, 0)
+
+    @rule(user=users, again=lost_answers)
+    def flush(self, user: str, again: bool) -> None:
+        self.ask("flush", user, lost=again)
+
+    @rule(user=users, again=lost_answers)
+    def drop(self, user: str, again: bool) -> None:
+        dropped: Dropped = self.ask("drop", user)
+        self.ledger.dropped(user, dropped.batch_id, dropped.items)
+        if again:
+            self.ask("drop", user, lost=True)
+
+    @precondition(lambda self: self.letters)
+    @rule(which=recent, again=lost_answers)
+    def replay(self, which: int, again: bool) -> None:
+        self.ask("dead_replay", pick(self.letters, which), lost=again)
+
+    @precondition(lambda self: self.letters)
+    @rule(which=recent)
+    def drop_letter(self, which: int) -> None:
+        name = pick(self.letters, which)
+        letter = self.ask("dead_letter", name)
+        if self.ask("dead_drop", name):
+            self.ledger.letter_dropped(letter.user, name)
+
+    @rule(which=recent)
+    def read_letter(self, which: int) -> None:
+        name = pick(self.letters, which) if self.letters else batch_id(0, "e" * 20)
+        self.ask("dead_letter", name)
+
+    # Leases and time
+
+    @rule(replica=replicas, shard=st.integers(0, SHARDS - 1), again=lost_answers)
+    def acquire(self, replica: str, shard: int, again: bool) -> None:
+        self.take_lease(replica, shard, lost=again)
+
+    @rule(replica=replicas)
+    def restart(self, replica: str) -> None:
+        """A replica dies and comes back: a new nonce, and it believes nothing any more."""
+        self.nonces[replica] += 1
+        for shard in range(SHARDS):
+            self.believed.pop((replica, shard), None)
+
+    @rule(which=recent, ttl=st.sampled_from([0, LEASE_TTL_MS]), again=lost_answers)
+    def renew(self, which: int, ttl: int, again: bool) -> None:
+        self.ask("renew", [pick(self.leases, which)], ttl, lost=again)
+
+    @rule(which=recent, again=lost_answers)
+    def release(self, which: int, again: bool) -> None:
+        self.ask("release", [pick(self.leases, which)], lost=again)
+
+    @rule(ms=st.sampled_from([1, 99, 100, 1_000, 3_000, 4_000, 12_345]))
+    def time_passes(self, ms: int) -> None:
+        self.now.ms += ms
+        self.known = None
+
+    def take_lease(self, replica: str, shard: int, *, lost: bool = False) -> None:
+        nonce = f"{replica}-{self.nonces[replica]}"
+        (answer,) = self.ask("acquire", [shard], replica, nonce, LEASE_TTL_MS, lost=lost)
+        if isinstance(answer, Lease):
+            self.believed[replica, shard] = answer
+            self.leases.append(answer)
+
+    def live_lease(self, user: str) -> Lease:
+        """The lease in force; where there is none, another replica takes over first."""
+        shard = shard_of(user, SHARDS)
+        grant = self.oracle.grants[shard]
+        if grant.expires_at_ms > self.now.ms:
+            return Lease(shard, grant.epoch, grant.nonce)
+        successor = REPLICAS[(REPLICAS.index(grant.owner) + 1) % len(REPLICAS)]
+        self.take_lease(successor, shard)
+        return self.leases[-1]
+
+    # Lists
+
+    @rule(limit=st.integers(1, 3))
+    def page_through_users(self, limit: int) -> None:
+        seen: list[UserView] = []
+        cursor = None
+        for _ in range(len(USERS) + 2):
+            page = self.subject.call("users", None, limit, cursor)
+            seen += page.users
+            cursor = page.cursor
+            if cursor is None:
+                break
+        expected = self.oracle.users(self.now.ms, None)
+        assert sorted(seen, key=str) == sorted(expected, key=str)
+        assert [view.due_in_ms for view in seen] == [view.due_in_ms for view in expected]
+
+    @rule(limit=st.integers(1, 3))
+    def page_through_the_dead(self, limit: int) -> None:
+        seen, cursor = [], None
+        for _ in range(len(self.letters) + 2):
+            page = self.subject.call("dead", limit, cursor)
+            seen += page.letters
+            cursor = page.cursor
+            if cursor is None:
+                break
+        expected = self.oracle.dead(self.now.ms)
+        assert sorted(seen, key=str) == sorted(expected, key=str)
+        assert [one.died_at_ms for one in seen] == [one.died_at_ms for one in expected]
+
+    @rule(within=st.sampled_from([-1, 0, 1_000]), limit=st.integers(1, 3))
+    def sweep(self, within: int, limit: int) -> None:
+        for shard, found in enumerate(self.subject.call("due", range(SHARDS), within, limit)):
+            everybody = self.subject.call("due", [shard], EVER_MS, 10)[0]
+            soon = [one for one in everybody if one.remaining_ms <= within]
+            assert found == soon[:limit]
+
+    @rule()
+    def look_at_the_leases(self) -> None:
+        self.ask("leases")
+
+    # After every step
+
+    @invariant()
+    def what_is_kept_is_what_must_be(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        dump = self.subject.dump()
+        for user in USERS:
+            assert self.subject.call("describe", user) == self.oracle.describe(self.now.ms, user)
+            pending, flight = self.subject.pending(dump, user), self.subject.flight(dump, user)
+            held = self.oracle.holdings(user)
+            assert tuple(pending) == held["sealed"] + held["open"]
+            assert tuple(flight) == held["flight"]
+            self.ledger.check_holdings(user, pending, flight)
+            for name, batch in self.ledger.dead(user).items():
+                items = self.subject.letter_items(dump, user, name)
+                assert tuple(items) == batch.items, "a dead letter changed"
+        self.check_due(dump)
+        self.check_slots(dump)
+        self.known, self.sound = dump, True
+
+    def check_due(self, dump: Dump) -> None:
+        """Somebody waits ⇔ there is a due time, and it is the right one. Overdue is overdue."""
+        for shard in range(SHARDS):
+            found, expected = self.subject.due(dump, shard), self.oracle.due_index(shard)
+            assert found.keys() == expected.keys(), f"due index: {found}, must be {expected}"
+            for user, step in expected.items():
+                line = self.oracle.lines[user]
+                allowed = {max(step, self.now.ms)}
+                if line.flight and line.flight.retry_at_ms is None and step <= self.now.ms:
+                    # Nobody can say whether the attempt that is over still counts as under way.
+                    allowed.add(max(line.hold_until_ms, self.now.ms))
+                assert max(found[user], self.now.ms) in allowed, f"{user!r} is due at another time"
+
+    def check_slots(self, dump: Dump) -> None:
+        for name in dump.keys() - self.subject.constant_keys():
+            shard = name[: name.index(b"}") + 1]
+            assert shard in {keys.tag for keys in self.subject.keys.shards}
+            assert slot_of(name) == slot_of(shard), f"{name!r} left its shard's slot"
+
+    # At the end
+
+    def drain(self) -> None:
+        """Everything goes out; then nothing may be left but what is constant or expires."""
+        for user in USERS:
+            self.unhold(user, again=False)
+        for name in list(self.oracle.buried):
+            self.ask("dead_replay", name)
+        for _ in range(1_000):
+            due = [one for shard in self.ask("due", range(SHARDS), EVER_MS, 10) for one in shard]
+            if not due:
+                break
+            self.now.ms += max(0, due[0].remaining_ms)
+            self.claim_with(self.live_lease(due[0].user), due[0].user)
+            self.settle_properly_now()
+        self.ledger.check_drained()
+        left = self.subject.dump().keys() - self.subject.constant_keys()
+        kept = [name for name in left if not self.subject.expiring(name)]
+        assert not kept, f"stays for ever after everything went out: {kept}"
+
+    def settle_properly_now(self) -> None:
+        attempt = self.attempts[-1]
+        self.settle(attempt, "ack", self.live_lease(attempt.batch.user), 0)
+
+
+def pick(things: Sequence[Any], which: int) -> Any:
+    """The `which`-th last of them, as far as there are so many."""
+    return things[max(-len(things), -1 - which)]
+
+
+def _changed_nothing(answer: object) -> bool:
+    if isinstance(answer, Fenced | Gone | Nothing | UserView):
+        return isinstance(answer, Fenced | Gone)
+    if isinstance(answer, NotDue):
+        return False
+    if isinstance(answer, list) and answer and isinstance(answer[0], Accepted):
+        return all(isinstance(one, Accepted) and one.duplicate for one in answer)
+    return False
+
+
+def _fields(batch: Batch) -> dict[str, Any]:
+    return {name: getattr(batch, name) for name in Batch.__dataclass_fields__}

@@ -1,0 +1,138 @@
+"""The store without a server: the real scripts on fakeredis, behind the production code's own seam.
+
+`RedisStore` and everything above it run unchanged. Time is whatever the given clock says, also
+for keys that expire, so a virtual day takes milliseconds:
+
+    store = memory_store(Settings(shards=2), clock=lambda: 1_000 + int(trio.current_time() * 1000))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+import anyio.lowlevel
+import fakeredis
+import redis
+from fakeredis._core import Database
+
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import StoreInfo, StoreUnavailable
+from actor_queue.store.redis import RedisStore
+from actor_queue.store.runner import Call, ScriptError
+from actor_queue.store.scripts import Script
+
+Clock = Callable[[], int]
+Patch = Callable[[Script], str]
+"""The Lua to run for a script; to plant a fault in it."""
+
+
+class DirectRunner:
+    """Runs calls one after the other through a redis-py client, and never waits."""
+
+    def __init__(self, client: redis.Redis, source: Patch) -> None:
+        self.client = client
+        self._source = source
+        self._shas: dict[str, str] = {}
+
+    async def run(self, calls: Sequence[Call]) -> list[object]:
+        return [self._reply(call) for call in calls]
+
+    def _reply(self, call: Call) -> object:
+        sha = self._shas.get(call.script.name)
+        if sha is None:
+            sha = self._shas[call.script.name] = str(
+                self.client.script_load(self._source(call.script))
+            )
+        try:
+            return self.client.evalsha(sha, len(call.keys), *call.keys, *call.args)
+        except redis.ResponseError as error:
+            code, _, words = str(error).partition(" ")
+            return ScriptError(code, words, None)
+
+    async def ping(self) -> None:
+        self.client.ping()
+
+    async def info(self) -> StoreInfo:
+        return StoreInfo(
+            server="valkey",
+            version="9.0.0",
+            maxmemory_policy="noeviction",
+            maxmemory=0,
+            used_memory=0,
+            aof_enabled=True,
+            rdb_save=False,
+            clock_skew_ms=0,
+        )
+
+    def trouble(self) -> str | None:
+        return None
+
+
+class MemoryRunner(DirectRunner):
+    """One in-process server. Gives way to other tasks around each call, as a network would."""
+
+    def __init__(self, clock: Clock, source: Patch = lambda script: script.plain_source) -> None:
+        super().__init__(memory_client(clock), source)
+        self._down: str | None = None
+        self._answers_to_lose = 0
+
+    def go_down(self, detail: str = "Redis is away") -> None:
+        """Every call fails, not carried out, until `come_back`."""
+        self._down = detail
+
+    def come_back(self) -> None:
+        self._down = None
+
+    def lose_answers(self, count: int) -> None:
+        """The next `count` round trips are carried out, and fail all the same."""
+        self._answers_to_lose = count
+
+    async def run(self, calls: Sequence[Call]) -> list[object]:
+        await anyio.lowlevel.checkpoint()
+        self._refuse_when_down()
+        replies = await super().run(calls)
+        await anyio.lowlevel.checkpoint()
+        if self._answers_to_lose:
+            self._answers_to_lose -= 1
+            raise StoreUnavailable("the answer was lost", executed=None)
+        return replies
+
+    async def ping(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._refuse_when_down()
+
+    def trouble(self) -> str | None:
+        return self._down
+
+    def _refuse_when_down(self) -> None:
+        if self._down is not None:
+            raise StoreUnavailable(self._down, executed=False)
+
+
+def memory_store(settings: Settings, clock: Clock) -> RedisStore:
+    """A store of its own, empty."""
+    return RedisStore(MemoryRunner(clock), settings, clock=clock)
+
+
+def memory_client(clock: Clock) -> redis.Redis:
+    """A redis-py client on an empty in-process server whose keys expire by `clock` (ms)."""
+    server = fakeredis.FakeServer(server_type="valkey")
+    server.dbs[0] = VirtualTimeDatabase(server.lock, clock)
+    return fakeredis.FakeRedis(server=server)
+
+
+class VirtualTimeDatabase(Database):
+    """fakeredis sets `time` from the machine's clock before each command; here that is ignored."""
+
+    def __init__(self, lock: Lock, clock: Clock) -> None:
+        self._clock = clock
+        super().__init__(lock)
+
+    @property
+    def time(self) -> float:
+        return self._clock() / 1000
+
+    @time.setter
+    def time(self, machine_time: float) -> None:
+        pass

@@ -1,0 +1,84 @@
+"""Where settings come from, and who wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actor_queue.app.environment import load
+from actor_queue.core.settings import Settings, SettingsError
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def refused(dotenv: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load({}, dotenv, {})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(dotenv: Path) -> None:
+    dotenv.write_text("AQ_SHARDS=1\nAQ_WORKERS=1\nAQ_MAX_PENDING=1\n")
+    environ = {"AQ_SHARDS": "2", "AQ_WORKERS": "2"}
+    settings = load(environ, dotenv, {"AQ_SHARDS": "3"})
+    assert (settings.shards, settings.workers, settings.max_pending) == (3, 2, 1)
+
+
+def test_an_empty_value_does_not_hide_a_farther_one(dotenv: Path) -> None:
+    dotenv.write_text("AQ_SHARDS=7\nAQ_WORKERS\nAQ_NAMESPACE=\n")
+    assert load({"AQ_SHARDS": ""}, dotenv, {"AQ_SHARDS": " "}).shards == 7
+
+
+def test_without_a_file_nothing_is_missed(dotenv: Path) -> None:
+    assert load({}, dotenv, {}) == Settings()
+    assert load({}, None, {}) == Settings()
+
+
+def test_the_file_is_taken_as_it_stands(dotenv: Path) -> None:
+    dotenv.write_bytes(
+        b"\xef\xbb\xbf# comment\nREDIS_HOST=db\nREDIS_PASSWORD='a${HOME}$b#c'\n"
+        b'export AQ_NAMESPACE="prod" # why\nOTHER=$(rm)\n'
+    )
+    settings = load({}, dotenv, {})
+    assert settings.redis_url == "redis://:a%24%7BHOME%7D%24b%23c@db:6379"
+    assert settings.namespace == "prod"
+
+
+def test_an_unknown_name_in_the_file_is_refused_and_foreign_names_are_not(dotenv: Path) -> None:
+    dotenv.write_text("DATABASE_URL=x\nAQ_SHARD=1\n")
+    assert "AQ_SHARD is not a setting; did you mean AQ_SHARDS?" in refused(dotenv)
+
+
+def test_a_file_that_cannot_be_read_is_named(dotenv: Path) -> None:
+    dotenv.mkdir()
+    assert str(dotenv) in refused(dotenv)
+    dotenv.rmdir()
+    dotenv.write_bytes(b"AQ_NAMESPACE=\xff\n")
+    assert "UTF-8" in refused(dotenv)
+    dotenv.write_bytes(b"#" * 1_048_577)
+    assert "bytes" in refused(dotenv)
+
+
+def test_a_line_that_means_nothing_is_named_by_its_number_and_not_quoted(dotenv: Path) -> None:
+    dotenv.write_text("AQ_SHARDS=7\nREDIS_PASSWORD='hunter2\n")
+    said = refused(dotenv)
+    assert "line 2" in said
+    assert "hunter2" not in said
+
+
+def test_a_nearer_way_to_say_the_same_wins(dotenv: Path) -> None:
+    dotenv.write_text("AQ_BIND=127.0.0.1:1\nREDIS_URL=redis://far\n")
+    settings = load({"PORT": "3000", "REDIS_HOST": "near"}, dotenv, {})
+    assert settings.bind == "0.0.0.0:3000"
+    assert settings.redis_url == "redis://near:6379"
+    assert load({"PORT": "3000"}, dotenv, {"AQ_BIND": "[::1]:2"}).bind == "[::1]:2"
+
+
+def test_a_password_alone_does_not_hide_the_address(dotenv: Path) -> None:
+    dotenv.write_text("REDIS_URL=redis://far\n")
+    assert load({"REDIS_PASSWORD": "x"}, dotenv, {}).redis_url == "redis://far"

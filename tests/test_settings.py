@@ -1,0 +1,326 @@
+"""The table of settings: every name, every bound, and sentences that help."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actor_queue.core.settings import (
+    BY_NAME,
+    VARIABLES,
+    Settings,
+    SettingsError,
+    parse,
+    refusal_to_serve,
+)
+
+CONTRACT_NAMES = set(
+    [
+        "REDIS_URL",
+        "REDIS_HOST",
+        "REDIS_PORT",
+        "REDIS_PASSWORD",
+        "WEBHOOK_URL",
+        "WEBHOOK_SECRET",
+        "AQ_BIND",
+        "PORT",
+        "AQ_WORKERS",
+        "AQ_DEFAULT_TTL",
+        "AQ_MAX_TTL",
+        "AQ_MAX_WAIT",
+        "AQ_MAX_MESSAGES",
+        "AQ_MAX_BATCH_BYTES",
+        "AQ_MAX_BODY",
+        "AQ_MAX_PENDING",
+        "AQ_DEDUP_WINDOW",
+        "AQ_RETRY_SCHEDULE",
+        "AQ_WEBHOOK_TIMEOUT",
+        "AQ_MAX_DELIVERIES",
+        "AQ_PAYLOAD",
+        "AQ_SHARDS",
+        "AQ_LEASE_TTL",
+        "AQ_NAMESPACE",
+        "AQ_DURABILITY",
+        "AQ_API_KEYS",
+        "AQ_ALLOW_ANONYMOUS",
+        "AQ_ALLOW_EVICTION",
+        "AQ_DATA_DIR",
+        "AQ_ROOT_PATH",
+    ]
+)
+SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
+
+
+def sentence(**values: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        parse(values)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_the_table_has_exactly_the_names_of_the_contract() -> None:
+    assert set(BY_NAME) == CONTRACT_NAMES
+    assert len(VARIABLES) == len(CONTRACT_NAMES)
+
+
+def test_the_example_file_and_the_table_agree_on_names_defaults_and_meanings() -> None:
+    lines = (Path(__file__).parent.parent / ".env.example").read_text().splitlines()
+    listed = [
+        (line.removeprefix("#"), comment)
+        for comment, line in itertools.pairwise(lines)
+        if line.startswith("#") and "=" in line and not line.startswith("# ")
+    ]
+    table = [(f"{v.name}={v.default}", f"# {v.help[0].upper()}{v.help[1:]}") for v in VARIABLES]
+    assert listed == table
+
+
+def test_the_defaults_in_the_table_are_the_defaults_of_the_settings() -> None:
+    assert parse({}) == Settings()
+    written = {v.name: v.default for v in VARIABLES if v.field is not None}
+    assert parse(written) == Settings()
+
+
+def test_every_field_has_a_variable() -> None:
+    assert {v.field for v in VARIABLES} - {None} == set(Settings.__dataclass_fields__)
+
+
+def test_an_empty_text_is_the_same_as_none() -> None:
+    assert parse(dict.fromkeys(CONTRACT_NAMES, "")) == Settings()
+    assert parse({"AQ_SHARDS": "  "}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("AQ_DEFAULT_TTL", "0.25", 250),
+        ("AQ_DEFAULT_TTL", "0", 0),
+        ("AQ_DEFAULT_TTL", " 7 ", 7_000),
+        ("AQ_MAX_WAIT", ".5", 500),
+        ("AQ_MAX_WAIT", "0.0005", 1),
+        ("AQ_MAX_BATCH_BYTES", "1 MiB", 1_048_576),
+        ("AQ_MAX_BODY", "256kib", 262_144),
+        ("AQ_RETRY_SCHEDULE", "0.1, 2 ,0", (100, 2_000, 0)),
+        ("AQ_MAX_MESSAGES", "10000", 10_000),
+        ("AQ_SHARDS", "16384", 16_384),
+        ("AQ_LEASE_TTL", "1", 1_000),
+        ("AQ_ALLOW_EVICTION", "YES", True),
+        ("AQ_ALLOW_ANONYMOUS", "0", False),
+        ("AQ_PAYLOAD", "detailed", "detailed"),
+        ("AQ_DURABILITY", "fsync", "fsync"),
+        ("AQ_NAMESPACE", "a.B_c-9", "a.B_c-9"),
+        ("AQ_ROOT_PATH", "/redis-api", "/redis-api"),
+        ("AQ_BIND", "[::1]:0", "[::1]:0"),
+        ("AQ_BIND", "localhost:9", "localhost:9"),
+        ("AQ_API_KEYS", "ingest:a:b, admin:x", (("ingest", "a:b"), ("admin", "x"))),
+        ("WEBHOOK_SECRET", f"{SECRET}  {SECRET}", (SECRET, SECRET)),
+        ("WEBHOOK_URL", "http://user:p@bot:81/x?y=1", "http://user:p@bot:81/x?y=1"),
+        ("REDIS_URL", "redis://u:p%40@h:1/15", "redis://u:p%40@h:1/15"),
+        ("REDIS_URL", "rediss://h", "rediss://h"),
+        ("REDIS_URL", "unix:///run/r.sock?db=1", "unix:///run/r.sock?db=1"),
+        ("REDIS_URL", "unix://:pw@/run/r.sock", "unix://:pw@/run/r.sock"),
+        ("REDIS_URL", "redis+cluster://u:p@a:1,b:2", "redis+cluster://u:p@a:1,b:2"),
+        ("REDIS_URL", "redis+sentinel://a:1,b:2/main/3", "redis+sentinel://a:1,b:2/main/3"),
+    ],
+)
+def test_a_value_within_bounds_is_read(name: str, text: str, value: object) -> None:
+    field = BY_NAME[name].field
+    assert field is not None
+    assert getattr(parse({name: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("AQ_WORKERS", "0"),
+        ("AQ_WORKERS", "1.5"),
+        ("AQ_WORKERS", "1_0"),
+        ("AQ_WORKERS", "\u0661"),
+        ("AQ_DEFAULT_TTL", "-1"),
+        ("AQ_DEFAULT_TTL", "nan"),
+        ("AQ_DEFAULT_TTL", "inf"),
+        ("AQ_DEFAULT_TTL", "1e3"),
+        ("AQ_DEFAULT_TTL", "15s"),
+        ("AQ_DEFAULT_TTL", "9" * 5_000),
+        ("AQ_MAX_TTL", "0"),
+        ("AQ_MAX_MESSAGES", "0"),
+        ("AQ_MAX_MESSAGES", "10001"),
+        ("AQ_MAX_BATCH_BYTES", "1 MB"),
+        ("AQ_MAX_BODY", "1"),
+        ("AQ_MAX_PENDING", "0"),
+        ("AQ_DEDUP_WINDOW", "0"),
+        ("AQ_RETRY_SCHEDULE", "1,,2"),
+        ("AQ_RETRY_SCHEDULE", "1;2"),
+        ("AQ_RETRY_SCHEDULE", ",".join(["1"] * 101)),
+        ("AQ_WEBHOOK_TIMEOUT", "0"),
+        ("AQ_MAX_DELIVERIES", "0"),
+        ("AQ_PAYLOAD", "Classic"),
+        ("AQ_SHARDS", "0"),
+        ("AQ_SHARDS", "16385"),
+        ("AQ_LEASE_TTL", "0.9"),
+        ("AQ_NAMESPACE", "a{b}"),
+        ("AQ_NAMESPACE", "a" * 65),
+        ("AQ_DURABILITY", "disk"),
+        ("AQ_ALLOW_ANONYMOUS", "on"),
+        ("AQ_ROOT_PATH", "redis-api"),
+        ("AQ_ROOT_PATH", "/a/"),
+        ("AQ_ROOT_PATH", "/"),
+        ("AQ_BIND", "8000"),
+        ("AQ_BIND", "host:65536"),
+        ("AQ_BIND", "::1:80"),
+        ("PORT", "http"),
+    ],
+)
+def test_a_value_out_of_bounds_stops_with_name_value_and_what_is_allowed(
+    name: str, text: str
+) -> None:
+    said = sentence(**{name: text})
+    assert said.startswith(f"{name} is {text[:60]!r}"[:-1])
+    assert said.endswith(f"allowed: {BY_NAME[name].allowed}")
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("AQ_API_KEYS", "hunter2"),
+        ("AQ_API_KEYS", "write:hunter2"),
+        ("AQ_API_KEYS", "admin:"),
+        ("AQ_API_KEYS", "admin:hunter2,"),
+        ("AQ_API_KEYS", "admin:hun ter2"),
+        ("WEBHOOK_SECRET", "hunter2"),
+        ("WEBHOOK_SECRET", "whsec_aHVudGVyMg=="),
+        ("WEBHOOK_SECRET", "whsec_hunter2hunter2hunter2hunter2hunter2!"),
+        ("WEBHOOK_SECRET", " ".join([SECRET] * 3)),
+        ("WEBHOOK_URL", "ftp://u:hunter2@h"),
+        ("WEBHOOK_URL", "https://"),
+        ("WEBHOOK_URL", "bot.example/hunter2"),
+        ("WEBHOOK_URL", "https://h:99999/hunter2"),
+        ("WEBHOOK_URL", "https://h/hunter2 x"),
+        ("REDIS_URL", "h:6379"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://:hunter2#x@h"),
+        ("REDIS_URL", "redis://:hunter2/x@h"),
+        ("REDIS_URL", "redis://h/hunter2"),
+        ("REDIS_URL", "redis://h:0"),
+        ("REDIS_URL", "unix://relative"),
+        ("REDIS_URL", "http://:hunter2@h"),
+        ("REDIS_URL", "redis://[:hunter2@h"),
+        ("REDIS_URL", "redis+cluster://a:1,,b:2"),
+        ("REDIS_URL", "redis+sentinel://a:1"),
+    ],
+)
+def test_a_secret_value_is_refused_without_being_shown(name: str, text: str) -> None:
+    said = sentence(**{name: text})
+    assert said.startswith(f"{name} is ")
+    assert "hunter2" not in said
+    assert SECRET not in said
+
+
+def test_a_wrong_address_shows_scheme_and_host_but_no_path() -> None:
+    said = sentence(WEBHOOK_URL="ftp://bot.example/hooks/token")
+    assert "ftp://bot.example" in said
+    assert "token" not in said
+
+
+def test_an_unknown_name_stops_with_the_nearest_known_one_and_without_its_value() -> None:
+    assert sentence(AQ_DEFUALT_TTL="5") == (
+        "AQ_DEFUALT_TTL is not a setting; did you mean AQ_DEFAULT_TTL?"
+    )
+    assert "hunter2" not in sentence(AQ_API_KEY="admin:hunter2")
+    assert "AQ_" in sentence(AQ_="")
+    assert parse({"PATH": "/bin", "aq_shards": "0"}) == Settings()
+
+
+def test_port_alone_listens_to_the_world_and_aq_bind_wins() -> None:
+    assert parse({"PORT": "3000"}).bind == "0.0.0.0:3000"
+    assert parse({"PORT": "3000", "AQ_BIND": "[::1]:80"}).bind == "[::1]:80"
+
+
+def test_the_parts_of_redis_make_an_address() -> None:
+    assert parse({"REDIS_HOST": "db"}).redis_url == "redis://db:6379"
+    parts = {"REDIS_HOST": "::1", "REDIS_PORT": "1", "REDIS_PASSWORD": " a/b@c:d "}
+    assert parse(parts).redis_url == "redis://:%20a%2Fb%40c%3Ad%20@[::1]:1"
+    assert parse(parts | {"REDIS_URL": "redis://other"}).redis_url == "redis://other"
+    assert parse({"REDIS_PASSWORD": "x"}).redis_url is None
+    assert "REDIS_PORT" in sentence(REDIS_HOST="db", REDIS_PORT="x")
+    assert "REDIS_HOST" in sentence(REDIS_HOST="db/0")
+
+
+def test_what_kubernetes_puts_into_redis_port_does_no_harm() -> None:
+    injected = {"REDIS_PORT": "tcp://10.0.0.1:6380"}
+    assert parse(injected).redis_url is None
+    assert parse(injected | {"REDIS_HOST": "db"}).redis_url == "redis://db:6380"
+
+
+def test_values_that_contradict_each_other_are_refused() -> None:
+    assert "AQ_MAX_TTL" in sentence(AQ_DEFAULT_TTL="61", AQ_MAX_TTL="60")
+    with pytest.raises(SettingsError):
+        Settings(default_ttl_ms=2, max_ttl_ms=1)
+    with pytest.raises(SettingsError):
+        Settings(lease_ttl_ms=999)
+
+
+def test_the_repr_of_settings_shows_no_secret() -> None:
+    shown = repr(
+        parse(
+            {
+                "REDIS_URL": "redis://:hunter2@h",
+                "WEBHOOK_URL": "https://u:hunter2@h/",
+                "WEBHOOK_SECRET": SECRET,
+                "AQ_API_KEYS": "admin:hunter2",
+            }
+        )
+    )
+    assert "hunter2" not in shown
+    assert SECRET not in shown
+
+
+@given(st.sampled_from(sorted(CONTRACT_NAMES)), st.text(max_size=40))
+def test_any_text_is_read_or_refused_with_a_sentence(name: str, text: str) -> None:
+    try:
+        settings = parse({name: text})
+    except SettingsError as error:
+        said = str(error)
+    else:
+        assert 0 <= settings.port <= 65_535
+        said = name
+    assert said.startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("bind", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("host.example:1", False),
+    ],
+)
+def test_loopback_is_recognised(bind: str, loopback: bool) -> None:
+    assert parse({"AQ_BIND": bind}).loopback_only is loopback
+
+
+def test_serve_is_refused_until_redis_webhook_and_keys_are_right() -> None:
+    values: dict[str, str] = {}
+
+    def refusal(**more: str) -> str:
+        values.update(more)
+        return refusal_to_serve(parse(values)) or ""
+
+    assert "REDIS_URL" in refusal()
+    assert "redis+sentinel" in refusal(REDIS_URL="redis+sentinel://:hunter2@a:1/main")
+    assert "hunter2" not in refusal()
+    assert "WEBHOOK_URL" in refusal(REDIS_URL="redis://h")
+    assert refusal(WEBHOOK_URL="http://bot") == ""
+    assert "AQ_API_KEYS" in refusal(AQ_BIND="0.0.0.0:80")
+    assert refusal(AQ_ALLOW_ANONYMOUS="true") == ""
+    assert refusal(AQ_ALLOW_ANONYMOUS="", AQ_API_KEYS="admin:k") == ""
