@@ -298,6 +298,19 @@ def test_a_table_in_a_pipe_is_tab_separated_and_says_how_to_go_on(
     assert "--cursor next" in said.err
 
 
+def test_a_terminal_gets_a_table_that_takes_no_orders_from_the_texts(
+    run: Any, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"user": "[bold]a\x1b]0;b[/]", "state": "idle", "pending": 0}
+    service.answers["/api/users?limit=100"] = (200, {"users": [row], "cursor": None})
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    out = run("users", "--url", service.url).out
+    assert "[bold]a\\x1b]0;b[/]" in out
+    assert "\t" not in out
+
+
 @pytest.mark.parametrize(
     ("user", "path"),
     [
@@ -511,7 +524,7 @@ def test_doctor_says_that_redis_and_webhook_do_not_answer(run: Any, service: Ser
     values = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port), "WEBHOOK_URL": service.url}
     found = doctor.examine(parse(values))
     assert [finding.level for finding in found if finding.check == "redis"] == ["fail"]
-    assert [finding.level for finding in found if finding.check == "webhook"][0] == "fail"
+    assert next(finding for finding in found if finding.check == "webhook").level == "fail"
 
 
 def test_doctor_says_that_a_webhook_without_tls_is_no_https(service: Service) -> None:

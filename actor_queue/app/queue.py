@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 DeliverCallback = Callable[[Batch], Awaitable[Outcome | None]]
 """Called with one batch; it is delivered when this returns (None or `Delivered`). An exception, a
-`Failed`, or taking longer than `webhook_timeout_ms` is a failed attempt, retried on the schedule."""
+`Failed`, or more time than `webhook_timeout_ms` is a failed attempt, retried on the schedule."""
 
 
 class Receiver(Protocol):

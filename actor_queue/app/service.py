@@ -93,9 +93,13 @@ async def _serve(
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     await serve(
-        application, sockets=sockets, shutdown=stopping, grace_s=REQUESTS_GRACE_S,
-        traffic=application.traffic, task_status=task_status,
-    )  # fmt: skip
+        application,
+        sockets=sockets,
+        shutdown=stopping,
+        grace_s=REQUESTS_GRACE_S,
+        traffic=application.traffic,
+        task_status=task_status,
+    )
     served.set()
 
 
@@ -136,7 +140,7 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
 
 def _inbox_url(address: tuple[str, int]) -> str:
     host, port = address[0], address[1]
-    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/dev/inbox"
 
 

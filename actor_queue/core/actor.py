@@ -10,7 +10,10 @@ step is due. An actor is a hint with a deadline. It sleeps, asks the store for w
 - a retry is not a second road: the settlement answers with the next due time, and the same
   sleep and the same claim follow;
 - news that arrives while the actor is busy (`Nudged`) is remembered, because the answer it
-  waits for may be older than the news.
+  waits for may be older than the news;
+- answers do not arrive in the store's order. News may move a deadline later only if it was
+  asked for after everything we know had been heard; anything else is a rumour, believed only
+  when it is sooner.
 
         WAITING --Woke--> CLAIMING --Claimed--> DELIVERING --Attempted--> SETTLING
            ^                 |                                               |
@@ -27,7 +30,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import assert_never
 
 from actor_queue.core.batch import Attempt
 from actor_queue.core.delivery import decide
@@ -46,10 +48,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ActorState:
-    """`due` is the deadline while waiting, the earliest news while busy."""
+    """`due` is the deadline while waiting, the earliest news while busy.
+
+    `heard` is when the last answer or news arrived. `asking` while a claim has to be repeated
+    whose answer was lost: only the repetition can tell what the store did, so no news counts.
+    """
 
     phase: Phase
     due: float | None = None
+    heard: float = float("-inf")
+    asking: bool = False
     attempt: Attempt | None = None
     settle: Settle | None = None
 
@@ -59,6 +67,8 @@ class Policy:
     """What the operator decides."""
 
     retry_schedule_ms: Sequence[int]
+    horizon_s: float
+    """Nobody waits in memory for longer than this; the sweep finds the user in time."""
 
 
 # Events
@@ -66,11 +76,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Nudged:
-    """The next step is at `at`. `firm`: said by whoever just changed it; otherwise a rumour that
-    may be old, which is believed only when it is sooner."""
+    """The next step is at `at`: the store was asked at `asked` and its answer came at `heard`."""
 
     at: float
-    firm: bool = True
+    asked: float
+    heard: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ class Later:
     """The store says: not before `at`."""
 
     at: float
+    heard: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,7 @@ class Settled:
     """The store took the verdict; the user's next step is at `at`, or there is none."""
 
     at: float | None
+    heard: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +141,7 @@ class Vanished:
     """The batch was settled or dropped before: only a claim can tell what comes next."""
 
 
-Event = (
-    Nudged | Woke | Claimed | Later | Empty | Lost | Trouble | Attempted | Settled | Vanished
-)  # fmt: skip
+Event = Nudged | Woke | Claimed | Later | Empty | Lost | Trouble | Attempted | Settled | Vanished
 
 
 # Effects: exactly one thing to do next
@@ -184,43 +194,45 @@ def started(due: float) -> tuple[ActorState, Effect]:
 
 def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, Effect | None]:
     """The state after `event`, and what to do next (None: go on with what is being done)."""
-    if isinstance(event, Nudged) and state.phase is not Phase.DONE:
-        return _nudged(state, event), None
     match state.phase, event:
+        case Phase.WAITING, Nudged():
+            return _moved(state, event, policy)
+        case ((Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING), Nudged(at)):
+            return replace(state, due=_sooner(at, state.due), heard=event.heard), None
         case Phase.WAITING, Woke():
             return ActorState(Phase.CLAIMING), Claim()
         case Phase.CLAIMING, Claimed(attempt):
             return replace(state, phase=Phase.DELIVERING, attempt=attempt), Deliver(attempt)
-        case Phase.CLAIMING, Later(at) | Trouble(at):
-            return _wait(at, state.due)
+        case Phase.CLAIMING, Later(at, heard):
+            return _rest(at, state.due, heard, policy)
+        case Phase.CLAIMING, Trouble(at):
+            return ActorState(Phase.WAITING, at, asking=True), Sleep()
         case Phase.CLAIMING, Empty():
-            return _rest(None, state.due)
+            return _rest(None, state.due, state.heard, policy)
         case ((Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING), Lost()):
             return ActorState(Phase.DONE), Stop()
         case Phase.DELIVERING, Attempted(outcome, jitter):
             return _attempted(state, outcome, jitter, policy)
-        case Phase.SETTLING, Settled(at):
-            return _rest(at, state.due)
+        case Phase.SETTLING, Settled(at, heard):
+            return _rest(at, state.due, heard, policy)
         case Phase.SETTLING, Vanished():
-            return ActorState(Phase.CLAIMING, state.due), Claim()
+            return ActorState(Phase.CLAIMING, state.due, state.heard), Claim()
         case Phase.SETTLING, Trouble(at):
             assert state.settle is not None
             return state, replace(state.settle, at=at)
     raise IllegalEvent(f"{type(event).__name__} while {state.phase.value}")
 
 
-def _nudged(state: ActorState, event: Nudged) -> ActorState:
-    match state.phase:
-        case Phase.WAITING:
-            assert state.due is not None
-            at = event.at if event.firm else min(event.at, state.due)
-            return replace(state, due=at)
-        case Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING:
-            return replace(state, due=_sooner(event.at, state.due))
-        case Phase.DONE:
-            raise IllegalEvent("Nudged while done")
-        case _:
-            assert_never(state.phase)
+def _moved(state: ActorState, news: Nudged, policy: Policy) -> tuple[ActorState, Effect | None]:
+    """News for a sleeper: its deadline moves, or it is too far away to be waited for."""
+    if state.asking:
+        return state, None
+    assert state.due is not None
+    at = news.at if news.asked >= state.heard else min(news.at, state.due)
+    heard = max(state.heard, news.heard)
+    if at > heard + policy.horizon_s:
+        return ActorState(Phase.DONE), Stop()
+    return replace(state, due=at, heard=heard), None
 
 
 def _attempted(
@@ -233,17 +245,14 @@ def _attempted(
     return replace(state, phase=Phase.SETTLING, settle=settle), settle
 
 
-def _rest(at: float | None, news: float | None) -> tuple[ActorState, Effect]:
+def _rest(
+    at: float | None, news: float | None, heard: float, policy: Policy
+) -> tuple[ActorState, Effect]:
     """The answer says `at`; news that came meanwhile may be younger than the answer."""
     due = _sooner(at, news)
-    if due is None:
+    if due is None or due > heard + policy.horizon_s:
         return ActorState(Phase.DONE), Stop()
-    return _wait(due, None)
-
-
-def _wait(at: float, news: float | None) -> tuple[ActorState, Effect]:
-    due = _sooner(at, news)
-    return ActorState(Phase.WAITING, due), Sleep()
+    return ActorState(Phase.WAITING, due, heard), Sleep()
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

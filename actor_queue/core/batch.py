@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,12 @@ class Batch:
     due_at_ms: int
     closed_at_ms: int
     items: tuple[bytes, ...]
-    """One JSON array per message, as stored: `[seq, received_at_ms, message_id, {original object}]`."""
+    """One JSON array per message, as stored: `[seq, received_at_ms, message_id, {original}]`."""
+
+    @property
+    def messages(self) -> list[str]:
+        """The texts, in order."""
+        return [json.loads(item)[3]["message"] for item in self.items]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Attempt:
     number: int
     """1 for the first attempt."""
     limit_in_ms: int
-    """How long from the claim until anybody else may start the next attempt; this one must be over by then."""
+    """From the claim until anybody else may start the next attempt; this one ends before."""
 
 
 def batch_id(shard: int, entropy: str) -> str:

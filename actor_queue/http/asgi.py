@@ -19,13 +19,14 @@ from actor_queue.core.admission import Refused, user_from_path
 from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
 from actor_queue.http.bulk import Bulk
+from actor_queue.http.events import Events
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.health import Health, Readiness
 from actor_queue.http.ingest import Ingest, problem_of
 from actor_queue.http.problem import INTERNAL, Problem, send_problem
+from actor_queue.http.request import USER_IN_SCOPE
 from actor_queue.http.traffic import Traffic
 
-USER_IN_SCOPE: Final = "actor_queue.user"
 USER_VERBS: Final = frozenset({b"flush", b"typing", b"hold", b"release"})
 USERS: Final = b"/api/users/"
 
@@ -54,6 +55,7 @@ class Application:
         self._raw: dict[bytes, Handler] = {
             b"/api/message": Ingest(backend, self._keys, self.traffic),
             b"/api/messages": Bulk(backend, self._keys, self.traffic),
+            b"/api/events": Events(backend, self._keys, self.traffic),
             b"/healthz": Health(),
             b"/readyz": Readiness(backend),
         }
@@ -124,7 +126,7 @@ class Application:
     def _build(self) -> Handler:
         from actor_queue.http.api import build
 
-        return build(self._backend, self._keys, self.traffic)
+        return cast(Handler, build(self._backend, self._keys, self.traffic, self._faults))
 
 
 def _user_in_scope(path: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Settings
+from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store.api import (
     DeadLetter,
@@ -31,7 +32,16 @@ class Backend(Protocol):
     def events(self) -> EventBus: ...
 
     @property
+    def counters(self) -> Counters: ...
+
+    @property
     def replica_id(self) -> str: ...
+
+    @property
+    def actors(self) -> int: ...
+
+    @property
+    def shards_owned(self) -> int: ...
 
     def new_id(self) -> str: ...
 

@@ -11,6 +11,8 @@ from hypercorn.typing import ASGIReceiveCallable
 
 from actor_queue.http.problem import Problem
 
+USER_IN_SCOPE: Final = "actor_queue.user"
+"""Where the dispatcher leaves the user whom a path names."""
 BODY_TOTAL_S: Final = 60.0
 """For a whole body of bounded size; the server cuts one that stands still sooner."""
 
@@ -56,19 +58,25 @@ async def read_body(receive: ASGIReceiveCallable, bytes_max: int) -> bytes | Pro
     event = await receive()
     if event["type"] != "http.request":
         return None
-    if not event["more_body"]:
+    if not event["more_body"]:  # the common case: a small body comes with its head
         return event["body"] if len(event["body"]) <= bytes_max else too_large(bytes_max)
-    body = bytearray(event["body"])
     with trio.CancelScope(deadline=trio.current_time() + BODY_TOTAL_S):
-        while event["more_body"]:
-            if len(body) > bytes_max:
-                return too_large(bytes_max)
-            event = await receive()
-            if event["type"] != "http.request":
-                return None
-            body += event["body"]
-        return bytes(body) if len(body) <= bytes_max else too_large(bytes_max)
+        return await _read_on(receive, event["body"], bytes_max)
     return Problem(408, f"the body did not come within {BODY_TOTAL_S:g} seconds")
+
+
+async def _read_on(
+    receive: ASGIReceiveCallable, begun: bytes, bytes_max: int
+) -> bytes | Problem | None:
+    body = bytearray(begun)
+    more = True
+    while more and len(body) <= bytes_max:
+        event = await receive()
+        if event["type"] != "http.request":
+            return None
+        body += event["body"]
+        more = event["more_body"]
+    return bytes(body) if len(body) <= bytes_max else too_large(bytes_max)
 
 
 def too_large(bytes_max: int) -> Problem:

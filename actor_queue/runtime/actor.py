@@ -6,6 +6,7 @@ assignment to the scope's deadline. No rule lives here.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from actor_queue.core.actor import (
     Later,
     Lost,
     Nudged,
+    Phase,
     Policy,
     Settle,
     Settled,
@@ -42,6 +44,7 @@ from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store import api
 from actor_queue.store.api import Lease, Store, StoreUnavailable
+from actor_queue.store.base import ATTEMPT_MARGIN_MS
 
 STORE_PAUSE_S = 0.25
 """Before a store that could not be asked is asked again; one to two of these."""
@@ -89,9 +92,9 @@ class Actor:
     """One user's timer."""
 
     __slots__ = (
+        "_claimed_at",
         "_holds_slot",
         "_scope",
-        "_started_at",
         "_state",
         "_token",
         "_world",
@@ -108,14 +111,19 @@ class Actor:
         self._scope: trio.CancelScope | None = None
         self._holds_slot = False
         self._token = ""
-        self._started_at = 0.0
+        self._claimed_at = 0.0
 
-    def nudge(self, at: float, *, firm: bool) -> None:
-        """News about the user's next step, on the trio clock."""
-        self._state, _ = step(self._state, Nudged(at, firm), self._world.policy)
+    @property
+    def done(self) -> bool:
+        """Whether its task only has to end yet; it hears no more news."""
+        return self._state.phase is Phase.DONE
+
+    def nudge(self, at: float, asked: float) -> None:
+        """News on the trio clock: the next step is at `at`, the store was asked at `asked`."""
+        news = Nudged(at, asked, trio.current_time())
+        self._state, _ = step(self._state, news, self._world.policy)
         if self._scope is not None:
-            assert self._state.due is not None
-            self._scope.deadline = self._state.due
+            self._scope.deadline = -math.inf if self._state.due is None else self._state.due
 
     async def run(self) -> None:
         """Until nothing is left to do for this user here."""
@@ -133,6 +141,8 @@ class Actor:
                     finally:
                         self._scope = None
                         self._world.awake += 1
+                    if self.done:
+                        return
                     event: Event = Woke()
                 elif isinstance(effect, Stop):
                     return
@@ -159,7 +169,7 @@ class Actor:
     # Claim
 
     async def _claim(self) -> Event:
-        # The slot comes first: an attempt's time runs from its claim, and must not be spent in a queue.
+        # The slot comes first: an attempt's time runs from its claim and must not pass in a queue.
         if not self._holds_slot:
             await self._world.slots.acquire()
             self._holds_slot = True
@@ -168,7 +178,7 @@ class Actor:
         if lease is None:
             return Lost()
         self._token = self._token or world.entropy()
-        self._started_at = trio.current_time()
+        self._claimed_at = trio.current_time()
         world.counters.claims += 1
         try:
             claim = await world.store.claim(
@@ -182,7 +192,8 @@ class Actor:
                 return self._claimed(claim)
             case api.NotDue(remaining_ms):
                 world.counters.claims_early += 1
-                return Later(trio.current_time() + remaining_ms / 1000)
+                heard = trio.current_time()
+                return Later(heard + remaining_ms / 1000, heard)
             case api.Nothing():
                 return Empty()
             case api.Fenced():
@@ -196,21 +207,28 @@ class Actor:
             world.counters.lateness_s.observe(max(0, batch.closed_at_ms - batch.due_at_ms) / 1000)
         if world.events.listened:
             world.events.publish(
-                "fired", user=batch.user, batch_id=batch.id, seq=batch.seq, reason=batch.reason,
-                messages=len(batch.items), attempt=attempt.number,
+                "fired",
+                user=batch.user,
+                batch_id=batch.id,
+                seq=batch.seq,
+                reason=batch.reason,
+                messages=len(batch.items),
+                attempt=attempt.number,
                 late_ms=max(0, batch.closed_at_ms - batch.due_at_ms),
-            )  # fmt: skip
+            )
         return Claimed(attempt)
 
     # Deliver
 
     async def _deliver(self, attempt: Attempt) -> Event:
         world = self._world
-        # A process that was frozen since the claim must not begin what another replica may begin too.
+        # A process frozen since the claim must not begin what another replica may begin too.
         if world.leases.trusted(self.shard) is None:
             return Lost()
         began = trio.current_time()
-        left_s = self._started_at + world.attempt_s - began
+        # A repeated claim finds the attempt's time already running.
+        granted_s = min(world.attempt_s, (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000)
+        left_s = self._claimed_at + granted_s - began
         outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
         world.counters.attempt_s.observe(trio.current_time() - began)
         return Attempted(outcome, world.random.random())
@@ -227,9 +245,8 @@ class Actor:
         match result:
             case api.Settled(next_in_ms):
                 self._count(settle)
-                if next_in_ms is None:
-                    return Settled(None)
-                return Settled(trio.current_time() + next_in_ms / 1000)
+                heard = trio.current_time()
+                return Settled(None if next_in_ms is None else heard + next_in_ms / 1000, heard)
             case api.Gone():
                 return Vanished()
             case api.Fenced() | None:

@@ -14,7 +14,7 @@ from typing import Literal
 import trio
 
 from actor_queue.core.actor import Policy
-from actor_queue.core.message import Accepted, Appended, Message
+from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.runtime.actor import DeliverFunction, World
@@ -22,7 +22,7 @@ from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.owner import Owner, awake_time
 from actor_queue.runtime.recoverer import Recoverer
-from actor_queue.runtime.registry import Registry
+from actor_queue.runtime.registry import HORIZON_S, Registry
 from actor_queue.store.api import (
     DeadLetter,
     DeadPage,
@@ -61,7 +61,7 @@ class Engine:
         self.store = store
         self.events = EventBus()
         self.counters = Counters()
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  # jitter; ids come from `secrets`
         self._seeded = seed is not None
         self.replica_id = f"r-{self.entropy()[:12]}"
         self._phase: Phase = "starting"
@@ -81,7 +81,7 @@ class Engine:
                 leases=self._owner,
                 deliver=deliver,
                 slots=trio.Semaphore(settings.max_deliveries),
-                policy=Policy(settings.retry_schedule_ms),
+                policy=Policy(settings.retry_schedule_ms, HORIZON_S),
                 attempt_s=settings.webhook_timeout_ms / 1000,
                 counters=self.counters,
                 events=self.events,
@@ -97,7 +97,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Accept and deliver until the context ends; then finish what is under way and hand over."""
+        """Accept and deliver until the context ends; then finish what is under way, hand over."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._registry.run)
             nursery.start_soon(self._owner.run)
@@ -163,34 +163,42 @@ class Engine:
         """
         if self._phase == "starting":
             raise StoreUnavailable("starting", executed=False)
+        asked = trio.current_time()
         results = await self.store.append(messages)
-        now = trio.current_time()
-        counters = self.counters
         for result in results:
-            if not isinstance(result, Accepted):
-                counters.refused_full += 1
-                continue
-            if result.duplicate:
-                counters.duplicates += 1
-                continue
-            counters.accepted += 1
-            self._nudge(result.user, now, result.next_in_ms)
-            if self.events.listened:
-                self.events.publish(
-                    "accepted", user=result.user, message_id=result.message_id,
-                    pending=result.pending, fires_in=result.due_in_ms / 1000,
-                )  # fmt: skip
+            match result:
+                case Accepted(duplicate=True):
+                    self.counters.duplicates += 1
+                    self._nudge(result.user, result.next_in_ms, asked)
+                case Accepted():
+                    self.counters.accepted += 1
+                    self._nudge(result.user, result.next_in_ms, asked)
+                    if self.events.listened:
+                        self._publish(result)
+                case Full():
+                    self.counters.refused_full += 1
         return results
 
-    def _nudge(self, user: str, now: float, next_in_ms: int | None) -> None:
+    def _publish(self, accepted: Accepted) -> None:
+        self.events.publish(
+            "accepted",
+            user=accepted.user,
+            message_id=accepted.message_id,
+            pending=accepted.pending,
+            fires_in=accepted.due_in_ms / 1000,
+        )
+
+    def _nudge(self, user: str, next_in_ms: int | None, asked: float) -> None:
+        """Tell the user's actor what the store just said, if the shard is ours."""
         if next_in_ms is None or next_in_ms < 0:
             return
         shard = shard_of(user, self.settings.shards)
         if self._owner.claimable(shard) is not None:
-            self._registry.nudge(user, shard, now + next_in_ms / 1000, firm=True)
+            at = trio.current_time() + next_in_ms / 1000
+            self._registry.nudge(user, shard, at, asked)
 
-    def _nudged(self, view: UserView) -> UserView:
-        self._nudge(view.user, trio.current_time(), view.due_in_ms)
+    def _nudged(self, view: UserView, asked: float) -> UserView:
+        self._nudge(view.user, view.due_in_ms, asked)
         return view
 
     # Per user
@@ -202,18 +210,22 @@ class Engine:
         return await self.store.users(state, limit, cursor)
 
     async def flush(self, user: str) -> UserView | Literal["held"]:
+        asked = trio.current_time()
         view = await self.store.flush(user)
-        return view if view == "held" else self._nudged(view)
+        return view if view == "held" else self._nudged(view, asked)
 
     async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
+        asked = trio.current_time()
         extended, view = await self.store.typing(user, ttl_ms)
-        return extended, self._nudged(view)
+        return extended, self._nudged(view, asked)
 
     async def hold(self, user: str, for_ms: int) -> UserView:
-        return self._nudged(await self.store.hold(user, for_ms))
+        asked = trio.current_time()
+        return self._nudged(await self.store.hold(user, for_ms), asked)
 
     async def unhold(self, user: str) -> UserView:
-        return self._nudged(await self.store.unhold(user))
+        asked = trio.current_time()
+        return self._nudged(await self.store.unhold(user), asked)
 
     async def drop(self, user: str) -> Dropped:
         return await self.store.drop(user)
@@ -230,9 +242,10 @@ class Engine:
         return await self.store.dead_drop(batch_id)
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
+        asked = trio.current_time()
         letter = await self.store.dead_replay(batch_id)
         if letter is not None:
-            self._nudged(await self.store.describe(letter.user))
+            self._nudged(await self.store.describe(letter.user), asked)
         return letter
 
     # Replicas

@@ -41,7 +41,7 @@ class EventBus:
         for listener in self._listeners:
             try:
                 listener.send_nowait(event)
-            except trio.WouldBlock:
+            except (trio.WouldBlock, trio.BrokenResourceError):
                 continue
 
     @contextmanager

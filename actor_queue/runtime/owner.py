@@ -30,7 +30,7 @@ class _Held:
 
 
 def awake_time() -> float:
-    """Monotonic seconds that go on while the machine sleeps, so that a lease cannot outlive a nap."""
+    """Monotonic seconds that go on while the machine sleeps: no lease outlives a nap."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
@@ -106,7 +106,7 @@ class Owner:
             self._round_now = trio.Event()
 
     async def run_once(self) -> float:
-        """Heartbeat, renew what is ours, take what is free. Returns seconds until the next round."""
+        """Renew what is ours, take what is free. Returns seconds until the next round."""
         await self._renew()
         self.members = tuple(
             await self._store.heartbeat(self._replica, self._ttl_ms * HEARTBEATS_MISSED_MAX)

@@ -14,14 +14,14 @@ import trio
 
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.owner import Owner
-from actor_queue.runtime.registry import Registry
+from actor_queue.runtime.registry import AT_ONCE_S, Registry
 from actor_queue.store.api import Store, StoreUnavailable
 
 SWEEP_S = 1.0
-WITHIN_S = 2.5
+WITHIN_S = AT_ONCE_S
 """How far the sweep looks ahead: more than two sweeps, so that missing one makes nobody late."""
 BACKLOG_MAX = 400
-"""Overdue users that are brought in at once: enough to keep every slot busy, too few to stall the loop."""
+"""Overdue users brought in at once: enough to keep every slot busy, too few to stall the loop."""
 POLL_S = 0.01
 RETRY_S = 0.2
 BURST = 50
@@ -61,6 +61,7 @@ class Recoverer:
         shards = self._owner.owned()
         self._counters.sweeps += 1
         limit = max(8, math.ceil(2 * self._backlog_max / max(1, len(shards))))
+        asked = trio.current_time()
         answers = await self._store.due(shards, int(WITHIN_S * 1000), limit)
         now = trio.current_time()
         found = sorted(
@@ -76,12 +77,12 @@ class Recoverer:
                     await trio.lowlevel.checkpoint()
                 if remaining_ms <= 0 and self._registry.awake >= self._backlog_max:
                     return True
-            self._registry.nudge(user, shard, now + remaining_ms / 1000, firm=False)
-        return any(len(users) == limit and users[-1].remaining_ms <= 0 for users in answers)
+            self._registry.nudge(user, shard, now + remaining_ms / 1000, asked)
+        full = any(len(users) == limit and users[-1].remaining_ms <= 0 for users in answers)
+        return full and started > 0
 
     async def _half_done(self) -> None:
-        """Until there is room for as many again; a poll, because nobody's work should pay for a signal."""
-        while True:
+        """Until there is room for as many again."""
+        # A poll, because a signal would be paid for by every delivery.
+        while self._registry.awake > self._backlog_max // 2:  # noqa: ASYNC110
             await trio.sleep(POLL_S)
-            if self._registry.awake <= self._backlog_max // 2:
-                return

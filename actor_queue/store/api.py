@@ -98,7 +98,8 @@ Claim = Attempt | NotDue | Nothing | Fenced
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The verdict was recorded. `next_in_ms` is until the user's next step, None if there is none."""
+    """The verdict was recorded. `next_in_ms` is until the user's next step, None if there is none
+    to come."""
 
     next_in_ms: int | None
 
@@ -258,8 +259,7 @@ class Store(Protocol):
     ) -> SettleResult: ...
 
     async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
-        """Per shard, the first `limit` users whose next step is overdue or at most `within_ms` away,
-        soonest first."""
+        """Per shard, the first `limit` users due at most `within_ms` from now, soonest first."""
         ...
 
     # Ownership
@@ -293,7 +293,10 @@ class Store(Protocol):
     async def flush(self, user: str) -> UserView | Literal["held"]: ...
 
     async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
-        """Extend the open window to `ttl_ms` from now (default: its last ttl). False: nothing to extend."""
+        """Extend the open window to `ttl_ms` from now (default: its last ttl).
+
+        False: there was nothing to extend.
+        """
         ...
 
     async def hold(self, user: str, for_ms: int) -> UserView: ...

@@ -50,9 +50,12 @@ class DeadLetters(StoreBase):
             return None
         mine = shard.of(letter.user)
         said = await self._call(
-            "dead_replay_v1", (shard.due, mine.state, mine.line, shard.letter(batch_id)[0]),
-            self._now, mine.user, batch_id,
-        )  # fmt: skip
+            "dead_replay_v1",
+            (shard.due, mine.state, mine.line, shard.letter(batch_id)[0]),
+            self._now,
+            mine.user,
+            batch_id,
+        )
         return await self.dead_letter(batch_id) or letter if said == 1 else None
 
     def _shard_of(self, batch_id: str) -> ShardKeys | None:
@@ -86,5 +89,12 @@ def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> Dead
     user, died_at, attempts, why, messages, *facts, stored = said
     batch = batch_of(name, text(user), facts, stored) if items else None
     return DeadLetter(
-        name, text(user), number(died_at), number(attempts), text(why), number(messages), queued, batch
-    )  # fmt: skip
+        name,
+        text(user),
+        number(died_at),
+        number(attempts),
+        text(why),
+        number(messages),
+        queued,
+        batch,
+    )

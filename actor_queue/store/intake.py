@@ -40,9 +40,14 @@ class Intake(StoreBase):
         s = self._settings
         keys = [shard.due]
         args: list[Word] = [
-            self._now, s.max_pending, s.dedup_window_ms, s.max_messages, s.max_batch_bytes,
-            s.max_wait_ms, len(part),
-        ]  # fmt: skip
+            self._now,
+            s.max_pending,
+            s.dedup_window_ms,
+            s.max_messages,
+            s.max_batch_bytes,
+            s.max_wait_ms,
+            len(part),
+        ]
         for user, indexed in part.items():
             mine = shard.of(user)
             keys += (mine.state, mine.pending, mine.line)

@@ -38,9 +38,14 @@ class ShardKeys:
     def of(self, user: str) -> UserKeys:
         name, tag = user.encode(), self.tag
         return UserKeys(
-            self.shard, name, tag + b":u:" + name, tag + b":p:" + name, tag + b":s:" + name, tag + b":f:" + name,
+            self.shard,
+            name,
+            tag + b":u:" + name,
+            tag + b":p:" + name,
+            tag + b":s:" + name,
+            tag + b":f:" + name,
             tag + b":h:" + name,
-        )  # fmt: skip
+        )
 
     def named(self, user: bytes, message_id: str) -> bytes:
         """Remembers that this user sent this message id."""

@@ -50,7 +50,7 @@ class Ownership(StoreBase):
                     batch_id,
                     self._attempt_ms,
                     self._settings.payload,
-                )  # fmt: skip
+                )
             )
             if reply[0] == b"replay":
                 reply = await self._claim_replay(lease, mine, token, text(reply[1]))
@@ -83,7 +83,7 @@ class Ownership(StoreBase):
                 token,
                 batch_id,
                 self._attempt_ms,
-            )  # fmt: skip
+            )
         )
 
     @property
@@ -103,7 +103,7 @@ class Ownership(StoreBase):
                 mine.user,
                 batch.id,
                 entry,
-            )  # fmt: skip
+            )
         )
 
     async def retry(
@@ -125,7 +125,7 @@ class Ownership(StoreBase):
                 attempt.number,
                 after_ms,
                 entry,
-            )  # fmt: skip
+            )
         )
 
     async def bury(
@@ -157,7 +157,7 @@ class Ownership(StoreBase):
                 attempt.number,
                 reason,
                 entry,
-            )  # fmt: skip
+            )
         )
 
     async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
@@ -196,9 +196,13 @@ class Ownership(StoreBase):
         """See `Store.renew`."""
         extend = script("renew_v1")
         calls = [
-            Call(extend, (self._keys.shards[held.shard].lease,), (self._now, held.epoch, held.nonce, ttl_ms))
+            Call(
+                extend,
+                (self._keys.shards[held.shard].lease,),
+                (self._now, held.epoch, held.nonce, ttl_ms),
+            )
             for held in leases
-        ]  # fmt: skip
+        ]
         return [reply == 1 for reply in await self._run(calls)]
 
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -226,7 +230,7 @@ class Ownership(StoreBase):
                     number(since) or None,
                     number(left),
                     number(waiting),
-                )  # fmt: skip
+                )
             )
         return infos
 
@@ -266,9 +270,17 @@ def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Ba
     assert why in get_args(Reason), why
     assert how in get_args(PayloadMode), how
     return Batch(
-        name, user, number(seq), cast("Reason", why), cast("PayloadMode", how), number(first),
-        number(last), number(due), number(closed), tuple(cast("list[bytes]", items)),
-    )  # fmt: skip
+        name,
+        user,
+        number(seq),
+        cast("Reason", why),
+        cast("PayloadMode", how),
+        number(first),
+        number(last),
+        number(due),
+        number(closed),
+        tuple(cast("list[bytes]", items)),
+    )
 
 
 def _settled(reply: object) -> SettleResult:

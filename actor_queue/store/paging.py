@@ -38,13 +38,12 @@ def decode_cursor(cursor: str) -> Place:
     try:
         packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
         score, shard, member = json.loads(packed)
-        place = Place(score, shard, member)
-        if type(score) is not int or type(shard) is not int or type(member) is not str:
-            raise ValueError
         member.encode()
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("not a cursor of this service") from error
-    return place
+    if type(score) is not int or type(shard) is not int or type(member) is not str:
+        raise ValueError("not a cursor of this service")
+    return Place(score, shard, member)
 
 
 def page_calls(

@@ -98,7 +98,7 @@ class Pipe:
         return waiter.replies
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Run until cancelled. Says started after the first attempt to connect, whatever came of it."""
+        """Run until cancelled. Says started after trying to connect, whatever came of it."""
         async with anyio.create_task_group() as connections:
             try:
                 await self._look(connections)
@@ -201,7 +201,7 @@ def _is_safe(reply: object) -> bool:
 
 
 def _is_trouble(reply: object) -> bool:
-    """Whether this is about the connection, not an answer. coredis calls "loading" a connection error."""
+    """Whether this is about the connection. "Loading" is an answer, though coredis has it there."""
     if isinstance(reply, RedisError):
         return isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError)
     return isinstance(reply, BaseException)

@@ -50,8 +50,8 @@ class RedisStore(Intake, Ownership, Users, DeadLetters):
         shards, form = listed(await self._call("meta_v1", (self._keys.meta,), ours, FORMAT))
         if number(form) != FORMAT:
             raise StoreMisconfigured(
-                f"the namespace {self._settings.namespace!r} has data of format {number(form)}, this"
-                f" release reads format {FORMAT}: use the matching release or another AQ_NAMESPACE"
+                f"the namespace {self._settings.namespace!r} has data of format {number(form)}, and"
+                f" this release reads {FORMAT}: use the matching release or another AQ_NAMESPACE"
             )
         if number(shards) != ours:
             raise StoreMisconfigured(

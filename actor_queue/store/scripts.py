@@ -22,7 +22,7 @@ class Script:
     source: str
     sha: str
     plain_source: str
-    """For Redis 6.2, which knows no shebang: there, running out of memory also stops the owner's verbs."""
+    """For Redis 6.2, which knows no shebang: out of memory, it stops the owner's verbs too."""
     plain_sha: str
 
 

@@ -160,7 +160,7 @@ async def connected(
 
 
 def probe_call(meta_key: bytes, shards: int, form: int) -> Call:
-    """The probe that `connected` wants: writes nothing that is not there, but is refused like a write."""
+    """The probe a runner wants: writes nothing that is not there, but is refused like a write."""
     return Call(script("meta_v1"), (meta_key,), (shards, form))
 
 

@@ -72,8 +72,13 @@ class Users(StoreBase):
         shard, mine = self._user_keys(user)
         ttl = "" if ttl_ms is None else ttl_ms
         said = await self._call(
-            "typing_v1", (shard.due, mine.state), self._now, mine.user, ttl, self._settings.max_ttl_ms
-        )  # fmt: skip
+            "typing_v1",
+            (shard.due, mine.state),
+            self._now,
+            mine.user,
+            ttl,
+            self._settings.max_ttl_ms,
+        )
         return said == 1, await self.describe(user)
 
     async def hold(self, user: str, for_ms: int) -> UserView:
@@ -90,30 +95,53 @@ class Users(StoreBase):
         """See `Store.drop`."""
         shard, mine = self._user_keys(user)
         reply = await self._call(
-            "drop_v1", (shard.due, mine.state, mine.pending, mine.line, mine.flight),
-            self._now, mine.user, DROPPED_BYTES_MAX,
-        )  # fmt: skip
+            "drop_v1",
+            (shard.due, mine.state, mine.pending, mine.line, mine.flight),
+            self._now,
+            mine.user,
+            DROPPED_BYTES_MAX,
+        )
         messages, batch_id, items = listed(reply)
         return Dropped(number(messages), text(batch_id) or None, tuple(map(_bytes, listed(items))))
 
 
 def _view(user: str, reply: list[object]) -> UserView:
     (
-        pending, next_in, held, flight, batch_id, seq, reason, messages, attempts, closed_at,
-        flight_in, replays, history,
-    ) = reply  # fmt: skip
+        pending,
+        next_in,
+        held,
+        flight,
+        batch_id,
+        seq,
+        reason,
+        messages,
+        attempts,
+        closed_at,
+        flight_in,
+        replays,
+        history,
+    ) = reply
     state = _state(number(pending), number(held), text(flight), number(replays))
     batch = None
     if flight:
         batch = BatchSummary(
-            text(batch_id), number(seq), text(reason),  # type: ignore[arg-type]
-            number(messages), number(attempts), number(closed_at),
+            text(batch_id),
+            number(seq),
+            text(reason),  # type: ignore[arg-type]
+            number(messages),
+            number(attempts),
+            number(closed_at),
             None if flight == b"a" else number(flight_in),
-        )  # fmt: skip
+        )
     return UserView(
-        user, state, number(pending), None if number(next_in) < 0 else number(next_in),
-        number(held) or None, batch, tuple(_record(line) for line in listed(history)),
-    )  # fmt: skip
+        user,
+        state,
+        number(pending),
+        None if number(next_in) < 0 else number(next_in),
+        number(held) or None,
+        batch,
+        tuple(_record(line) for line in listed(history)),
+    )
 
 
 def _state(pending: int, held: int, flight: str, replays: int) -> UserState:

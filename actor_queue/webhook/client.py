@@ -25,7 +25,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -127,6 +127,7 @@ class WebhookClient:
         timestamp_s = int(self._now())
         headers = [
             *self._fixed_headers,
+            ("content-length", str(len(body))),
             ("webhook-id", batch.id),
             ("webhook-timestamp", str(timestamp_s)),
             ("idempotency-key", batch.id),
@@ -161,7 +162,7 @@ class WebhookClient:
                     "POST",
                     self._url,
                     headers=headers,
-                    content=body,
+                    stream=_Body(body),
                     extensions={"trace": attempt.trace},
                 )
             )
@@ -205,6 +206,24 @@ class _Lane:
         """Never blocks for long: neither httpcore nor trio says goodbye to the peer."""
         with trio.CancelScope(shield=True):
             await self.transport.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece. No generator: httpcore would leave it half-way to the
+    garbage collector when sending is cancelled, and trio would complain of that."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = iter((body,))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
 
 
 class _Attempt:
@@ -286,7 +305,7 @@ def _sentence(error: BaseException) -> str | None:
         case OSError(errno=errno.EMFILE | errno.ENFILE):
             return "too many open files on this side"
         case httpx.RemoteProtocolError() if not _disconnected(error):
-            return "the answer is not HTTP"
+            return "the answer is not valid HTTP"
         case httpx.RemoteProtocolError() | ConnectionResetError() | BrokenPipeError():
             return "connection closed before an answer"
         case _:
@@ -323,9 +342,13 @@ def _target(url: str) -> tuple[httpx.URL, tuple[tuple[str, str], ...]]:
         raise ValueError("the webhook's URL is not a valid URL") from None
     if target.scheme not in ("http", "https") or not target.host:
         raise ValueError("the webhook's URL must be http:// or https:// with a host")
+    if "%" in target.host and ":" not in target.host:
+        # What httpx makes of a space or a bracket; no name has one.
+        raise ValueError("the host of the webhook's URL is not a valid name")
     if target.port is not None and not 1 <= target.port <= 65_535:
         raise ValueError("the port of the webhook's URL must be from 1 to 65535")
     headers: tuple[tuple[str, str], ...] = (
+        ("host", target.netloc.decode("ascii")),
         ("content-type", "application/json"),
         ("user-agent", f"actor-queue/{importlib.metadata.version('actor-queue')}"),
     )

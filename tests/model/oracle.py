@@ -563,7 +563,7 @@ class Oracle:
         if not buried.queued:
             buried.queued = True
             self.line(buried.batch.user).replays.append(Replay(batch_id, now_ms))
-        return buried.letter(whole=False)
+        return buried.letter(whole=True)
 
     # For the tests only
 

@@ -38,4 +38,6 @@ def effort() -> settings:
     """The long profile as it is; the quick one within seconds."""
     if settings.default is settings.get_profile("long"):
         return settings()
-    return settings(max_examples=QUICK_EXAMPLES, stateful_step_count=QUICK_STEPS)
+    return settings(
+        max_examples=QUICK_EXAMPLES, stateful_step_count=QUICK_STEPS, report_multiple_bugs=False
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -26,7 +29,7 @@ class Connection:
     """One accepted connection, from the receiver's side."""
 
     stream: trio.abc.Stream
-    socket: trio.SocketStream
+    tcp: trio.SocketStream
     receiver: Receiver
     _buffer: bytes = b""
 
@@ -62,8 +65,8 @@ class Connection:
 
     def reset(self) -> None:
         """Close so that the client gets a RST."""
-        self.socket.setsockopt(1, 13, b"\x01\0\0\0\0\0\0\0")  # SOL_SOCKET, SO_LINGER: on, 0 s
-        self.socket.socket.close()
+        self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.tcp.socket.close()
 
     async def _read_more(self) -> bool:
         try:
@@ -85,37 +88,46 @@ class Receiver:
     open: int = 0
     """Connections that neither side has closed as far as the receiver knows."""
     arrived: trio.Event = field(default_factory=trio.Event)
-    """A request has been read; a test may replace it to wait for another."""
+    """The first request has been read."""
+    _closed: trio.Event = field(default_factory=trio.Event)
+
+    async def until_open(self, count: int) -> None:
+        """Wait until no more than `count` connections are open."""
+        while self.open > count:
+            await self._closed.wait()
+
+    def note_closed(self) -> None:
+        self.open -= 1
+        self._closed.set()
+        self._closed = trio.Event()
 
 
 @asynccontextmanager
 async def receiving(
-    behaviour: Behaviour, tls: ssl.SSLContext | None = None
+    behaviour: Behaviour, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[Receiver]:
     """A receiver on a free loopback port for as long as the block lasts."""
     receiver = Receiver()
 
-    async def serve(socket: trio.SocketStream) -> None:
-        stream: trio.abc.Stream = socket
-        if tls is not None:
-            stream = trio.SSLStream(socket, tls, server_side=True, https_compatible=True)
+    async def serve(tcp: trio.SocketStream) -> None:
+        stream: trio.abc.Stream = tcp
+        if context is not None:
+            stream = trio.SSLStream(tcp, context, server_side=True, https_compatible=True)
         receiver.connections += 1
         receiver.open += 1
         try:
-            await behaviour(Connection(stream, socket, receiver))
+            await behaviour(Connection(stream, tcp, receiver))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is free to go away at any time
         finally:
-            receiver.open -= 1
+            receiver.note_closed()
             await trio.aclose_forcefully(stream)
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(lambda task_status: trio.serve_tcp(
-            serve, 0, host="127.0.0.1", task_status=task_status
-        ))
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=host))
         receiver.port = listeners[0].socket.getsockname()[1]
-        scheme = "http" if tls is None else "https"
-        receiver.url = f"{scheme}://127.0.0.1:{receiver.port}/hook?token=hidden"
+        scheme = "http" if context is None else "https"
+        receiver.url = f"{scheme}://{host}:{receiver.port}/hook?token=hidden"
         yield receiver
         nursery.cancel_scope.cancel()
 
@@ -130,7 +142,9 @@ def answering(status: int, body: bytes = b"ok", **headers: str) -> Behaviour:
     return behave
 
 
-def sending(*pieces: bytes, then: Callable[[Connection], Awaitable[None]] | None = None) -> Behaviour:
+def sending(
+    *pieces: bytes, then: Callable[[Connection], Awaitable[None]] | None = None
+) -> Behaviour:
     """Reads one request, sends `pieces` as they are, then closes or does what `then` says."""
 
     async def behave(connection: Connection) -> None:

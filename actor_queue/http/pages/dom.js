@@ -30,10 +30,11 @@ export function duration(seconds, digits = 1) {
   return `${Math.floor(left / 3600)} h ${Math.floor((left % 3600) / 60)} min`;
 }
 
-/** Milliseconds as people say them. */
+/** How late something was, as people say it. */
 export function lateness(ms) {
-  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-  return duration(ms / 1000);
+  if (ms <= 0) return "on time";
+  if (ms < 1) return "less than 1 ms late";
+  return ms < 1000 ? `${Math.round(ms)} ms late` : `${duration(ms / 1000)} late`;
 }
 
 export function copyButton(text, label = "Copy") {

@@ -148,7 +148,7 @@ function typed() {
   const now = performance.now();
   if (!byId("typing").checked || me.state !== "collecting" || now - typingSince < TYPING_EVERY_MS) return;
   typingSince = now;
-  act(me, "typing").then((view) => view && me.state === "collecting" && timer.again());
+  act(me, "typing").then((view) => view?.extended && timer.again());
 }
 
 // Verbs of a user
@@ -224,16 +224,19 @@ const HANDLERS = {
     if (who === me) toEnd();
   },
   fired(who, event) {
-    receiver.tell(event.batch_id, { user: who.name, reason: event.reason });
-    who.leave(event.batch_id, event.messages);
-    who.pending = Math.max(0, who.pending - event.messages);
+    const { batch_id: id, messages, reason, attempt = 1 } = event;
+    receiver.tell(id, { user: who.name, reason, ...lateOf(event) });
+    if (attempt === 1 && !who.known?.has(id)) who.pending = Math.max(0, who.pending - messages);
+    who.leave(id, messages);
     who.state = "delivering";
-    who.batch = { id: event.batch_id, messages: event.messages, attempts: 1 };
+    who.batch = { id, messages, attempts: attempt };
     refreshSoon(who);
   },
   delivered(who, event) {
-    receiver.tell(event.batch_id, { user: who.name, attempts: event.attempt, lateMs: event.late_ms, status: "delivered" });
-    const messages = who.texts(event.batch_id).length || who.batch?.messages;
+    const texts = who.texts(event.batch_id);
+    const facts = { user: who.name, attempts: event.attempt, status: "delivered", texts };
+    receiver.tell(event.batch_id, { ...facts, ...lateOf(event) });
+    const messages = event.messages ?? texts.length;
     who.settle(event.batch_id, "good", messages ? delivered(messages) : "Left as one webhook");
     who.delivered += 1;
     if (who.batch?.id === event.batch_id) settled(who);
@@ -260,6 +263,8 @@ const HANDLERS = {
     refreshSoon(who);
   },
 };
+
+const lateOf = (event) => (event.late_ms === undefined ? {} : { lateMs: event.late_ms });
 
 function settled(who) {
   who.batch = null;
@@ -295,7 +300,9 @@ function fetchInbox() {
 
 async function askInbox() {
   try {
+    const before = receiver.delivered();
     showInbox(parseJson(await callText("GET", "dev/inbox")));
+    before.forEach((id) => receiver.tell(id, { outside: true }));
   } catch (error) {
     if (error instanceof Away) return;
     if (!(error instanceof Problem)) throw error;

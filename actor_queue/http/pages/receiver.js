@@ -22,13 +22,19 @@ export class Receiver {
     const arrived = facts.webhook !== undefined && batch.webhook === undefined;
     Object.assign(batch, facts);
     this.#cards.set(id, batch);
-    if (batch.webhook || batch.failure) this.#show(batch, arrived);
+    if (batch.webhook || batch.failure || batch.outside) this.#show(batch, arrived);
     this.#trim();
     return arrived;
   }
 
   about(id) {
     return this.#cards.get(id);
+  }
+
+  /** Ids of what some receiver took; those that the inbox then does not list went elsewhere. */
+  delivered() {
+    const taken = [...this.#cards.values()].filter((batch) => batch.status === "delivered");
+    return taken.filter((batch) => !batch.webhook && !batch.outside).map((batch) => batch.id);
   }
 
   clear() {
@@ -38,7 +44,7 @@ export class Receiver {
   }
 
   #show(batch, arrived) {
-    const node = batch.webhook ? arrivedCard(batch) : pendingCard(batch);
+    const node = cardOf(batch);
     const open = batch.shown?.querySelector("details")?.open ?? false;
     if (open && node.querySelector("details")) node.querySelector("details").open = true;
     if (arrived) node.classList.add("fresh");
@@ -64,6 +70,11 @@ export class Receiver {
     byId("no-webhooks").hidden = some;
     byId("clear").hidden = !some;
   }
+}
+
+function cardOf(batch) {
+  if (batch.webhook) return arrivedCard(batch);
+  return batch.status === "delivered" ? outsideCard(batch) : pendingCard(batch);
 }
 
 function arrivedCard(batch) {
@@ -92,12 +103,12 @@ function arrivedCard(batch) {
 }
 
 function chips(batch, texts) {
-  const reason = batch.reason ?? batch.webhook.body?.batch?.reason;
+  const reason = batch.reason ?? batch.webhook?.body?.batch?.reason;
   return [
     el("span", { class: "chip" }, count(texts.length, "message")),
     reason && el("span", { class: "chip", title: REASONS[reason] }, `reason: ${reason}`),
     batch.lateMs !== undefined &&
-      el("span", { class: "chip", data: { tone: lateTone(batch) }, title: "after the moment it was due" }, `${lateness(batch.lateMs)} late`),
+      el("span", { class: "chip", data: { tone: lateTone(batch) }, title: "after the moment it was due" }, lateness(batch.lateMs)),
     batch.attempts > 1 && el("span", { class: "chip", data: { tone: "warn" } }, `attempt ${batch.attempts}`),
     batch.times > 1 &&
       el("span", { class: "chip", data: { tone: "warn" }, title: "with the same webhook-id" }, `arrived ${batch.times} times`),
@@ -120,6 +131,20 @@ function headerLines(headers) {
     .map(([name, value]) => `${name}: ${value}`)
     .join("\n");
   return el("div", { class: "code" }, el("pre", { tabindex: "0" }, text));
+}
+
+/** Taken by a receiver that this page cannot look into. */
+function outsideCard(batch) {
+  const texts = batch.texts ?? [];
+  return el(
+    "li",
+    { class: "webhook panel", data: { id: batch.id } },
+    el("header", {}, el("h3", {}, batch.user), el("span", { class: "chip", data: { tone: "good" } }, "delivered")),
+    textList(texts),
+    el("p", { class: "chips" }, ...chips(batch, texts)),
+    el("p", { class: "muted small" }, "It went to your own webhook, so the request cannot be shown here."),
+    idLine(batch.id),
+  );
 }
 
 function pendingCard(batch) {

@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+# Two stages: wheels are built and installed in the first, the second has no compiler and no pip cache.
+FROM python:3.14-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/actor-queue
+COPY pyproject.toml requirements.lock README.md LICENSE ./
+# The lock pins what the service needs; the extras and the tools of development stay out.
+RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock \
+    anyio coredis httpx hypercorn prometheus-client python-dotenv quart quart-trio redis rich trio typer
+COPY actor_queue ./actor_queue
+RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock .
+
+FROM python:3.14-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin actor-queue
+COPY --from=build /opt/actor-queue /opt/actor-queue
+ENV PATH=/opt/actor-queue/bin:$PATH PYTHONUNBUFFERED=1 PORT=8000
+WORKDIR /srv
+USER 10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# Alive, not ready: an orchestrator must not kill a replica because Redis is away.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=2)"]
+ENTRYPOINT ["actor-queue"]
+CMD ["serve"]

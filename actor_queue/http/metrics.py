@@ -1,0 +1,117 @@
+"""`GET /metrics`: the replica's numbers as Prometheus text. No user, no id, in any label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from actor_queue.http.backend import Backend
+from actor_queue.http.traffic import Traffic
+from actor_queue.runtime.counters import Counters, Histogram
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX: Final = "actor_queue"
+
+_HELP: Final = {
+    "accepted": "Messages accepted, repetitions not counted",
+    "duplicates": "Messages that were here already",
+    "refused_full": "Messages refused because their user has too many waiting",
+    "claims": "Attempts claimed",
+    "claims_early": "Claims that came before their time, which the store put off",
+    "fenced": "Claims or verdicts refused because the lease was lost",
+    "delivered": "Batches acknowledged by the receiver",
+    "delivered_messages": "Messages in batches acknowledged by the receiver",
+    "failed": "Attempts that failed",
+    "dead": "Batches that became dead letters",
+    "store_failures": "Calls that the store did not answer",
+    "sweeps": "Sweeps over a shard's due times",
+    "lateness_s": "From a batch's due time to the start of its first attempt",
+    "attempt_s": "Duration of one attempt",
+}
+
+
+def render(backend: Backend, traffic: Traffic) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Replica(backend, traffic))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Replica(Collector):
+    def __init__(self, backend: Backend, traffic: Traffic) -> None:
+        self._backend = backend
+        self._traffic = traffic
+
+    def collect(self) -> Iterable[Metric]:
+        backend = self._backend
+        yield _gauge("ready", "Whether a message would be accepted", backend.unready() is None)
+        yield _gauge("actors", "Users with a timer in this replica", backend.actors)
+        yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
+        yield from _of_engine(backend.counters)
+        yield from _of_traffic(self._traffic)
+
+
+def _of_engine(counters: Counters) -> Iterator[Metric]:
+    """Every field, so that a number that is counted is never forgotten here."""
+    for field in fields(counters):
+        value = getattr(counters, field.name)
+        text = _HELP.get(field.name, field.name.replace("_", " "))
+        if isinstance(value, Histogram):
+            yield _histogram(field.name.removesuffix("_s") + "_seconds", text, value)
+        else:
+            yield _counter(field.name, text, value)
+
+
+def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
+    yield _gauge("http_connections_open", "Connections open now", traffic.connections_open)
+    yield _counter("http_connections", "Connections accepted", traffic.connections_total)
+    yield _counter(
+        "http_connections_failed", "Connections ended by a fault", traffic.connections_failed
+    )
+    yield _counter(
+        "http_connections_evicted", "Idle connections closed for room", traffic.connections_evicted
+    )
+    yield _counter("http_accept_errors", "Connections not accepted", traffic.accept_errors)
+    yield _counter(
+        "http_requests_refused", "Requests refused before any handler", traffic.requests_refused
+    )
+    yield _counter("http_requests_failed", "Requests ended by a fault", traffic.requests_failed)
+    answers = CounterMetricFamily(
+        f"{PREFIX}_http_answers", "Answers by route and status", labels=("route", "status")
+    )
+    for (route, status), count in sorted(traffic.answers.items()):
+        answers.add_metric((route, str(status)), count)
+    yield answers
+    bulk = CounterMetricFamily(
+        f"{PREFIX}_http_bulk_messages", "Results of /api/messages by status", labels=("status",)
+    )
+    for status, count in sorted(traffic.bulk_messages.items()):
+        bulk.add_metric((str(status),), count)
+    yield bulk
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(
+        f"{PREFIX}_{name}", text, buckets=buckets, sum_value=histogram.total
+    )

