@@ -98,7 +98,7 @@ def start(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        preexec_fn=lambda: os.sched_setaffinity(0, {_core(core)}),  # noqa: PLW1509
+        preexec_fn=lambda: (os.sched_setaffinity(0, {_core(core)}), os.environ.get("BENCH_RT") and os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))),
     )
     return Running(popen, started_at)
 

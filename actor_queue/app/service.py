@@ -6,7 +6,6 @@ with nothing behind it.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from dataclasses import replace
 import trio
 from hypercorn.typing import ASGIFramework
 
+from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.logs import redact_url, set_up
 from actor_queue.app.queue import ActorQueue
 from actor_queue.core.settings import Settings
@@ -50,15 +50,14 @@ def run_service(settings: Settings, *, dev: bool) -> int:
 
 async def _main(settings: Settings, dev: bool) -> None:
     async with AsyncExitStack() as stack:
+        server = None
+        if dev and settings.redis_url is None:
+            server = await stack.enter_async_context(embedded_server(settings.data_dir))
+            settings = replace(settings, redis_url=server.url)
         sockets = open_sockets(settings.bind)
         for sock in sockets:
             stack.callback(sock.close)
         mounts: Mapping[str, ASGIFramework] = {}
-        if dev and settings.redis_url is None:
-            server = await stack.enter_async_context(embedded_server(settings.data_dir))
-            settings = replace(settings, redis_url=server.url)
-        else:
-            server = None
         if dev:
             mounts = {"/dev/": Inbox()}
             if settings.webhook_url is None:
@@ -76,8 +75,7 @@ async def _main(settings: Settings, dev: bool) -> None:
             _announce(settings, addresses, dev=dev)
             async with queue:
                 log.info("ready", extra={"replica": queue.engine.replica_id})
-                gc.collect()
-                gc.freeze()
+                nursery.start_soon(keep_pauses_short, queue.engine)
                 await stopping.wait()
                 queue.engine.stop_claiming()
                 await served.wait()

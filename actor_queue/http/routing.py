@@ -8,8 +8,9 @@ from typing import Final, TypeVar, cast
 
 from quart import Response, request
 
+from actor_queue.core.admission import Refused
 from actor_queue.http.auth import Scope
-from actor_queue.http.problem import JSON_TYPE, PROBLEM_TYPE, Problem
+from actor_queue.http.problem import JSON_TYPE, PROBLEM_TYPE, Problem, not_found
 from actor_queue.http.request import USER_IN_SCOPE
 
 NEEDS: Final = "needs_scope"
@@ -30,8 +31,14 @@ def needs(scope: Scope | None) -> Callable[[AnyView], AnyView]:
 
 
 def asked_user() -> str:
-    """The user in the path, as the dispatcher took it from the bytes that were sent."""
-    return cast(str, request.scope[USER_IN_SCOPE])  # type: ignore[typeddict-item]
+    """The user in the path, as the dispatcher took it from the bytes that were sent.
+
+    Raises `Refused` with 404 for a path that only became this one by being decoded.
+    """
+    user = cast(dict[str, object], request.scope).get(USER_IN_SCOPE)
+    if not isinstance(user, str):
+        raise Refused(404, "Not Found", not_found().detail)
+    return user
 
 
 async def sent_body() -> bytes:

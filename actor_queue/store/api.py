@@ -233,8 +233,8 @@ class Store(Protocol):
     async def append(self, messages: Sequence[Message]) -> list[Appended]:
         """Keep `messages`, in order, and say of each what happened to it.
 
-        Messages of one user stay in order. All of one user's messages in one call are
-        kept or none of them (a crash between two users may keep one user's only).
+        Messages of one user stay in order. A crash in the middle may keep some and not others,
+        of one user always the first ones.
         """
         ...
 

@@ -44,11 +44,12 @@ class StoreBase:
     async def _run(self, calls: Sequence[Call]) -> list[object]:
         """The replies. Raises `StoreUnavailable` if any call was refused."""
         replies = await self._runner.run(calls)
-        for reply in replies:
-            if isinstance(reply, ScriptError):
-                raise StoreUnavailable(
-                    f"Redis refuses: {reply.code} {reply.text}".strip(), executed=reply.executed
-                )
+        errors = [reply for reply in replies if isinstance(reply, ScriptError)]
+        if errors:
+            nothing_done = all(
+                isinstance(reply, ScriptError) and reply.executed is False for reply in replies
+            )
+            raise StoreUnavailable(errors[0].text, executed=False if nothing_done else None)
         return replies
 
 

@@ -37,10 +37,12 @@ class DeadLetters(StoreBase):
     async def dead_drop(self, batch_id: str) -> bool:
         """See `Store.dead_drop`."""
         shard = self._shard_of(batch_id)
-        if shard is None:
+        letters = await self._letters([batch_id], items=False)
+        if shard is None or not letters:
             return False
-        said = await self._call("dead_drop_v1", (shard.dead, *shard.letter(batch_id)), batch_id)
-        return said == 1
+        mine = shard.of(letters[0].user)
+        keys = (shard.due, mine.state, mine.line, shard.dead, *shard.letter(batch_id))
+        return await self._call("dead_drop_v1", keys, self._now, mine.user, batch_id) == 1
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
         """See `Store.dead_replay`."""

@@ -8,6 +8,7 @@ violation is never a matter of timing here.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -210,15 +211,16 @@ def _ended(attempt: Attempt) -> float:
 
 def _unresolved(batches: dict[str, _Batch], expected: Expected) -> Iterator[str]:
     for user, of_user in _by_user(batches).items():
-        for earlier, later in zip(of_user, of_user[1:], strict=False):
+        for earlier, later in itertools.pairwise(of_user):
             if earlier.webhook_id in expected.dead:
                 continue
             resolved_at = earlier.resolved_at
             began = later.attempts[0].started
+            pair = f"{later.webhook_id} of {user} and {earlier.webhook_id} before it"
             if resolved_at is None or resolved_at > began:
-                yield f"unresolved: {later.webhook_id} of {user} began before {earlier.webhook_id} was resolved"
+                yield f"unresolved: {pair}, which had neither succeeded nor died"
             if resolved_at is not None and _again(earlier, began) and not _died(earlier):
-                yield f"unresolved: {earlier.webhook_id} of {user} came again after {later.webhook_id}"
+                yield f"unresolved: {pair}, which came once more afterwards"
 
 
 def _again(batch: _Batch, after: float) -> bool:

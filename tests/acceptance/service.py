@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.checker import Expected, verify
 from tests.acceptance.client import MARK, Client
@@ -150,18 +151,29 @@ class World:
     service: Service
     redis: RedisProcess
     receiver: Receiver
+    closed_early: set[str] = field(default_factory=set)
+    """Users whose batches a test flushed, or filled."""
+    gone: set[str] = field(default_factory=set)
+    """Texts that a test dropped, or let die."""
+    dead: set[str] = field(default_factory=set)
+    """Batches whose attempts ran out."""
 
     @property
     def client(self) -> Client:
         return self.service.client
 
     def settle(self, within_s: float = 15.0) -> None:
-        """Until everything that was accepted is delivered."""
-        wait_for_delivery(self.client.journal, self.receiver, within_s)
+        """Until everything that was accepted is delivered, but for what is `gone`."""
+        wait_for_delivery(self.client.journal, self.receiver, within_s, self.gone)
 
-    def verify(self, expected: Expected = Expected()) -> None:  # noqa: B008  # frozen
-        """Everything so far against the contract."""
-        verify(list(self.client.journal.posts), list(self.receiver.attempts), expected)
+    def texts_received(self) -> set[str]:
+        """Every text that was in any attempt."""
+        return {text for attempt in list(self.receiver.attempts) for text in attempt.texts}
+
+    def verify(self, **expected: Any) -> None:
+        """Everything so far against the contract; `expected` as in `checker.Expected`."""
+        about = Expected(closed_early=self.closed_early, gone=self.gone, dead=self.dead, **expected)
+        verify(list(self.client.journal.posts), list(self.receiver.attempts), about)
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from tests.acceptance.checker import undelivered
 from tests.acceptance.history import Journal
-from tests.acceptance.receiver import Receiver
+from tests.acceptance.receiver import Attempt, Receiver
 
 POLL_S = 0.01
 WITHIN_S = 10.0
@@ -22,10 +22,12 @@ def wait_until(condition: Callable[[], object], what: str, within_s: float = WIT
     return time.monotonic()
 
 
-def wait_for_delivery(journal: Journal, receiver: Receiver, within_s: float = WITHIN_S) -> None:
-    """Until every accepted message was in a successful attempt."""
+def wait_for_delivery(
+    journal: Journal, receiver: Receiver, within_s: float = WITHIN_S, gone: Collection[str] = ()
+) -> None:
+    """Until every accepted message, but for those `gone`, was in a successful attempt."""
     deadline = time.monotonic() + within_s
-    while missing := undelivered(journal.posts, receiver.attempts):
+    while missing := undelivered(journal.posts, receiver.attempts) - set(gone):
         assert time.monotonic() < deadline, (
             f"after {within_s:g} s not delivered: {len(missing)}, for example {sorted(missing)[:5]}"
         )
@@ -33,14 +35,20 @@ def wait_for_delivery(journal: Journal, receiver: Receiver, within_s: float = WI
 
 
 def wait_for_attempts(
-    receiver: Receiver, user: str, count: int, within_s: float = WITHIN_S
-) -> None:
-    """Until the receiver has begun to see the user's `count`th attempt."""
+    receiver: Receiver, user: str, count: int = 1, within_s: float = WITHIN_S
+) -> list[Attempt]:
+    """The user's attempts, as soon as the receiver has begun to see `count` of them."""
+    wait_until(lambda: len(receiver.of(user)) >= count, f"{count} attempts for {user}", within_s)
+    return receiver.of(user)
+
+
+def wait_for_end(receiver: Receiver, user: str, count: int = 1) -> list[Attempt]:
+    """The user's attempts, as soon as `count` of them are over."""
     wait_until(
-        lambda: len(receiver.of(user)) >= count,
-        f"{count} attempts for {user}, there are {len(receiver.of(user))}",
-        within_s,
+        lambda: sum(attempt.ended is not None for attempt in receiver.of(user)) >= count,
+        f"{count} finished attempts for {user}",
     )
+    return receiver.of(user)
 
 
 def until(moment: float) -> None:

@@ -38,6 +38,7 @@ class Dev:
 
     port: int
     directory: Path
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -47,7 +48,7 @@ class Dev:
     def start(self) -> None:
         command = [sys.executable, "-c", "from actor_queue.app.cli import main; main()", "dev"]
         command += ["--bind", f"127.0.0.1:{self.port}", "--data-dir", str(self.directory / "data")]
-        command += ["--retry-schedule", "0.5,0.5,60"]
+        command += ["--retry-schedule", "0.5,0.5,60", *self.options]
         with (self.directory / "dev.log").open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=self.directory, stdout=output, stderr=output
@@ -90,7 +91,20 @@ class Dev:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:
-    service = Dev(_free_port(), tmp_path)
+    with running_dev(tmp_path) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """For tests that do not mind what others wrote before them."""
+    with running_dev(tmp_path_factory.mktemp("dev")) as service:
+        yield service
+
+
+@contextmanager
+def running_dev(directory: Path, *options: str) -> Iterator[Dev]:
+    service = Dev(_free_port(), directory, options)
     service.start()
     try:
         yield service

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dev, fresh_page
+from tests.browser.conftest import Dev, fresh_page, running_dev
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 
@@ -104,20 +104,49 @@ def test_what_was_written_before_and_during_a_kill_arrives_after_the_restart(
     assert sorted(texts.all_text_contents()) == sorted(THREE[:2])
 
 
+def test_a_message_of_another_sender_shows_its_text_when_its_webhook_arrives(
+    shared_dev: Dev, page: Page
+) -> None:
+    open_playground(shared_dev, page, ttl="0")
+    page.locator("#user").fill("somebody.else")
+    page.locator("#user").press("Tab")
+    post(shared_dev, {"user": "somebody.else", "message": "de outro lugar", "ttl": 1})
+    words = page.locator("#log .bubble .words")
+    expect(words).to_have_text("A message from another sender")
+    expect(words).to_have_text("de outro lugar")
+
+
+def test_a_server_with_keys_asks_for_one_and_keeps_it_for_this_tab(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with running_dev(tmp_path, "--api-keys", "admin:k-right") as dev, fresh_page(browser) as page:
+        page.goto(dev.url)
+        for typed in ("k-wrong", "k-right"):
+            page.locator("#key").fill(typed)
+            page.locator("#key").press("Enter")
+        expect(page.locator("#link")).to_have_attribute("data-state", "up")
+        page.locator("#ttl").fill("0")
+        write(page, THREE[0])
+        expect(page.locator(".webhook .texts li")).to_have_count(1)
+        page.reload()
+        expect(page.locator("#link")).to_have_attribute("data-state", "up")
+        expect(page.locator("#key-dialog")).to_be_hidden()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_the_screen(
-    dev: Dev, browser: Browser, tmp_path: Path, scheme: str, width: int
+    shared_dev: Dev, browser: Browser, tmp_path: Path, scheme: str, width: int
 ) -> None:
     screen = {"width": width, "height": 844}
     with fresh_page(browser, viewport=screen, color_scheme=scheme) as page:
-        open_playground(dev, page, ttl="0")
+        open_playground(shared_dev, page, ttl="0")
         write(page, "palavra" * 60)
-        expect(page.locator(".webhook .texts li")).to_have_count(1)
-        page.locator(".webhook summary").click()
+        expect(page.locator("#log .bubble[data-state=delivered]")).to_have_count(1)
+        page.locator(".webhook summary").first.click()
         assert overflow(page) == 0
         page.screenshot(path=tmp_path / "playground.png", full_page=True)
-        page.goto(f"{dev.url}docs")
+        page.goto(f"{shared_dev.url}docs")
         expect(page.locator(".operation").first).to_be_visible()
         assert overflow(page) == 0
         page.screenshot(path=tmp_path / "docs.png", full_page=True)
@@ -142,6 +171,14 @@ def overflow(page: Page) -> int:
     """Pixels that the page is wider than what can be seen of it."""
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     return int(page.evaluate(width))
+
+
+def post(dev: Dev, message: dict[str, Any]) -> None:
+    headers = {"content-type": "application/json"}
+    body = json.dumps(message).encode()
+    request = urllib.request.Request(f"{dev.url}api/message", body, headers)
+    with urllib.request.urlopen(request, timeout=5) as response:
+        assert response.status == 202
 
 
 def inbox(dev: Dev) -> Any:

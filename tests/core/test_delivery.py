@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
 
 import pytest
@@ -105,6 +106,16 @@ def test_gone_and_too_large_are_final(status: int) -> None:
 )
 def test_retry_after_is_read_in_every_form_that_http_allows(header: str, seconds: float) -> None:
     assert retry_after_seconds(header, NOW_S) == seconds
+
+
+def test_a_date_without_a_zone_is_not_in_this_machines_zone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "UTC+7")
+        time.tzset()
+        assert retry_after_seconds("Sun Nov  6 08:49:37 1994", NOW_S) == 660.0
+    time.tzset()
 
 
 @pytest.mark.parametrize(

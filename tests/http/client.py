@@ -50,6 +50,10 @@ def ask(
         connection.close()
 
 
+def call(address: Address, method: str, path: str, body: object = None) -> Answer:
+    return ask(address, method, path, None if body is None else json.dumps(body))
+
+
 def post(address: Address, message: object, **headers: str) -> Answer:
     fields = {"content-type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()

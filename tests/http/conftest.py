@@ -86,7 +86,7 @@ def served(
     def thread() -> None:
         try:
             trio.run(main)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # shown to the test, whatever it is
             started.put(error)
             failures.append(error)
 

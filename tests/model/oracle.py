@@ -89,9 +89,8 @@ class Flight:
     """The one batch in flight: an attempt under way, or waiting for its retry."""
 
     batch: Batch
-    number: int
-    token: str
-    limit_at_ms: int
+    number: int = 0
+    limit_at_ms: int = 0
     retry_at_ms: int | None = None
     """None while an attempt is under way (also after its limit, until the next claim)."""
 
@@ -108,6 +107,8 @@ class Line:
     sealed: list[Sealed] = field(default_factory=list)
     replays: list[Replay] = field(default_factory=list)
     flight: Flight | None = None
+    last_token: str = ""
+    """Of the claim that started the last attempt, also when that is over."""
     recent: list[AttemptRecord] = field(default_factory=list)
     remembered: dict[str, int] = field(default_factory=dict)
     """Message id → last millisecond at which it is still known."""
@@ -246,21 +247,24 @@ class Oracle:
         if not self._holds(lease, now_ms):
             return Fenced()
         line = self.line(user)
-        flight = line.flight
-        if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
-            if flight.token == token:
-                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms)
-            return NotDue(flight.limit_at_ms - now_ms)
-        step = line.next_step_ms()
+        flight, step = line.flight, line.next_step_ms()
         if step is None:
             return Nothing()
+        if line.last_token == token:
+            if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
+                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms)
+            # A claim that was long on its way: its attempt is over, and it starts no other.
+            return NotDue(max(0, step - now_ms))
+        if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
+            return NotDue(flight.limit_at_ms - now_ms)
         # An attempt whose limit has passed is a batch that waits, so a hold counts for it again.
         step = max(step, line.hold_until_ms)
         if now_ms < step:
             return NotDue(step - now_ms)
         if line.flight is None:
-            line.flight = Flight(self._close(line, user, batch_id, now_ms), 0, "", 0)
-        return self._attempt(line.flight, token, now_ms)
+            line.flight = Flight(self._close(line, user, batch_id, now_ms))
+        line.last_token = token
+        return self._attempt(line.flight, now_ms)
 
     def _holds(self, lease: Lease, now_ms: int) -> bool:
         grant = self.grants.get(lease.shard)
@@ -284,7 +288,7 @@ class Oracle:
             reason = "max_wait" if waited else "quiet"
         line.batches += 1
         return Batch(
-            id=batch_id,
+            id=f"{batch_id}{line.batches:x}",
             user=user,
             seq=line.batches,
             reason=reason,
@@ -296,9 +300,8 @@ class Oracle:
             items=tuple(item.encoded() for item in items),
         )
 
-    def _attempt(self, flight: Flight, token: str, now_ms: int) -> Attempt:
+    def _attempt(self, flight: Flight, now_ms: int) -> Attempt:
         flight.number += 1
-        flight.token = token
         limit_in_ms = self.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
         flight.limit_at_ms = now_ms + limit_in_ms
         flight.retry_at_ms = None

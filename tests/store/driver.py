@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import fakeredis
 import redis
+from fakeredis.model import Hash, ZSet
 
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import RedisStore
 from tests.servers import Server, delete_namespace
-from tests.store.memory import DirectRunner, Patch, memory_client
+from tests.store.memory import DirectRunner, Patch, memory_server
 
 Dump = dict[bytes, object]
 """Every key of the namespace with its value."""
@@ -97,11 +99,27 @@ class Subject:
         return shard_of(user, self.settings.shards)
 
 
+class MemorySubject(Subject):
+    """Looks into the in-process server itself: the same dump, ten times as fast."""
+
+    def __init__(self, settings: Settings, now: Now, source: Patch | None = None) -> None:
+        self.server = memory_server(now)
+        client = fakeredis.FakeRedis(server=self.server)
+        super().__init__(client, settings, now, source)
+
+    def dump(self) -> Dump:
+        database = self.server.dbs[0]
+        return {name: _value(database[name].value) for name in sorted(database)}
+
+
 @contextmanager
-def memory_subject(settings: Settings, now: Now, source: Patch | None = None) -> Iterator[Subject]:
+def memory_subject(
+    settings: Settings, now: Now, source: Patch | None = None
+) -> Iterator[MemorySubject]:
     """On an in-process server of its own."""
-    with memory_client(now) as client:
-        yield Subject(client, settings, now, source)
+    subject = MemorySubject(settings, now, source)
+    with subject.client:
+        yield subject
 
 
 @contextmanager
@@ -135,6 +153,15 @@ _READERS: dict[bytes, Callable[[Any, bytes], object]] = {
 
 def _read(pipe: Any, name: bytes, kind: bytes) -> None:
     _READERS[kind](pipe, name)
+
+
+def _value(value: Any) -> object:
+    """fakeredis's own representation, as a client would read it."""
+    if isinstance(value, Hash):
+        return dict(value.getall())
+    if isinstance(value, ZSet):
+        return sorted(value.items(), key=lambda entry: (entry[1], entry[0]))
+    return list(value) if isinstance(value, list) else value
 
 
 def _list(value: object) -> list[bytes]:

@@ -73,7 +73,7 @@ class MemoryRunner(DirectRunner):
     """One in-process server. Gives way to other tasks around each call, as a network would."""
 
     def __init__(self, clock: Clock, source: Patch = lambda script: script.plain_source) -> None:
-        super().__init__(memory_client(clock), source)
+        super().__init__(fakeredis.FakeRedis(server=memory_server(clock)), source)
         self._down: str | None = None
         self._answers_to_lose = 0
 
@@ -115,11 +115,11 @@ def memory_store(settings: Settings, clock: Clock) -> RedisStore:
     return RedisStore(MemoryRunner(clock), settings, clock=clock)
 
 
-def memory_client(clock: Clock) -> redis.Redis:
-    """A redis-py client on an empty in-process server whose keys expire by `clock` (ms)."""
+def memory_server(clock: Clock) -> fakeredis.FakeServer:
+    """An empty in-process server whose keys expire by `clock` (ms)."""
     server = fakeredis.FakeServer(server_type="valkey")
     server.dbs[0] = VirtualTimeDatabase(server.lock, clock)
-    return fakeredis.FakeRedis(server=server)
+    return server
 
 
 class VirtualTimeDatabase(Database):

@@ -161,7 +161,9 @@ function errors(bad) {
   if (bad.length === 0) return [];
   const line = ([status, response]) =>
     el("li", {}, el("span", { class: "chip" }, status), el("span", {}, ...inline(response.description ?? "")));
-  return [part("When the answer is no", el("ul", { class: "errors" }, ...bad.map(line)))];
+  const chips = bad.map(([status]) => el("span", { class: "chip" }, status));
+  const summary = el("summary", {}, "When the answer is no ", el("span", { class: "chips" }, ...chips));
+  return [el("details", { class: "noes" }, summary, el("ul", { class: "errors" }, ...bad.map(line)))];
 }
 
 // Samples

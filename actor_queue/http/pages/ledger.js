@@ -48,9 +48,8 @@ function deadLine(letter, replay, drop) {
     "li",
     {},
     el("span", { class: "name", title: letter.user }, letter.user),
-    again,
-    dropButton(() => drop(letter.id)),
     el("span", { class: "detail" }, `${when}${count(letter.messages, "message")} · ${letter.reason}`),
+    el("span", { class: "verbs" }, again, dropButton(() => drop(letter.id))),
   );
 }
 

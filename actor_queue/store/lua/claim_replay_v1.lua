@@ -13,7 +13,7 @@ if fenced(KEYS[1], ARGV[2], ARGV[3], now) then
 end
 local due_key, user_key, line, flight, dead, letter, items = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local u = load_user(user_key)
-if u.fs == 'a' and u.fo == ARGV[5] then
+if u.fs == 'a' and u.fo == ARGV[5] and now < u.fu then
   return attempt(user_key, flight, now)
 end
 if u.fs or now < u.hu or redis.call('LINDEX', line, 0) ~= 'R' .. id then

@@ -20,11 +20,15 @@ local u = load_user(user_key)
 redis.call('ZCARD', due_key)
 local pending, queued, flying = redis.call('LLEN', list), redis.call('LLEN', line), redis.call('LLEN', flight)
 
-if u.fs == 'a' and u.fo == ARGV[5] then
-  return attempt(user_key, flight, now)
+local at = next_step(u)
+if u.fo == ARGV[5] then
+  if u.fs == 'a' and now < u.fu then
+    return attempt(user_key, flight, now)
+  end
+  -- The attempt of this claim is over: a copy that was long on its way must not start another.
+  return at and { 'wait', remaining(at, now) } or { 'none' }
 end
 
-local at = next_step(u)
 -- An attempt whose time limit has passed is a batch that waits, so a hold counts again.
 if u.fs == 'a' and now >= u.fu then
   at = math.max(at, u.hu)
@@ -52,7 +56,9 @@ local function lift(count)
 end
 
 local function fly(count, first, last, due, reason)
-  redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', ARGV[6], 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
+  -- With the batch's number in it: a second copy of a claim could not give one id to two batches.
+  local id = ARGV[6] .. string.format('%x', u.bseq + 1)
+  redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', id, 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
     'fm', ARGV[8], 'ff', first, 'fl', last, 'fd', due, 'fc', text(now))
 end
 

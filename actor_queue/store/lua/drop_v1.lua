@@ -13,22 +13,25 @@ redis.call('LLEN', KEYS[4])
 local waiting, flying = redis.call('LLEN', KEYS[3]), redis.call('LLEN', KEYS[5])
 local items, room, batch, dropped = {}, num(ARGV[3]), '', waiting
 
+-- In small pages: how long a message is, is known only when it is read.
 local function take(key, count)
-  for i = 0, count - 1 do
-    local item = redis.call('LINDEX', key, i)
-    room = room - #item
-    if room < 0 then
-      return
+  for from = 0, count - 1, 20 do
+    for _, item in ipairs(redis.call('LRANGE', key, from, from + 19)) do
+      if #item > room then
+        room = 0
+        return
+      end
+      room = room - #item
+      items[#items + 1] = item
     end
-    items[#items + 1] = item
   end
 end
 
 if u.fs == 'r' then
   batch, dropped = u.fid, dropped + flying
-  take(KEYS[5], math.min(flying, 1000))
+  take(KEYS[5], flying)
 end
-take(KEYS[3], math.min(waiting, 1000))
+take(KEYS[3], waiting)
 if batch ~= '' then
   redis.call('UNLINK', KEYS[5])
   clear_flight(user_key, u)

@@ -9,7 +9,7 @@
 --   hu             held until
 --   fs             batch in flight: 'a' an attempt is under way until fu, 'r' it waits for a retry at fu
 --   fid fseq fn fr fm ff fl fd fc   its id, number, messages, reason, payload mode, first, last, due, closed
---   fa, fo         attempts started, token of the claim that started the last one
+--   fa, fo         attempts started, token of the last claim that started one (kept when the batch is done)
 -- The line `s:` holds closed batches not yet claimed, "count,first,last,due,reason", and "R<id>" for a replay.
 
 -- A resting user's counters and history are remembered this long.
@@ -93,7 +93,7 @@ local function seal(line_key, u, count, due, reason)
 end
 
 local function clear_flight(user_key, u)
-  redis.call('HDEL', user_key, 'fs', 'fu', 'fid', 'fseq', 'fn', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc', 'fa', 'fo')
+  redis.call('HDEL', user_key, 'fs', 'fu', 'fid', 'fseq', 'fn', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc', 'fa')
   u.fs = false
 end
 

@@ -14,7 +14,8 @@ end
 redis.call('ZCARD', KEYS[1])
 local ttl = ARGV[3] == '' and u.ot or num(ARGV[3])
 local cap = u.ow > 0 and u.ow or u.of + num(ARGV[4])
-u.od = math.min(math.max(u.od, math.max(now, u.ol) + ttl), cap)
+-- Never sooner than it was: a typing signal takes no time away.
+u.od = math.max(u.od, math.min(math.max(now, u.ol) + ttl, cap))
 redis.call('HSET', KEYS[2], 'od', text(u.od))
 schedule(KEYS[1], KEYS[2], ARGV[2], u, now)
 return 1
