@@ -38,7 +38,7 @@ bench: install
 
 # The lock file serves every supported Python: markers choose within it.
 lock:
-	uv pip compile --universal --python-version 3.11 --all-extras --group dev --no-header --quiet --upgrade pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --group dev --no-header --quiet pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

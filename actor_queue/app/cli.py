@@ -7,6 +7,7 @@ the service carries nothing of the client.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
@@ -70,6 +71,8 @@ CursorOption = Annotated[str | None, typer.Option(help="Go on where a list ended
 
 def main() -> None:
     """The console script."""
+    # Imports make objects and no garbage; walking over them costs a fifth of the start.
+    gc.disable()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

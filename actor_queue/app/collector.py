@@ -23,9 +23,14 @@ ACTORS_FEW = 2_000
 
 
 async def keep_pauses_short(engine: Engine) -> None:
-    """Until cancelled. What exists when this starts is taken to live as long as the process."""
+    """Until cancelled. What exists when this starts is taken to live as long as the process.
+
+    Whoever starts the process may have switched the collector off until here: importing
+    makes no garbage, only objects to walk over.
+    """
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, NEVER)
     while True:
         await trio.sleep(FULL_EVERY_S)

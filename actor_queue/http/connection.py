@@ -37,6 +37,8 @@ from actor_queue.http.protocol import Http1
 from actor_queue.http.traffic import Traffic
 
 SEND_PIECE_BYTES: Final = 65_536
+PIPELINED_BYTES_MAX: Final = 65_536
+"""Of further requests, taken in while one is under way."""
 LINGER_READS_MAX: Final = 64
 
 Send = Callable[[ASGISendEvent | None], Awaitable[None]]
@@ -147,6 +149,7 @@ class Connection(TCPServer):
             self.protocol_send,
         )
         protocol.flush = self._flush
+        protocol.traffic = self._traffic
         return protocol
 
     # Requests
@@ -157,7 +160,7 @@ class Connection(TCPServer):
             await self.protocol.advance()
         head_deadline = inf
         while self._asked is None and not self._over:
-            if head_deadline == inf and self.protocol.begun:
+            if head_deadline == inf and self.protocol.waiting_bytes:
                 head_deadline = trio.current_time() + self._limits.head_s
             if head_deadline == inf:
                 data = await self._read_idle()
@@ -195,9 +198,8 @@ class Connection(TCPServer):
             inbox.gone = True
             return
         if inbox.complete:
-            if self.protocol.begun:
-                # The next request is here already and stays where it is until its turn, so
-                # the peer's going can not be seen.
+            if self.protocol.waiting_bytes > PIPELINED_BYTES_MAX:
+                # The rest stays where it is until its turn, and the peer's going unseen.
                 await trio.sleep_forever()
             await self._digest(await self._read(inf))
         else:
@@ -206,7 +208,6 @@ class Connection(TCPServer):
 
     async def _digest(self, data: bytes | None) -> None:
         if data is None:
-            self._traffic.requests_refused += 1
             await self.protocol.refuse(408)
         else:
             await self.protocol.handle(RawData(data))

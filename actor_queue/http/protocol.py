@@ -29,6 +29,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ASGISendEvent
 
 from actor_queue.http.problem import PROBLEM_TYPE, Problem
+from actor_queue.http.traffic import Traffic
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 100
@@ -70,15 +71,16 @@ class Http1(H11Protocol):
 
     flush: Callable[[], Awaitable[None]]
     """Set by the connection: sends what was handed over so far."""
+    traffic: Traffic
 
     @property
     def wire(self) -> h11.Connection:
         return cast(h11.Connection, self.connection)
 
     @property
-    def begun(self) -> bool:
-        """Whether bytes of a further request are here already."""
-        return bool(self.wire.trailing_data[0])
+    def waiting_bytes(self) -> int:
+        """How much of further requests is here already."""
+        return len(self.wire.trailing_data[0])
 
     @property
     def unread(self) -> bool:
@@ -98,6 +100,7 @@ class Http1(H11Protocol):
 
     async def refuse(self, status: int) -> None:
         """Answer for the service if nothing was answered yet, and end the connection."""
+        self.traffic.requests_refused += 1
         if self.wire.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send_error_response(status if status in REFUSALS else 400)
         await self.send(Closed())

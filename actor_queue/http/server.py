@@ -31,6 +31,7 @@ from actor_queue.http.traffic import Traffic
 BACKLOG: Final = 1_024
 FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
+ROOM_PAUSE_S: Final = 0.1  # between looks for an idle connection that can make room
 PORT_MAX: Final = 65_535
 
 log = logging.getLogger(__name__)
@@ -96,24 +97,30 @@ class _Server:
     async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
         """Take connections as long as there is room for them; the system's queue keeps the rest."""
         while True:
-            if self._free.value == 0:
-                self._evict()
-            await self._free.acquire()
             try:
                 stream = await listener.accept()
             except OSError as error:
-                self._free.release()
                 self._traffic.accept_errors += 1
-                log.warning(
-                    "cannot accept a connection: %s", errno.errorcode.get(error.errno or 0, "?")
-                )
+                name = errno.errorcode.get(error.errno or 0, "?")
+                log.warning("cannot accept a connection: %s", name)
                 self._evict()
                 await trio.sleep(ACCEPT_PAUSE_S)
-            except BaseException:
-                self._free.release()
-                raise
             else:
+                await self._room(stream)
                 connections.start_soon(self._attend, stream)
+
+    async def _room(self, stream: trio.SocketStream) -> None:
+        """Wait until one more may be served; it waits meanwhile, and the others behind it."""
+        try:
+            while self._free.value == 0:
+                self._evict()
+                with trio.move_on_after(ROOM_PAUSE_S):
+                    await self._free.acquire()
+                    return
+            self._free.acquire_nowait()
+        except trio.Cancelled:
+            stream.socket.close()
+            raise
 
     async def stop(self) -> None:
         await self._context.terminated.set()

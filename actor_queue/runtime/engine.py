@@ -5,6 +5,7 @@ Owns the order in which the parts start and stop. Holds no rule of its own.
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -61,9 +62,10 @@ class Engine:
         self.store = store
         self.events = EventBus()
         self.counters = Counters()
-        self._random = random.Random(seed)  # noqa: S311  # jitter; ids come from `secrets`
-        self._seeded = seed is not None
-        self.replica_id = f"r-{self.entropy()[:12]}"
+        self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
+        self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
+        self._drawn = itertools.count()
+        self.replica_id = f"r-{self._prefix}"
         self._phase: Phase = "starting"
         self._owner = Owner(
             store,
@@ -146,8 +148,11 @@ class Engine:
         return len(self._owner.owned())
 
     def entropy(self) -> str:
-        """20 hexadecimal digits; repeatable only in a seeded simulation."""
-        return f"{self._random.getrandbits(80):020x}" if self._seeded else secrets.token_hex(10)
+        """At least 20 hexadecimal digits that no other replica and no other call draws.
+
+        12 were drawn at random when this replica started, the rest count: one system call for all.
+        """
+        return f"{self._prefix}{next(self._drawn):08x}"
 
     def new_id(self) -> str:
         """An id for a message whose sender gave none."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class UserKeys:
+class UserKeys(NamedTuple):
     """The keys of one user. `user` is the text as UTF-8, as it stands in the sorted sets."""
 
     shard: int

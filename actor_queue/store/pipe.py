@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from coredis.connection import BaseConnection
@@ -37,13 +36,15 @@ _CODES: dict[type, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """What coredis asks of a command in a batch."""
 
     name: bytes
     serialized_arguments: tuple[Word, ...]
     decode: bool = False
+
+
+PING = Command(b"PING", ())
 
 
 class _Waiter:
@@ -68,11 +69,9 @@ class Pipe:
     def __init__(
         self,
         connect: Callable[[], BaseConnection],
-        idle_command: Callable[[], Command],
         barrier: Command | None = None,
     ) -> None:
         self._connect = connect
-        self._idle_command = idle_command
         self._barrier = barrier
         self._queue: deque[_Waiter] = deque()
         self._queued = 0
@@ -130,7 +129,7 @@ class Pipe:
 
     async def _look(self, connections: anyio.abc.TaskGroup) -> None:
         """An idle connection proves that it lives; a dead one is replaced before it is needed."""
-        await self._exchange(connections, [_Waiter([self._idle_command()])])
+        await self._exchange(connections, [_Waiter([PING])])
 
     async def _exchange(self, connections: anyio.abc.TaskGroup, group: list[_Waiter]) -> None:
         try:

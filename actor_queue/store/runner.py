@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from actor_queue.store.api import StoreInfo
 from actor_queue.store.scripts import Script
@@ -12,8 +12,7 @@ from actor_queue.store.scripts import Script
 Word = bytes | str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One script with its keys, all of one slot, and its arguments."""
 
     script: Script

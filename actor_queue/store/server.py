@@ -18,18 +18,18 @@ from coredis.pool import ConnectionPool
 
 from actor_queue.core.settings import Durability
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
-from actor_queue.store.pipe import Command, Pipe
+from actor_queue.store.pipe import PING, Command, Pipe
 from actor_queue.store.refusals import refusal
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
 
 CONNECT_TIMEOUT_S = 1.5
+PROBE_INTERVAL_S = 0.5
 LOAD_TURNS_MAX = 3
 
 BARRIER_TIMEOUT_MS = 1_500
 """An append-only file that is synced every second keeps a message waiting for up to a second."""
 
-_PING = Command(b"PING", ())
 _BARRIERS: dict[Durability, Command | None] = {
     "memory": None,
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
@@ -52,8 +52,8 @@ class ServerRunner:
         self._probe = probe
         self._refused: _Trouble | None = None
         self._plain = False
-        self._intake = Pipe(self._connect, self._idle_command, _BARRIERS[durability])
-        self._rest = Pipe(self._connect, lambda: _PING)
+        self._intake = Pipe(self._connect, _BARRIERS[durability])
+        self._rest = Pipe(self._connect)
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         """See `Runner.run`."""
@@ -75,7 +75,7 @@ class ServerRunner:
 
     async def ping(self) -> None:
         """See `Runner.ping`."""
-        await self._rest.run([_PING])
+        await self._rest.run([PING])
 
     async def info(self) -> StoreInfo:
         """See `Runner.info`."""
@@ -106,6 +106,17 @@ class ServerRunner:
             await pipes.start(self._intake.serve)
             await pipes.start(self._rest.serve)
             task_status.started()
+            while True:
+                await anyio.sleep(PROBE_INTERVAL_S)
+                if self._refused is not None:
+                    await self._try_a_write()
+
+    async def _try_a_write(self) -> None:
+        """Nobody's message is sent while writes are refused, so something has to find out."""
+        try:
+            await self.run([self._probe])
+        except StoreUnavailable:
+            return
 
     async def prepare(self) -> None:
         """Learn what the server understands, and load the scripts."""
@@ -127,10 +138,6 @@ class ServerRunner:
 
     def _source(self, each: Script) -> str:
         return each.plain_source if self._plain else each.source
-
-    def _idle_command(self) -> Command:
-        """A PING is answered by a server that refuses every write, so then a write is tried."""
-        return self._command(self._probe) if self._refused else _PING
 
     def _notice(self, calls: Sequence[Call], replies: Sequence[object]) -> None:
         for call, reply in zip(calls, replies, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,9 +154,9 @@ class Load:
 
     client: Client
     threads: int = 3
-    users_per_thread: int = 8
+    users_per_thread: int = 30
     ttl_s: float = 0.25
-    pause_s: float = 0.008
+    pause_s: float = 0.01
     retry_pause_s: float = 0.05
     refused: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -175,10 +176,10 @@ class Load:
 
     def _send(self) -> None:
         users = [fresh_user("carga") for _ in range(self.users_per_thread)]
-        for user in itertools.cycle(users):
-            if self._stop.wait(self.pause_s):
-                return
-            self._insist(user, fresh_text())
+        chance = random.Random(users[0])
+        # Some are quiet for long enough, others write before their time is up.
+        while not self._stop.wait(self.pause_s):
+            self._insist(chance.choice(users), fresh_text())
 
     def _insist(self, user: str, text: str) -> None:
         give_up = time.monotonic() + 30

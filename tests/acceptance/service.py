@@ -113,6 +113,13 @@ class Service:
         self.signal()
         return self.wait()
 
+    def closing(self, kind: type[BaseException] | None, *_: object) -> None:
+        """`close`, or only an end where a test has failed already."""
+        if kind is None:
+            self.close()
+        elif self.process is not None:
+            self.kill()
+
     def close(self) -> None:
         """Stop it if it runs, and look whether its log kept what people wrote to itself."""
         status = self.stop() if self.process is not None and self.process.poll() is None else 0
@@ -185,7 +192,7 @@ def world(*, start: bool = True, **variables: str) -> Iterator[World]:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="aq-"))
         addresses = {"REDIS_URL": store.url, "WEBHOOK_URL": receiver.url}
         service = Service(Path(name), {**QUICK, **addresses, **variables})
-        stack.callback(service.close)
+        stack.push(service.closing)
         if start:
             service.start()
         yield World(service, store, receiver)

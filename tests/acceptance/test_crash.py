@@ -22,6 +22,7 @@ from tests.acceptance.waiting import (
     until,
     wait_for_attempts,
     wait_for_end,
+    wait_for_work,
     wait_until,
 )
 
@@ -296,10 +297,7 @@ def test_killed_again_and_again_under_load_nothing_is_lost() -> None:
         load = Load(shared.client)
         with load.running():
             for number in range(kills):
-                seen = len(shared.receiver.attempts)
-                wait_until(
-                    lambda seen=seen: len(shared.receiver.attempts) > seen + 5, "work goes on"
-                )
+                wait_for_work(shared.receiver, 5)
                 until(time.monotonic() + 0.13 * (number % 5))
                 shared.service.kill()
                 # The last two come up again only after the lease has run out.

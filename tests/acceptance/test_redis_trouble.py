@@ -10,7 +10,13 @@ import pytest
 from tests.acceptance.client import Load, fresh_text, fresh_user
 from tests.acceptance.receiver import held
 from tests.acceptance.service import World, world
-from tests.acceptance.waiting import until, wait_for_attempts, wait_for_end, wait_until
+from tests.acceptance.waiting import (
+    until,
+    wait_for_attempts,
+    wait_for_end,
+    wait_for_work,
+    wait_until,
+)
 
 pytestmark = pytest.mark.process
 
@@ -39,10 +45,7 @@ def test_redis_killed_and_restarted_under_load_loses_nothing_and_doubles_nothing
         load = Load(shared.client)
         with load.running():
             for down_s in (0.0, 1.5):
-                seen = len(shared.receiver.attempts)
-                wait_until(
-                    lambda seen=seen: len(shared.receiver.attempts) > seen + 10, "work goes on"
-                )
+                wait_for_work(shared.receiver, 30)
                 shared.redis.kill()
                 wait_until(lambda: not_ready(shared), "not ready while Redis is away", NOTICED_S)
                 assert shared.client.get("/healthz").status == 200
@@ -142,10 +145,7 @@ def test_a_redis_that_forgets_its_scripts_and_connections_is_not_noticed_outside
         load = Load(shared.client, threads=2)
         with load.running(), shared.redis.client() as eye:
             for _ in range(4):
-                seen = len(shared.receiver.attempts)
-                wait_until(
-                    lambda seen=seen: len(shared.receiver.attempts) > seen + 5, "work goes on"
-                )
+                wait_for_work(shared.receiver, 15)
                 eye.script_flush()
                 eye.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         shared.settle()

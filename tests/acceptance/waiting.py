@@ -51,6 +51,12 @@ def wait_for_end(receiver: Receiver, user: str, count: int = 1) -> list[Attempt]
     return receiver.of(user)
 
 
+def wait_for_work(receiver: Receiver, attempts: int) -> None:
+    """Until so many more attempts have begun."""
+    before = len(receiver.attempts)
+    wait_until(lambda: len(receiver.attempts) >= before + attempts, "work goes on")
+
+
 def until(moment: float) -> None:
     """Let the clock pass `moment`: for what must have had its chance to happen by then."""
     time.sleep(max(0.0, moment - time.monotonic()))

@@ -50,7 +50,13 @@ ACTIONS_AT_REST_MAX = 400
 DRAIN_TURNS_MAX = 400
 NEVER = 10**15
 
+HORIZON_S = 4.0
+TICK_S = 1e-7
+"""Two readings of the local clock are never the same."""
+
 Step = Callable[[ActorState, Event, Policy], tuple[ActorState, Effect | None]]
+Answer = Callable[[float], Event]
+"""What the store or the receiver said, once it is known at what time it was heard."""
 
 
 @dataclass
@@ -61,8 +67,8 @@ class Busy:
     user: str
     state: ActorState
     effect: Effect
-    answer: Event | None = None
-    """Of the question asked, or of the attempt carried out: not yet known to the actor."""
+    answer: Answer | None = None
+    """On its way: the store's to a question asked, or the receiver's."""
     token: str = ""
     deadline_ms: int = NEVER
     """Of the attempt that it carries."""
@@ -87,8 +93,7 @@ class News:
     replica: str
     user: str
     at_ms: int
-    firm: bool
-    order: int
+    asked: float
 
 
 @dataclass
@@ -130,6 +135,7 @@ class ActorMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1_000_000
+        self.ticks = 0
         self.serial = 0
         self.actors: dict[tuple[str, str], Busy] = {}
         self.news: list[News] = []
@@ -143,7 +149,7 @@ class ActorMachine(RuleBasedStateMachine):
         self.receiver = Receiver()
         self.ledger = Ledger(ids_are_for_ever=True)
         self.names: list[tuple[str, str]] = []
-        self.policy = Policy(SCHEDULE_MS)
+        self.policy = Policy(SCHEDULE_MS, HORIZON_S)
         self.sound = True
 
     @initialize(max_wait=st.sampled_from([0, 0, 3_000]), cap=st.sampled_from([2, 100]))
@@ -184,20 +190,20 @@ class ActorMachine(RuleBasedStateMachine):
         """The platform repeats itself."""
         user, name = self.names[-1 - which % len(self.names)]
         self.serial += 1
-        self.append(user, via, 0, name, lost=True)
+        self.append(user, via, 0, name, lost=False)
 
     def append(self, user: str, via: str, ttl: int, name: str, *, lost: bool) -> None:
         body = json.dumps({"n": self.serial, "message": "oi"}).encode()
         message = Message(user, body, ttl, name, remembered=True)
+        asked = self.local()
         (answer,) = self.oracle.append(self.now, [message])
         assert isinstance(answer, Accepted)
-        if answer.duplicate:
-            return
-        self.ledger.accepted(user, Kept(self.serial, name, body, ttl))
+        if not answer.duplicate:
+            self.ledger.accepted(user, Kept(self.serial, name, body, ttl))
         if lost:
             self.told.discard(user)
         else:
-            self.tell(via, user, answer.next_in_ms)
+            self.tell(via, user, answer.next_in_ms, asked)
 
     @rule(
         user=st.sampled_from(USERS),
@@ -205,6 +211,7 @@ class ActorMachine(RuleBasedStateMachine):
         order=st.sampled_from(["flush", "typing", "hold", "unhold", "drop"]),
     )
     def somebody_orders(self, user: str, via: str, order: str) -> None:
+        asked = self.local()
         match order:
             case "flush":
                 self.oracle.flush(self.now, user)
@@ -221,9 +228,9 @@ class ActorMachine(RuleBasedStateMachine):
                 self.ledger.dropped(user, dropped.batch_id, dropped.items)
                 return
         view = self.oracle.describe(self.now, user)
-        self.tell(via, user, -1 if view.due_in_ms is None else view.due_in_ms)
+        self.tell(via, user, -1 if view.due_in_ms is None else view.due_in_ms, asked)
 
-    def tell(self, via: str, user: str, next_in_ms: int) -> None:
+    def tell(self, via: str, user: str, next_in_ms: int, asked: float) -> None:
         """What the engine does with the answer to a change: news for the actor, if it owns it."""
         if next_in_ms < 0:
             return
@@ -231,11 +238,12 @@ class ActorMachine(RuleBasedStateMachine):
             self.told.discard(user)
             return
         self.told.add(user)
-        self.send_news(via, user, self.now + next_in_ms, firm=True)
+        self.news.append(News(via, user, self.now + next_in_ms, asked))
 
-    def send_news(self, replica: str, user: str, at_ms: int, *, firm: bool) -> None:
-        self.serial += 1
-        self.news.append(News(replica, user, at_ms, firm, self.serial))
+    def local(self) -> float:
+        """A replica's clock."""
+        self.ticks += 1
+        return self.now / 1_000 + self.ticks * TICK_S
 
     # Whatever can happen next, in any order
 
@@ -310,21 +318,38 @@ class ActorMachine(RuleBasedStateMachine):
             self.told.discard(news.user)
             return
         actor = self.actors.get((news.replica, news.user))
+        heard = self.local()
         if actor is None:
-            state, effect = rules.started(news.at_ms / 1_000)
-            actor = Busy(news.replica, news.user, state, effect, not_before_ms=news.at_ms)
-            self.actors[news.replica, news.user] = actor
+            self.start_actor(news, heard)
             return
-        event = rules.Nudged(news.at_ms / 1_000, news.firm)
-        actor.state, effect_or_none = self.step(actor, event)
-        assert effect_or_none is None, "news does not start anything"
+        event = rules.Nudged(news.at_ms / 1_000, news.asked, heard)
+        actor.state, effect = self.step(actor, event)
+        assert effect is None or isinstance(effect, rules.Stop), "news starts nothing"
         actor.news_ms = min(actor.news_ms, news.at_ms)
         actor.not_before_ms = min(actor.not_before_ms, news.at_ms)
+        if effect is not None:
+            self.go_home(actor)
+
+    def start_actor(self, news: News, heard: float) -> None:
+        """As the registry does, for whoever is due within the horizon."""
+        if news.at_ms / 1_000 > heard + HORIZON_S:
+            self.told.discard(news.user)
+            return
+        state, effect = rules.started(news.at_ms / 1_000)
+        actor = Busy(news.replica, news.user, state, effect, not_before_ms=news.at_ms)
+        self.actors[news.replica, news.user] = actor
+
+    def go_home(self, actor: Busy) -> None:
+        """The actor is done: nothing waits for its user, or nothing that is due soon."""
+        del self.actors[actor.replica, actor.user]
+        step = self.oracle.line(actor.user).next_step_ms()
+        if step is not None and step > self.now + HORIZON_S * 1_000:
+            self.told.discard(actor.user)
 
     def answer_arrives(self, actor: Busy) -> None:
-        event, actor.answer = actor.answer, None
-        assert event is not None
-        self.happen(actor, event)
+        answer, actor.answer = actor.answer, None
+        assert answer is not None
+        self.happen(actor, answer(self.local()))
 
     def wake(self, actor: Busy) -> None:
         actor.news_ms = NEVER
@@ -337,7 +362,7 @@ class ActorMachine(RuleBasedStateMachine):
         actor.effect = effect
         self.expect_after(actor, event)
         if isinstance(effect, rules.Stop):
-            del self.actors[actor.replica, actor.user]
+            self.go_home(actor)
 
     def step(self, actor: Busy, event: Event) -> tuple[ActorState, Effect | None]:
         return type(self).take_step(actor.state, event, self.policy)
@@ -348,7 +373,7 @@ class ActorMachine(RuleBasedStateMachine):
         match event:
             case rules.Later(at) | rules.Settled(float(at)):
                 actor.not_before_ms = min(round(at * 1_000), actor.news_ms)
-            case rules.Settled(None) | rules.Empty():
+            case rules.Settled() | rules.Empty():
                 actor.not_before_ms = actor.news_ms
             case rules.Vanished():
                 actor.not_before_ms = self.now
@@ -374,7 +399,7 @@ class ActorMachine(RuleBasedStateMachine):
         if fate == "stale" and (actor.replica, where) in self.trust:
             lease, _ = self.trust[actor.replica, where]
         if lease is None:
-            actor.answer = rules.Lost()
+            actor.answer = says(rules.Lost())
             return
         actor.not_before_ms = NEVER
         if fate == "down" or actor.replica in self.cut:
@@ -396,14 +421,15 @@ class ActorMachine(RuleBasedStateMachine):
         actor.token = ""
         match claim:
             case Attempt():
-                actor.answer = rules.Claimed(claim)
+                actor.answer = says(rules.Claimed(claim))
             case api.NotDue(remaining_ms):
-                actor.answer = rules.Later((self.now + remaining_ms) / 1_000)
+                at = (self.now + remaining_ms) / 1_000
+                actor.answer = lambda heard: rules.Later(at, heard)
             case api.Nothing():
-                actor.answer = rules.Empty()
+                actor.answer = says(rules.Empty())
             case api.Fenced():
                 self.trust.pop((actor.replica, where), None)
-                actor.answer = rules.Lost()
+                actor.answer = says(rules.Lost())
             case _:
                 assert_never(claim)
 
@@ -412,7 +438,7 @@ class ActorMachine(RuleBasedStateMachine):
     def begin_attempt(self, actor: Busy, attempt: Attempt, fate: str) -> None:
         stale = fate == "stale" and self.now < actor.deadline_ms
         if self.trusted(actor.replica, shard(actor.user)) is None and not stale:
-            actor.answer = rules.Lost()
+            actor.answer = says(rules.Lost())
             return
         render(attempt.batch)
         self.receiver.begin(attempt)
@@ -432,7 +458,7 @@ class ActorMachine(RuleBasedStateMachine):
             "timeout": Failed("timed out"),
         }
         actor.outcome = results[outcome]
-        actor.answer = rules.Attempted(actor.outcome, 0.5)
+        actor.answer = says(rules.Attempted(actor.outcome, 0.5))
 
     # Verdicts
 
@@ -443,7 +469,7 @@ class ActorMachine(RuleBasedStateMachine):
         assert actor.verdicts.setdefault(key, verdict) == verdict, "another verdict"
         lease = self.trusted(actor.replica, shard(actor.user))
         if lease is None and not isinstance(verdict, Ack):
-            actor.answer = rules.Lost()
+            actor.answer = says(rules.Lost())
             return
         if fate == "down" or actor.replica in self.cut:
             actor.answer = self.trouble()
@@ -455,14 +481,13 @@ class ActorMachine(RuleBasedStateMachine):
             actor.answer = self.trouble()
             return
         match result:
-            case api.Settled(None):
-                actor.answer = rules.Settled(None)
-            case api.Settled(int(next_in_ms)):
-                actor.answer = rules.Settled((self.now + next_in_ms) / 1_000)
+            case api.Settled(next_in_ms):
+                at = None if next_in_ms is None else (self.now + next_in_ms) / 1_000
+                actor.answer = lambda heard: rules.Settled(at, heard)
             case api.Gone():
-                actor.answer = rules.Vanished()
+                actor.answer = says(rules.Vanished())
             case api.Fenced():
-                actor.answer = rules.Lost()
+                actor.answer = says(rules.Lost())
 
     def check_verdict(self, actor: Busy, attempt: Attempt, verdict: Verdict) -> None:
         outcome = actor.outcome
@@ -505,8 +530,8 @@ class ActorMachine(RuleBasedStateMachine):
             self.ledger.buried(user, name)
         return result
 
-    def trouble(self) -> Event:
-        return rules.Trouble((self.now + PAUSE_MS) / 1_000)
+    def trouble(self) -> Answer:
+        return says(rules.Trouble((self.now + PAUSE_MS) / 1_000))
 
     # What the adversary does besides
 
@@ -523,17 +548,17 @@ class ActorMachine(RuleBasedStateMachine):
         """Rumours for everybody who is due soon."""
         if replica in self.cut:
             return
+        asked = self.local()
         owned = [which for which in range(SHARDS) if self.trusted(replica, which)]
         for found in self.oracle.due(self.now, owned, WITHIN_MS, 100):
             for due in found:
                 self.told.add(due.user)
-                self.send_news(replica, due.user, self.now + due.remaining_ms, firm=False)
+                self.news.append(News(replica, due.user, self.now + due.remaining_ms, asked))
 
     @precondition(lambda self: self.news)
     @rule(which=st.integers(0, 5))
-    def repeat_as_rumour(self, which: int) -> None:
-        news = pick(self.news, which)
-        self.send_news(news.replica, news.user, news.at_ms, firm=False)
+    def news_arrives_twice(self, which: int) -> None:
+        self.news.append(pick(self.news, which))
 
     @precondition(lambda self: self.actors)
     @rule(which=st.integers(0, 5))
@@ -583,9 +608,9 @@ class ActorMachine(RuleBasedStateMachine):
         until = self.now + ms
         for actor in sorted(self.actors.values(), key=lambda one: one.deadline_ms):
             if actor.carrying and actor.deadline_ms <= until:
-                self.now = max(self.now, actor.deadline_ms)
+                self.now, self.ticks = max(self.now, actor.deadline_ms), 0
                 self.end_attempt(actor, "timeout")
-        self.now = until
+        self.now, self.ticks = until, 0
         self.renew()
 
     def renew(self) -> None:
@@ -679,6 +704,10 @@ class ActorMachine(RuleBasedStateMachine):
             step for user in USERS if (step := self.oracle.line(user).next_step_ms()) is not None
         ]
         return min(moments, default=None)
+
+
+def says(event: Event) -> Answer:
+    return lambda heard: event
 
 
 def shard(user: str) -> int:

@@ -106,6 +106,15 @@ def read_answer(sock: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
+def stuff(sock: socket.socket, request: bytes) -> None:
+    """Ask and ask without reading an answer, until the server takes nothing more."""
+    try:
+        while True:
+            sock.sendall(request * 1_000)
+    except (TimeoutError, ConnectionError):
+        return
+
+
 def until(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
     """Wait for something that another thread brings about."""
     deadline = time.monotonic() + timeout_s

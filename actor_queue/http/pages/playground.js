@@ -145,8 +145,10 @@ let typingSince = 0;
 
 function typed() {
   writeCurl();
+  if (!byId("typing").checked || me.state !== "collecting") return;
   const now = performance.now();
-  if (!byId("typing").checked || me.state !== "collecting" || now - typingSince < TYPING_EVERY_MS) return;
+  const everyMs = Math.min(TYPING_EVERY_MS, me.windowS * 300); // well before the wait is over
+  if (now - typingSince < everyMs) return;
   typingSince = now;
   act(me, "typing").then((view) => view?.extended && timer.again());
 }

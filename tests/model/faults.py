@@ -1,0 +1,153 @@
+"""Faults to plant in the scripts: each is a mistake that somebody could make, one line of Lua.
+
+They prove the tests, not the code: `test_faults_are_caught.py` demands that the state machine
+goes red for every one of them. A fault whose text is no longer in its script is an error, so
+that this list cannot fade away while the scripts change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actor_queue.store.scripts import Script
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Replace `old`, which stands in the script exactly once, by `new`."""
+
+    name: str
+    script: str
+    old: str
+    new: str
+
+    def source(self, script: Script) -> str:
+        """The Lua to run for `script`: with the fault, if it is in this one."""
+        if script.name != self.script and self.script != PRELUDE:
+            return script.plain_source
+        found = script.plain_source.count(self.old)
+        assert found == 1, f"{self.name}: {found} times in {script.name}, not once"
+        return script.plain_source.replace(self.old, self.new)
+
+
+PRELUDE = "prelude_v1"
+"""Stands in front of every script, so its faults are in all of them."""
+
+FENCE = "if fenced(KEYS[1], ARGV[2], ARGV[3], now) then"
+TOKEN = "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)"
+NEW_BATCH = "if not u.fs then\n"
+KNOWN = "redis.call('EXISTS', id) == 1 then\n        what = 1\n"
+
+FAULTS = (
+    # The fence
+    Fault("a claim without a fence", "claim_v1", FENCE, "if false then"),
+    Fault("a retry without a fence", "retry_v1", FENCE, "if false then"),
+    Fault("a bury without a fence", "bury_v1", FENCE, "if false then"),
+    Fault("epochs compared for order", PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)"),
+    Fault("the nonce is not compared", PRELUDE, "or lease[2] ~= nonce", ""),
+    Fault("an expired lease is good", PRELUDE, "or num(lease[3]) <= now", ""),
+    Fault("a live lease is stolen", "acquire_v1", "and num(lease[3]) > now", "and false"),
+    Fault(
+        "a takeover keeps the epoch", "acquire_v1", "math.max(epoch + 1, now)", "math.max(epoch, 1)"
+    ),
+    Fault("a renewal for anybody", "renew_v1", "if lease[1] ~= ARGV[2]", "if false"),
+    # Messages in
+    Fault(
+        "the id is not remembered",
+        "append_v1",
+        "redis.call('SET', id, '1', 'PX', remember_ms)",
+        "local _ = id",
+    ),
+    Fault(
+        "the id is remembered before a refusal",
+        "append_v1",
+        "    what = 2\n",
+        "    what = 2 if id then redis.call('SET', id, '1', 'PX', remember_ms) end\n",
+    ),
+    Fault(
+        "a duplicate moves the timer",
+        "append_v1",
+        KNOWN,
+        KNOWN + "redis.call('HSET', p.hash, 'od', text(at + num(ARGV[arg])))\n",
+    ),
+    Fault("twice in one call is not seen", "append_v1", "seen[id] or ", ""),
+    Fault("no clamp to the maximum wait", "append_v1", "u.od > u.ow then", "false then"),
+    Fault("one message too many", "append_v1", "u.on >= max_messages", "u.on > max_messages"),
+    Fault("no limit of pending", "append_v1", "pending >= max_pending then", "false then"),
+    Fault("newest first", "append_v1", "redis.call('RPUSH', p.list", "redis.call('LPUSH', p.list"),
+    # Claims
+    Fault("due is not looked at again", "claim_v1", "if now < at then", "if false then"),
+    Fault(
+        "a takeover drops the batch in flight",
+        "claim_v1",
+        NEW_BATCH,
+        "if u.fs == 'a' and (u.on > 0 or u.sn > 0) then\n"
+        "redis.call('DEL', flight) clear_flight(user_key, u) u.fa = 0\nend\n" + NEW_BATCH,
+    ),
+    Fault(
+        "a new batch overwrites the one in flight",
+        "claim_v1",
+        NEW_BATCH,
+        "if not u.fs or u.fs == 'r' and u.on == pending and u.on > 0 then\n",
+    ),
+    Fault(
+        "a repeated claim counts as an attempt",
+        "claim_v1",
+        TOKEN,
+        TOKEN.replace("return", "redis.call('HINCRBY', user_key, 'fa', 1) return"),
+    ),
+    Fault(
+        "a claim that was long on its way starts an attempt",
+        "claim_v1",
+        "if u.fo == ARGV[5] then",
+        "if u.fo == ARGV[5] and u.fs == 'a' and now < u.fu then",
+    ),
+    Fault("a maximum wait called quiet", "claim_v1", "and 'max_wait' or 'quiet'", "and 'quiet'"),
+    Fault("a replay under another id", "claim_replay_v1", "'fid', id", "'fid', id .. '0'"),
+    # Verdicts
+    Fault("an ack for any batch", "ack_v1", "or u.fid ~= ARGV[3]", ""),
+    Fault("a late ack is ignored", "ack_v1", "if not u.fs or", "if u.fs ~= 'a' or"),
+    Fault("a retry for any attempt", "retry_v1", "or u.fa ~= num(ARGV[6])", ""),
+    Fault("a retry counts from 1 again", "retry_v1", "'fs', 'r',", "'fs', 'r', 'fa', 0,"),
+    Fault(
+        "a retry is not in the timer index",
+        "retry_v1",
+        "schedule(KEYS[2], KEYS[3], ARGV[4], u, now)",
+        "next_step(u)",
+    ),
+    Fault(
+        "a dead letter without messages",
+        "bury_v1",
+        "redis.call('RENAME', KEYS[4], KEYS[8])",
+        "redis.call('DEL', KEYS[4])",
+    ),
+    # What anybody may order
+    Fault("a hold does not hold a retry", PRELUDE, "    at = u.fu\n", "    return u.fu\n"),
+    Fault("a flush ends an attempt", "flush_v1", "if u.fs == 'r' and u.fu", "if u.fs and u.fu"),
+    Fault("a flush breaks a hold", "flush_v1", "if u.hu > now then", "if false then"),
+    Fault(
+        "typing makes it sooner",
+        "typing_v1",
+        "math.max(u.od, math.min(math.max(now, u.ol) + ttl, cap))",
+        "math.min(math.max(now, u.ol) + ttl, cap)",
+    ),
+    Fault("typing knows no cap", "typing_v1", "ttl, cap))", "ttl, ttl + now))"),
+    Fault("a drop takes an attempt under way", "drop_v1", "if u.fs == 'r' then", "if u.fs then"),
+    Fault(
+        "a replay queued twice", "dead_replay_v1", "if redis.call('LPOS'", "if redis.call('LLEN'"
+    ),
+    Fault("a replay at the end of the line", "dead_replay_v1", "if pivot then", "if false then"),
+    # Tidiness
+    Fault(
+        "nobody leaves the timer index",
+        PRELUDE,
+        "redis.call('ZREM', due_key, user)\n    redis.call('PEXPIRE'",
+        "redis.call('PEXPIRE'",
+    ),
+    Fault(
+        "users are kept for ever",
+        PRELUDE,
+        "redis.call('PEXPIRE', user_key, text(math.max(REST_MS, u.hu - now)))",
+        "redis.call('PERSIST', user_key)",
+    ),
+)
