@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import re
 import select
 import socket
@@ -22,7 +23,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 READ_BYTES = 1 << 18
 LAST_CHUNK = b"0\r\n\r\n"
 ANSWER_TIMEOUT_S = 60.0
-BEFORE_END_S = 0.0005
+SEED = 20
 
 FIELDS = {
     "id_agente": 1,
@@ -167,8 +168,11 @@ def closed(
     end = begin + seconds
     for wire in wires.wires:
         wire.send(following(wire))
-    mark(begin - time.time())
+    begun = False
     while (now := time.time()) < end:
+        if now >= begin and not begun:
+            begun = True
+            say(begins=now)
         for wire, status in wires.answered(end - now):
             if wire.sent_at >= begin:
                 statuses[status] += 1
@@ -214,17 +218,15 @@ def paced(
     port: int, connections: int, users: int, posts: int, window_s: float, gap_s: float, ttl: float,
     prefix: str, sent_file: str,
 ) -> dict[str, Any]:
-    """`users` users begin evenly over `window_s` and send `posts` messages each, `gap_s` apart.
+    """`users` users begin at random moments of `window_s` and send `posts` messages, `gap_s` apart.
 
-    Writes to `sent_file` when each user's last message was sent: one line, user and Unix seconds.
+    Requests leave when they are due, whether or not earlier ones were answered. Writes to `sent_file` when each user's last message was sent: one line, user and Unix seconds.
     """
     template = Template(ttl)
     begin = time.time() + 0.5
-    plan = sorted(
-        (begin + window_s * user / users + gap_s * post, user)
-        for user in range(users)
-        for post in range(posts)
-    )
+    moment = random.Random(SEED).random
+    starts = [begin + window_s * moment() for _ in range(users)]
+    plan = sorted((at + gap_s * post, user) for user, at in enumerate(starts) for post in range(posts))
     ready = {user: request("/api/message", template.body(user_name(prefix, user))) for user in range(users)}
     wires = Wires(port, connections)
     free = list(wires.wires)
@@ -243,8 +245,8 @@ def paced(
             sent[user] = wire.sent_at
             slips.append(wire.sent_at - at)
             place += 1
-        wait = plan[place][0] - time.time() if place < len(plan) and free else ANSWER_TIMEOUT_S
-        for wire, status in wires.answered(wait if wait > BEFORE_END_S else 0):
+        wait_s = plan[place][0] - time.time() if place < len(plan) and free else ANSWER_TIMEOUT_S
+        for wire, status in wires.answered(wait_s):
             statuses[status] += 1
             latencies.append(time.time() - wire.sent_at)
             free.append(wire)
@@ -283,9 +285,9 @@ def stalls(port: int, every_s: float, until_file: str, connect_from: float) -> d
     }
 
 
-def mark(after_s: float) -> None:
-    """Tell the driver how long it is until measuring begins."""
-    print(json.dumps({"begins_in": after_s}), file=sys.stderr, flush=True)
+def say(**facts: Any) -> None:
+    """One line for the driver."""
+    print(json.dumps(facts), flush=True)
 
 
 def quantiles(values: list[float]) -> dict[str, Any]:
@@ -306,4 +308,4 @@ PLANS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(PLANS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    say(**PLANS[sys.argv[1]](**json.loads(sys.argv[2])))

@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +33,11 @@ STOP_TIMEOUT_S = 15.0
 POLL_S = 0.005
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).parent.parent
+PRIORITY = 1
+"""The lowest of the real-time ones."""
+
+_CORES = sorted(os.sched_getaffinity(0))
+_preferred = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,10 @@ class Running:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
-    def pss_bytes(self) -> int:
-        """Memory in use, shared pages counted in part."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("the kernel says nothing of memory")
+    def rss_bytes(self) -> int:
+        """Resident memory. Differences of it do not depend on who else maps the same libraries."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
         """Ask it to end, and make sure that it does."""
@@ -88,8 +92,13 @@ def start(
     stdin: int | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
+    first: bool = False,
 ) -> Running:
-    """`command` on one core, in a clean environment. Its stderr is ours unless given."""
+    """`command` on one core, in a clean environment. Its stderr is ours unless given.
+
+    `first` lets it go before everything else on its core, where the system allows that: for
+    instruments that do next to nothing, and must not measure their own waiting.
+    """
     started_at = time.time()
     popen = subprocess.Popen(
         command,
@@ -98,7 +107,7 @@ def start(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        preexec_fn=lambda: (os.sched_setaffinity(0, {_core(core)}), os.environ.get("BENCH_RT") and os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))),
+        preexec_fn=partial(_settle_on, core, first),
     )
     return Running(popen, started_at)
 
@@ -107,17 +116,25 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.{module}", *arguments]
 
 
-def pin_here() -> None:
+def settle_here() -> None:
     """The driver shares the others' core, so that the service has its own to itself."""
-    os.sched_setaffinity(0, {_core(OTHERS_CORE)})
+    _settle_on(OTHERS_CORE, first=False)
 
 
-def _core(wanted: int) -> int:
-    cores = _CORES
-    return cores[wanted % len(cores)]
+def prefer_all() -> None:
+    """From now on every process goes before the machine's other work. Raises PermissionError."""
+    global _preferred
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    _preferred = True
 
 
-_CORES = sorted(os.sched_getaffinity(0))
+def _settle_on(core: int, first: bool) -> None:
+    """Runs in the child, between fork and exec."""
+    os.sched_setaffinity(0, {_CORES[core % len(_CORES)]})
+    if first or _preferred:
+        with suppress(PermissionError):
+            level = PRIORITY + 1 if first else PRIORITY
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(level))
 
 
 def _environment() -> dict[str, str]:
@@ -280,24 +297,44 @@ def _wait(reached: Callable[[], bool], process: Running, name: str) -> None:
         time.sleep(POLL_S)
 
 
+def ask(port: int, path: str) -> bytes:
+    """The body of a GET that must be answered 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{path} answers {response.status}")
+        return body
+    finally:
+        connection.close()
+
+
 # The load generator
 
 
 def load(plan: str, **options: Any) -> dict[str, Any]:
     """Run one plan of `benchmarks.load` to its end; what it measured."""
-    running = start_load(plan, **options)
-    return finish_load(running)
+    return finish_load(start_load(plan, **options))
 
 
-def start_load(plan: str, **options: Any) -> Running:
-    return start(
-        python("load", plan, json.dumps(options)), core=OTHERS_CORE, stdout=subprocess.PIPE
-    )
+def start_load(plan: str, *, first: bool = False, **options: Any) -> Running:
+    """`first`: see `start`."""
+    command = python("load", plan, json.dumps(options))
+    return start(command, core=OTHERS_CORE, stdout=subprocess.PIPE, first=first)
 
 
 def finish_load(running: Running) -> dict[str, Any]:
     output, _ = running.popen.communicate()
     if running.popen.returncode != 0:
         raise RuntimeError(f"the load generator ended with status {running.popen.returncode}")
-    result: dict[str, Any] = json.loads(output)
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
+
+
+def wait_line(running: Running) -> dict[str, Any]:
+    """The load generator's first line, with which it says that measuring begins."""
+    assert running.popen.stdout is not None
+    line: dict[str, Any] = json.loads(running.popen.stdout.readline())
+    return line

@@ -35,15 +35,19 @@ REQUESTS_GRACE_S = 10.0
 log = logging.getLogger("actor_queue")
 
 
+class CannotListen(Exception):
+    """The address cannot be had; one sentence."""
+
+
 def run_service(settings: Settings, *, dev: bool) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status."""
     set_up(dev=dev)
     status = 0
     try:
         trio.run(_main, settings, dev)
-    except* (StoreMisconfigured, EmbeddedServerError, OSError) as group:
+    except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
-            print(f"actor-queue: {_sentence(error)}", file=sys.stderr)
+            print(f"actor-queue: {error}", file=sys.stderr)
         status = 2
     return status
 
@@ -54,7 +58,7 @@ async def _main(settings: Settings, dev: bool) -> None:
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
-        sockets = open_sockets(settings.bind)
+        sockets = _open_sockets(settings.bind)
         for sock in sockets:
             stack.callback(sock.close)
         mounts: Mapping[str, ASGIFramework] = {}
@@ -80,6 +84,16 @@ async def _main(settings: Settings, dev: bool) -> None:
                 queue.engine.stop_claiming()
                 await served.wait()
             nursery.cancel_scope.cancel()
+
+
+def _open_sockets(bind: str) -> list[socket.socket]:
+    try:
+        return open_sockets(bind)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {bind} (AQ_BIND): {error.strerror or error};"
+            " stop what uses the address, or choose another one"
+        ) from error
 
 
 async def _serve(
@@ -146,9 +160,3 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for part in error.exceptions for leaf in _leaves(part)]
     return [error]
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, OSError):
-        return f"cannot listen: {error.strerror or error}"
-    return str(error)

@@ -211,8 +211,7 @@ class Connection(TCPServer):
             await self.protocol.refuse(408)
         else:
             await self.protocol.handle(RawData(data))
-            if not data:
-                await self.protocol_send(Closed())
+            pass
 
     # The socket
 

@@ -6,11 +6,13 @@ flood of messages does not stand in front of the claims, nor a slow page in fron
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 from coredis.connection import BaseConnection
@@ -174,6 +176,8 @@ def probe_call(meta_key: bytes, shards: int, form: int) -> Call:
 def _connector(url: str) -> Callable[[], BaseConnection]:
     try:
         pool = ConnectionPool.from_url(url, decode_components=True)
+        if url.startswith("rediss://"):
+            pool.connection_kwargs["ssl_context"] = _tls(url)
     except (ValueError, TypeError, OSError) as error:
         raise StoreMisconfigured("REDIS_URL cannot be understood") from error
     location, kind = pool.location, cast("Callable[..., BaseConnection]", pool.connection_class)
@@ -183,6 +187,18 @@ def _connector(url: str) -> Callable[[], BaseConnection]:
     if location is None:
         raise StoreMisconfigured("REDIS_URL names no host")
     return lambda: kind(location, **options)
+
+
+def _tls(url: str) -> ssl.SSLContext:
+    """coredis would neither insist on a certificate nor look at the name in it."""
+    options = dict(parse_qsl(urlsplit(url).query))
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    if options.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _is(reply: object, code: str) -> bool:

@@ -234,12 +234,17 @@ def _died(batch: _Batch) -> bool:
 def _repeated(attempts: Sequence[Attempt], expected: Expected) -> Iterator[str]:
     if expected.repeats:
         return
-    done: set[str] = set()
+    done: dict[str, Attempt] = {}
     for attempt in attempts:
-        if attempt.webhook_id in done:
-            yield f"repeated: {attempt.webhook_id} was sent again after its success"
+        before = done.get(attempt.webhook_id)
+        if before is not None and before.ended is not None:
+            took_s, later_s = before.ended - before.started, attempt.started - before.ended
+            yield (
+                f"repeated: {attempt.webhook_id} was sent again {later_s:.3f} s after its success,"
+                f" which had taken {took_s:.3f} s"
+            )
         if attempt.succeeded:
-            done.add(attempt.webhook_id)
+            done.setdefault(attempt.webhook_id, attempt)
 
 
 def _early(

@@ -93,6 +93,7 @@ class Receiver:
     _scripts: dict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listener: socket.socket | None = None
+    _connections: set[socket.socket] = field(default_factory=set)
     _closing: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -124,12 +125,16 @@ class Receiver:
         self._spawn(self._accept, listener)
 
     def refuse(self) -> None:
-        """From now on connections are refused; those that are open stay."""
+        """From now on connections are refused; those that are open are cut."""
         if self._listener is not None:
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
+        with self._lock:
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._closing.set()
@@ -155,7 +160,7 @@ class Receiver:
     # One connection
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+        with self._open(connection), suppress(OSError):
             while True:
                 attempt = self._read(connection)
                 if attempt is None:
@@ -172,6 +177,17 @@ class Receiver:
                 finally:
                     if attempt.ended is None:
                         attempt.ended = time.monotonic()
+
+    @contextmanager
+    def _open(self, connection: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connections.remove(connection)
+            connection.close()
 
     def _read(self, connection: socket.socket) -> Attempt | None:
         """The next request; None when the caller went away, even in the middle of one."""

@@ -52,7 +52,7 @@ def test_sigterm_under_load_loses_nothing_and_cuts_no_attempt_off() -> None:
         load = Load(shared.client)
         with load.running():
             for _ in range(2):
-                wait_for_work(shared.receiver, 20)
+                wait_for_work(shared.receiver, 30)
                 wait_until(lambda: under_way(shared) > 2, "attempts are under way")
                 assert shared.service.stop() == 0
                 # All had been answered when the process was gone.
@@ -62,7 +62,7 @@ def test_sigterm_under_load_loses_nothing_and_cuts_no_attempt_off() -> None:
         shared.settle()
         # A graceful stop is no excuse for sending anything twice.
         shared.verify()
-        assert len(shared.client.journal.accepted_texts()) > 100
+        assert len(shared.client.journal.accepted_texts()) > 60
 
 
 def under_way(shared: World) -> int:

@@ -88,6 +88,9 @@ class Subject:
         assert isinstance(entries, list)
         return {member.decode(): int(score) for member, score in entries}
 
+    def named_key(self, user: str, message_id: str) -> bytes:
+        return self.keys.shards[self._shard(user)].named(user.encode(), message_id)
+
     def constant_keys(self) -> set[bytes]:
         """Keys that may stay for ever: their number does not grow with users or messages."""
         return {self.keys.members, self.keys.meta, *(keys.lease for keys in self.keys.shards)}

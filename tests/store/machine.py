@@ -42,10 +42,12 @@ from tests.store.slots import slot_of
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
 SHARDS = 2
-LEASE_TTL_MS = 4_000
+LEASE_TTL_MS = 2_000
+"""Shorter than an attempt may take, so that leases are lost while one is under way."""
 EVER_MS = 10**12
 
-users = st.sampled_from([USERS[0], *USERS])
+users = st.sampled_from([USERS[0]] * 4 + [*USERS[1:]])
+"""Mostly the same one: what is interesting needs many steps with one user."""
 replicas = st.sampled_from(REPLICAS)
 shards = st.integers(0, SHARDS - 1)
 ttls = st.sampled_from([0, 100, 1_000, 5_000])
@@ -162,25 +164,29 @@ class Machine(RuleBasedStateMachine):
     def send_many(self, people: list[str], ttl: int) -> None:
         self.append([self.message(user, ttl, named=False, size=0) for user in people])
 
-    @rule(which=recent, ttl=ttls, fresh=st.booleans())
-    def send_again(self, which: int, ttl: int, fresh: bool) -> None:
-        """The platform repeats a message, together with a new one, or twice at once."""
-        if not self.sent:
-            self.append([self.message(USERS[0], ttl, named=True, size=0)])
-        old = pick(self.sent, which)
-        repeated = self.message(old.user, ttl, named=True, size=0, message_id=old.message_id)
-        company = [self.message(old.user, ttl, named=True, size=0)] if fresh else [repeated]
-        self.append([repeated, *company], lost=True)
+    @rule(which=recent, ttl=ttls, company=st.sampled_from(["alone", "new", "itself"]))
+    def send_again(self, which: int, ttl: int, company: str) -> None:
+        """The platform repeats a message, perhaps with a new one; or sends a new one twice at once."""
+        if not self.sent or company == "itself":
+            self.message(pick(USERS, which), ttl, named=True, size=0)
+        old = self.sent[-1] if company == "itself" else pick(self.sent, which)
+        messages = [replace(old, ttl_ms=ttl, body=self.body())]
+        if company == "new":
+            messages.append(self.message(old.user, ttl, named=True, size=0))
+        elif company == "itself":
+            messages.append(replace(old, body=self.body()))
+        self.append(messages, lost=True)
 
-    def message(
-        self, user: str, ttl: int, named: bool, size: int, message_id: str | None = None
-    ) -> Message:
-        self.serial += 1
-        body = json.dumps({"n": self.serial, "pad": "x" * size}).encode()
-        message = Message(user, body, ttl, message_id or f'm"é{self.serial}', named)
+    def message(self, user: str, ttl: int, named: bool, size: int) -> Message:
+        body = self.body(size)
+        message = Message(user, body, ttl, f'm"é{self.serial}', named)
         if named:
             self.sent.append(message)
         return message
+
+    def body(self, size: int = 0) -> bytes:
+        self.serial += 1
+        return json.dumps({"n": self.serial, "pad": "x" * size}).encode()
 
     def append(self, messages: Sequence[Message], *, lost: bool = False) -> None:
         answers: list[Appended] = self.ask("append", messages, lost=lost)
@@ -199,21 +205,23 @@ class Machine(RuleBasedStateMachine):
         if lease:
             self.claim_with(lease, user, lost=again)
 
-    @rule(which=recent, again=lost_answers)
-    def fire(self, which: int, again: bool) -> None:
-        """Time passes until somebody is due; whoever holds the shard, or takes it, claims."""
-        if not self.everybody_due():
-            self.append([self.message(USERS[which % len(USERS)], 1_000, named=True, size=0)])
-        due = self.everybody_due()
-        chosen = due[which % len(due)]
-        self.now.ms += max(0, chosen.remaining_ms)
+    @rule(user=users, again=lost_answers)
+    def fire(self, user: str, again: bool) -> None:
+        """Time passes until the user is due; whoever holds the shard, or takes it, claims."""
+        if self.step_of(user) is None:
+            self.append([self.message(user, 1_000, named=True, size=0)])
+        self.now.ms += max(0, self.step_of(user) or 0)
         self.known = None
-        self.claim_with(self.live_lease(chosen.user), chosen.user, lost=again)
+        self.claim_with(self.live_lease(user), user, lost=again)
 
-    @rule(which=recent, verdict=verdicts, after=delays)
-    def fire_and_settle(self, which: int, verdict: str, after: int) -> None:
-        self.fire(which, again=False)
+    @rule(user=users, verdict=verdicts, after=delays)
+    def fire_and_settle(self, user: str, verdict: str, after: int) -> None:
+        self.fire(user, again=False)
         self.settle_properly(verdict, after, again=False)
+
+    def step_of(self, user: str) -> int | None:
+        """How far away the user's next step is, as the store's index has it."""
+        return {one.user: one.remaining_ms for one in self.everybody_due()}.get(user)
 
     def everybody_due(self) -> list[DueUser]:
         found = self.subject.call("due", range(SHARDS), EVER_MS, 10)
@@ -225,13 +233,15 @@ class Machine(RuleBasedStateMachine):
         lease, user, token, name = pick(self.claims, which)
         self.claim_with(lease, user, token, name)
 
-    @rule(user=users, which=recent, epoch_off=st.sampled_from([-1, 0, 1]), nonce=st.booleans())
-    def claim_without_the_right(self, user: str, which: int, epoch_off: int, nonce: bool) -> None:
-        lease = pick(self.leases, which)
-        forged = Lease(
-            shard_of(user, SHARDS), lease.epoch + epoch_off, lease.nonce if nonce else "forged"
-        )
+    @rule(user=users, epoch_off=st.sampled_from([-1, 0, 0, 1]), nonce=st.sampled_from(["", "x"]))
+    def claim_without_the_right(self, user: str, epoch_off: int, nonce: str) -> None:
+        lease = self.live_lease(user)
+        forged = Lease(lease.shard, lease.epoch + epoch_off, lease.nonce + nonce)
         self.claim_with(forged, user)
+
+    @rule(user=users, which=recent)
+    def claim_with_a_lease_of_old(self, user: str, which: int) -> None:
+        self.claim_with(replace(pick(self.leases, which), shard=shard_of(user, SHARDS)), user)
 
     def claim_with(
         self, lease: Lease, user: str, token: str = "", name: str = "", *, lost: bool = False
@@ -265,6 +275,16 @@ class Machine(RuleBasedStateMachine):
         lease = pick(self.leases, old)
         self.settle(self.an_attempt(which), verdict, lease, after, lost=again)
 
+    @rule(user=users, verdict=verdicts, again=lost_answers)
+    def settle_after_losing_the_lease(self, user: str, verdict: str, again: bool) -> None:
+        """While an attempt is under way its replica's lease runs out and another one takes over."""
+        self.fire(user, again=False)
+        lost = self.live_lease(user)
+        self.now.ms += LEASE_TTL_MS
+        self.known = None
+        self.live_lease(user)
+        self.settle(self.an_attempt(0), verdict, lost, 500, lost=again)
+
     @rule(which=recent, number=st.integers(0, 3), known=st.booleans(), verdict=verdicts)
     def settle_wrongly(self, which: int, number: int, known: bool, verdict: str) -> None:
         """For a batch that never was, or with a number that need not be the attempt's."""
@@ -275,7 +295,7 @@ class Machine(RuleBasedStateMachine):
 
     def an_attempt(self, which: int) -> Attempt:
         while not self.attempts:
-            self.fire(which, again=False)
+            self.fire(USERS[0], again=False)
         found: Attempt = pick(self.attempts, which)
         return found
 
@@ -341,7 +361,7 @@ class Machine(RuleBasedStateMachine):
 
     def a_letter(self, which: int) -> str:
         while not self.letters:
-            self.fire_and_settle(which, "bury", 0)
+            self.fire_and_settle(USERS[0], "bury", 0)
         found: str = pick(self.letters, which)
         return found
 
@@ -436,6 +456,7 @@ class Machine(RuleBasedStateMachine):
                 items = self.subject.letter_items(dump, user, name)
                 assert tuple(items) == batch.items, "a dead letter changed"
         self.check_due(dump)
+        self.check_remembered(dump)
         self.check_slots(dump)
         self.known, self.sound = dump, True
 
@@ -451,6 +472,16 @@ class Machine(RuleBasedStateMachine):
                     # Nobody can say whether the attempt that is over still counts as under way.
                     allowed.add(max(line.hold_until_ms, self.now.ms))
                 assert max(found[user], self.now.ms) in allowed, f"{user!r} is due at another time"
+
+    def check_remembered(self, dump: Dump) -> None:
+        """The ids of accepted messages, and no others, for their time, and no longer."""
+        expected = {
+            self.subject.named_key(user, message_id)
+            for user, line in self.oracle.lines.items()
+            for message_id, until in line.remembered.items()
+            if self.now.ms <= until
+        }
+        assert {name for name in dump if b"}:id:" in name} == expected
 
     def check_slots(self, dump: Dump) -> None:
         for name in dump.keys() - self.subject.constant_keys():
