@@ -1,7 +1,8 @@
-"""The load generator: a process of its own with raw kept-alive sockets and requests made beforehand.
+"""The load generator: a process of its own, raw kept-alive sockets, requests made beforehand.
 
 `python -m benchmarks.load PLAN OPTIONS` runs one of the plans below; OPTIONS is a JSON object of
-the plan's arguments. The result is one JSON object on stdout. Knows nothing of the service but HTTP.
+the plan's arguments. The last line on stdout is the result, a JSON object. Knows nothing of the
+service but HTTP.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 READ_BYTES = 1 << 18
 LAST_CHUNK = b"0\r\n\r\n"
 ANSWER_TIMEOUT_S = 60.0
+CONNECT_PAUSE_S = 0.002
 SEED = 20
+BEFORE_S = 0.3
+"""Between having everything ready and the first request."""
 
 FIELDS = {
     "id_agente": 1,
@@ -140,8 +144,14 @@ class Wires:
 
 
 def closed(
-    port: int, path: str, connections: int, warm_up_s: float, seconds: float, ttl: float,
-    prefix: str, burst: int,
+    port: int,
+    path: str,
+    connections: int,
+    warm_up_s: float,
+    seconds: float,
+    ttl: float,
+    prefix: str,
+    burst: int,
 ) -> dict[str, Any]:
     """As many requests as the server takes, one under way on each connection.
 
@@ -182,8 +192,14 @@ def closed(
 
 
 def bulk(
-    port: int, connections: int, requests: int, messages: int, form: str, ttl: float,
-    prefix: str, burst: int,
+    port: int,
+    connections: int,
+    requests: int,
+    messages: int,
+    form: str,
+    ttl: float,
+    prefix: str,
+    burst: int,
 ) -> dict[str, Any]:
     """`requests` requests of `messages` messages each, over `connections` connections."""
     bodies = []
@@ -215,20 +231,32 @@ def _bulk_request(texts: list[bytes], form: str) -> bytes:
 
 
 def paced(
-    port: int, connections: int, users: int, posts: int, window_s: float, gap_s: float, ttl: float,
-    prefix: str, sent_file: str,
+    port: int,
+    connections: int,
+    users: int,
+    posts: int,
+    window_s: float,
+    gap_s: float,
+    ttl: float,
+    prefix: str,
+    sent_file: str,
 ) -> dict[str, Any]:
     """`users` users begin at random moments of `window_s` and send `posts` messages, `gap_s` apart.
 
-    Requests leave when they are due, whether or not earlier ones were answered. Writes to `sent_file` when each user's last message was sent: one line, user and Unix seconds.
+    Requests leave when they are due, whether or not earlier ones were answered. Writes to
+    `sent_file` when each user's last message was sent: one line, user and Unix seconds.
     """
+    wires = Wires(port, connections)
     template = Template(ttl)
-    begin = time.time() + 0.5
+    ready = [
+        request("/api/message", template.body(user_name(prefix, user))) for user in range(users)
+    ]
+    begin = time.time() + BEFORE_S
     moment = random.Random(SEED).random
     starts = [begin + window_s * moment() for _ in range(users)]
-    plan = sorted((at + gap_s * post, user) for user, at in enumerate(starts) for post in range(posts))
-    ready = {user: request("/api/message", template.body(user_name(prefix, user))) for user in range(users)}
-    wires = Wires(port, connections)
+    plan = sorted(
+        (at + gap_s * post, user) for user, at in enumerate(starts) for post in range(posts)
+    )
     free = list(wires.wires)
     sent: dict[int, float] = {}
     statuses: Counter[int] = Counter()
@@ -252,37 +280,36 @@ def paced(
             free.append(wire)
     lines = (f"{user_name(prefix, user).decode()} {at!r}\n" for user, at in sent.items())
     Path(sent_file).write_text("".join(lines))
-    behind = max(slips) if slips else 0.0
-    return {"begin": begin, "statuses": statuses, "behind_max_ms": behind * 1e3, **quantiles(latencies)}
+    return {
+        "begin": begin,
+        "statuses": statuses,
+        "behind_max_ms": max(slips) * 1e3,
+        **quantiles(latencies),
+    }
 
 
-def stalls(port: int, every_s: float, until_file: str, connect_from: float) -> dict[str, Any]:
+def stalls(port: int, every_s: float, until_file: str) -> dict[str, Any]:
     """GET `/healthz` every `every_s` on one kept connection until `until_file` exists.
 
     Tries to connect from the start on, and counts from the first connection. A long answer is a
-    stall of the server's loop, as long as that answer, less the 0.2 ms of any answer.
+    stall of the server's loop, as long as that answer, less what any answer takes.
     """
     wire = None
     while wire is None:
         try:
             wire = Wire(port)
         except OSError:
-            time.sleep(0.002)
+            time.sleep(CONNECT_PAUSE_S)
     message = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
-    taken: list[tuple[float, float]] = []
+    taken: list[float] = []
     last = Path(until_file)
     gc.disable()
     while not last.exists():
         wire.send(message)
         wire.answer()
-        now = time.time()
-        taken.append((wire.sent_at, now - wire.sent_at))
-        time.sleep(max(0.0, wire.sent_at + every_s - now))
-    longest = sorted(taken, key=lambda each: -each[1])[:10]
-    return {
-        **quantiles([each for _, each in taken]),
-        "longest": [(round(at - connect_from, 3), round(each * 1e3, 2)) for at, each in longest],
-    }
+        taken.append(time.time() - wire.sent_at)
+        time.sleep(max(0.0, wire.sent_at + every_s - time.time()))
+    return quantiles(taken)
 
 
 def say(**facts: Any) -> None:

@@ -157,7 +157,7 @@ class Valkey:
         return f"unix://{self.socket_path}"
 
     def command(self, *words: str) -> bytes:
-        """The reply to one command, as it came, if it is short. For benchmarks' housekeeping only."""
+        """The reply to one command as it came, if it is short. Raises RuntimeError for an error."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(60)
             sock.connect(self.socket_path)
@@ -237,9 +237,7 @@ def start_service(
     }
     command = [str(Path(sys.executable).parent / "actor-queue"), "serve"]
     with (log or Path(os.devnull)).open("ab") as output:
-        running = start(
-            command, core=SERVICE_CORE, environ=environ, stdout=output, stderr=output
-        )
+        running = start(command, core=SERVICE_CORE, environ=environ, stdout=output, stderr=output)
     return Listening(running.popen, running.started_at, port)
 
 
@@ -253,6 +251,13 @@ def listening(command: Sequence[str], core: int, **environ: str) -> Iterator[Lis
         yield Listening(running.popen, running.started_at, port)
     finally:
         running.stop()
+
+
+@contextmanager
+def receiver(dump: Path) -> Iterator[Listening]:
+    """The webhook's receiver, which writes its arrivals to `dump` when it is asked to."""
+    with listening(python("receiver", str(dump)), OTHERS_CORE) as running:
+        yield running
 
 
 def wait_ready(running: Listening) -> float:
@@ -323,6 +328,11 @@ def start_load(plan: str, *, first: bool = False, **options: Any) -> Running:
     """`first`: see `start`."""
     command = python("load", plan, json.dumps(options))
     return start(command, core=OTHERS_CORE, stdout=subprocess.PIPE, first=first)
+
+
+def start_probe(port: int, every_s: float, over: Path) -> Running:
+    """Looks for stalls of the service's loop until the file `over` exists."""
+    return start_load("stalls", first=True, port=port, every_s=every_s, until_file=str(over))
 
 
 def finish_load(running: Running) -> dict[str, Any]:

@@ -79,7 +79,4 @@ async def main(port: int, dump: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main(int(os.environ["PORT"]), Path(sys.argv[1])))
-    except KeyboardInterrupt:
-        pass
+    asyncio.run(main(int(os.environ["PORT"]), Path(sys.argv[1])))

@@ -1,8 +1,9 @@
 """What the service is compared with: `python -m benchmarks.stacks NAME`, on the port in `PORT`.
 
 `bare` is an ASGI application that reads the body and answers a 202 of the service's size, on
-Hypercorn's stock Trio worker. `bare-ours` is the same application on the service's own listener. `quart` is
-the obvious stack: Quart-Trio, and one coredis call for each message, without timers or webhooks.
+Hypercorn's stock Trio worker. `bare-ours` is the same application on the service's own listener.
+`quart` is the obvious stack: Quart-Trio and a coredis call for each message, without timers,
+validation or webhooks.
 """
 
 from __future__ import annotations

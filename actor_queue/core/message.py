@@ -38,7 +38,8 @@ class Accepted:
     """Until the batch that holds this message closes, if nothing else arrives; 0 = at once."""
     duplicate: bool
     next_in_ms: int
-    """Until this user's next step, which may be an earlier batch's retry; -1 if there is none."""
+    """From when the answer was heard until this user's next step, which may be an earlier
+    batch's retry; -1 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Every member scores every shard, and a shard's *favourite* is whoever scores it highest (Thaler
 and Ravishankar, "Using name-based mappings to increase hit rates", 1998). A join then takes
 shards only for the newcomer, a leave moves only the leaver's. Alone that spreads badly: with
-64 shards and 5 members the fullest has 28 % too many on average. So no member keeps more than its
+64 shards and 5 members the fullest has 35 % too many on average. So no member keeps more than its
 capacity (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016): it
 sheds the shards that it scores lowest, and each of those goes to the best scorer with room. No
 shard is displaced that need not be: a member never gives up a favourite for a displaced one.
@@ -27,9 +27,9 @@ from itertools import chain, islice
 SLACK_PART = 8
 """A member may own this part of its fair share more: an eighth, where a quarter is promised.
 
-Measured, 64 shards and a fifth member: 14.9 shards move (13.8 with a quarter, 12.8 is the least),
-and the fullest has 12 % too many (21 %). With no slack at all a fiftieth member would move 421 of
-16,384 shards instead of 325."""
+Measured with 64 shards: when a fifth member joins 14.9 move (13.8 with a quarter; 12.8 is its fair
+share), and the fullest of four has 12 % too many (21 %). With no slack at all a fiftieth member
+would move 421 of 16,384 shards instead of 325."""
 
 DIGEST_BYTES = 64
 SCORES = b"actor-queue ring"

@@ -211,7 +211,8 @@ class Connection(TCPServer):
             await self.protocol.refuse(408)
         else:
             await self.protocol.handle(RawData(data))
-            pass
+            if not data:
+                await self.protocol_send(Closed())
 
     # The socket
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring
 
+import anyio
+
+from actor_queue.core.clock import StoreClock
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.store.base import StoreBase, listed, number
 from actor_queue.store.keys import ShardKeys
@@ -21,6 +25,8 @@ _Indexed = list[tuple[int, Message]]
 class Intake(StoreBase):
     """The append verb."""
 
+    _store_clock: StoreClock | None = None
+
     async def append(self, messages: Sequence[Message]) -> list[Appended]:
         """See `Store.append`."""
         places: list[list[int]] = []
@@ -30,11 +36,32 @@ class Intake(StoreBase):
                 calls.append(self._append_call(shard, part))
                 places.append([place for indexed in part.values() for place, _ in indexed])
         results: list[Appended | None] = [None] * len(messages)
-        for reply, taken in zip(await self._run(calls), places, strict=True):
-            said = listed(reply)
+        asked = self._local_time()
+        replies = await self._run(calls)
+        heard = self._local_time()
+        for reply, taken in zip(replies, places, strict=True):
+            now, *said = map(number, listed(reply))
+            since_ms = self._elapsed_ms(now, asked, heard)
             for i, place in enumerate(taken):
-                results[place] = _result(messages[place], said[4 * i : 4 * i + 4])
+                results[place] = _result(messages[place], said[4 * i : 4 * i + 4], since_ms)
         return [result for result in results if result is not None]
+
+    def _local_time(self) -> float:
+        return anyio.current_time() if self._clock is None else 0.0
+
+    def _elapsed_ms(self, now_ms: int, asked: float, heard: float) -> float:
+        """How long ago the script ran when its answer was heard, at least.
+
+        An answer may have waited for its group and for our turn; a timer set without this
+        would be late by all of that.
+        """
+        if self._clock is not None:
+            return 0.0
+        known = self._store_clock
+        if known is None:
+            known = StoreClock.first(now_ms, asked, heard)
+        self._store_clock = known = known.observed(now_ms, asked, heard)
+        return max(0.0, known.store_ms(heard) - now_ms)
 
     def _append_call(self, shard: ShardKeys, part: dict[str, _Indexed]) -> Call:
         s = self._settings
@@ -91,8 +118,10 @@ def _parts(by_user: dict[str, _Indexed]) -> Iterator[dict[str, _Indexed]]:
         yield part
 
 
-def _result(message: Message, said: list[object]) -> Appended:
-    what, pending, due, following = map(number, said)
+def _result(message: Message, said: list[int], since_ms: float) -> Appended:
+    what, pending, due, following = said
     if what == 2:
         return Full(message.user, message.message_id, pending, due)
+    if following > 0:
+        following = math.ceil(max(0.0, following - since_ms))
     return Accepted(message.user, message.message_id, pending, due, what == 1, following)

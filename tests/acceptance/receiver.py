@@ -229,9 +229,11 @@ class Receiver:
             connection.sendall(b"this is no HTTP segredo-da-resposta\r\n\r\n")
             return False
         attempt.status = answer.status
-        head = [f"HTTP/1.1 {answer.status} X", "content-length: 2"]
+        # A 304 has no body (RFC 9110, 15.4.5).
+        body = "" if answer.status == 304 else "ok"
+        head = [f"HTTP/1.1 {answer.status} X", f"content-length: {len(body)}"]
         head += [f"{name}: {value}" for name, value in answer.headers]
-        connection.sendall("\r\n".join([*head, "", "ok"]).encode())
+        connection.sendall("\r\n".join([*head, "", body]).encode())
         return True
 
     def _pass_time(

@@ -106,13 +106,14 @@ def read_answer(sock: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-def stuff(sock: socket.socket, request: bytes) -> None:
-    """Ask and ask without reading an answer, until the server takes nothing more."""
-    try:
-        while True:
-            sock.sendall(request * 1_000)
-    except (TimeoutError, ConnectionError):
-        return
+def stuff(sock: socket.socket, data: bytes, at_most: int = 1_000_000) -> int:
+    """Send again and again without reading, until the server takes nothing more; how often."""
+    for sent in range(at_most):
+        try:
+            sock.sendall(data)
+        except (TimeoutError, ConnectionError):
+            return sent
+    return at_most
 
 
 def until(condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:

@@ -1,7 +1,7 @@
 """An engine that keeps everything in memory: the shape of `runtime.engine.Engine`, no timers.
 
 For tests of what HTTP makes of requests and results. It accepts, counts and describes; nothing
-fires. `away` makes every verb raise, `pause` lets a test stand inside a push.
+fires. `away` makes every verb raise, `away_after_pushes` one push, `pause` lets a test stand inside a push.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class MemoryEngine:
         if self.pause is not None:
             await self.pause.wait()
         if self.away_after_pushes is not None and len(self.pushes) >= self.away_after_pushes:
+            self.away_after_pushes = None
             raise StoreUnavailable("the store is away", executed=False)
         self.pushes.append(list(messages))
         return [self._append(message) for message in messages]

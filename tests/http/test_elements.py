@@ -131,11 +131,25 @@ def test_of_an_element_over_the_limit_only_that_is_kept(
 def test_blanks_before_an_element_do_not_count_and_never_hide_what_was_cut() -> None:
     splitter = Array(BYTES_MAX)
     elements: list[bytes] = []
-    body = b"[" + b" " * 3_000 + b'{"a":1}' + b" " * 3_000 + b"x, 2]"
+    body = b"[" + b" " * 3_000 + b'{"a":1}' + b" " * 3_000 + b"x" + b" " * 300 + b", 2]"
     for start in range(0, len(body), 100):
         elements += splitter.feed(body[start : start + 100])
     assert len(elements[0]) > BYTES_MAX
     assert elements[1] == b"2"
+
+
+@pytest.mark.parametrize("mark", [b"[]", b"{}", b'","', b'"\\""', b'"[{"'])
+@pytest.mark.parametrize("before", range(17, 24))
+def test_structure_around_the_limit_is_counted_once(mark: bytes, before: int) -> None:
+    body = b"[" + b"a" * before + mark + b",1]"
+    for piece in (1, 2, 3, 5, 100):
+        elements: list[bytes] = []
+        splitter = Array(20)
+        for start in range(0, len(body), piece):
+            elements += splitter.feed(body[start : start + piece])
+        assert splitter.end() == []
+        assert splitter.fault is None
+        assert elements[1:] == [b"1"]
 
 
 @pytest.mark.parametrize("unit", [b"{", b"[", b'"', b'{"', b"\\", b'"\\', b"{[", b"x", b" ", b"]"])

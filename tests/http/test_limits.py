@@ -101,7 +101,7 @@ def test_an_answer_that_nobody_reads_ends_the_connection(quick: Served) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sock.settimeout(1.0)
         sock.connect(quick.address)
-        stuff(sock, request)
+        stuff(sock, request * 1_000)
         until(lambda: quick.application.traffic.connections_open == 0)
 
 

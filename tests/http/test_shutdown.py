@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 
+from actor_queue.http import protocol
 from actor_queue.http.server import Limits, open_sockets, serve
 from tests.http.client import ask, raw, read_all, read_answer, stuff, until
 from tests.http.conftest import Served
@@ -85,7 +86,7 @@ def test_a_peer_that_reads_nothing_cannot_hold_up_the_shutdown(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sock.settimeout(0.5)
         sock.connect(server.address)
-        stuff(sock, GET.replace(b"/healthz", b"/"))
+        stuff(sock, GET.replace(b"/healthz", b"/") * 1_000)
         server.stop()
         server.join(5.0)
 
@@ -136,6 +137,26 @@ def test_a_fault_in_the_application_ends_one_request_only(start: Callable[..., S
         sock.sendall(GET.replace(b"/healthz", b"/wrong"))
         assert b"200" not in read_all(sock)
     assert ask(server.address, "GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("x"), ExceptionGroup("x", [RuntimeError("x")])])
+def test_a_fault_in_the_protocol_ends_one_connection_only(
+    start: Callable[..., Served], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    server = start()
+    judge = protocol._unacceptable
+
+    def faulty(request: Any, headers: Any) -> int | None:
+        if request.target == b"/fault":
+            raise fault
+        return judge(request, headers)
+
+    monkeypatch.setattr(protocol, "_unacceptable", faulty)
+    with raw(server.address) as sock:
+        sock.sendall(GET.replace(b"/healthz", b"/fault"))
+        assert read_all(sock) == b""
+    assert ask(server.address, "GET", "/healthz").status == 200
+    assert server.application.traffic.connections_failed == 1
 
 
 # Addresses

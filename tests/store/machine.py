@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from actor_queue.core.batch import Attempt, batch_id
 from actor_queue.core.message import Accepted, Appended, Message
@@ -27,17 +27,14 @@ from actor_queue.core.shard import shard_of
 from actor_queue.store.api import (
     Dropped,
     DueUser,
-    Fenced,
-    Gone,
     Lease,
-    Nothing,
     Settled,
 )
 from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
-from tests.store.driver import Dump, Now, Subject
-from tests.store.slots import slot_of
+from tests.store.driver import Now, Subject
+from tests.store.judge import Judged
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
@@ -55,13 +52,18 @@ sizes = st.sampled_from([0, 0, 60])
 delays = st.sampled_from([0, 500, 4_000])
 recent = st.integers(0, 5)
 """Which of the things that happened: 0 is the last one."""
+EVENTS = (
+    *("send", "send", "fire", "fire", "fire", "ack", "retry", "retry", "bury", "replay"),
+    *("typing", "hold", "flush", "time", "claim again", "settle again", "wrong number"),
+)
 lost_answers = st.sampled_from([False, False, True])
 verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury"])
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Judged):
     """See the module's docstring."""
 
+    people = USERS
     ids_expire: ClassVar[bool] = False
     """Whether the server's keys expire by the machine's clock."""
 
@@ -71,7 +73,6 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.now = Now()
         self.sent: list[Message] = []
         self.claims: list[tuple[Lease, str, str, str]] = []
         self.attempts: list[Attempt] = []
@@ -80,9 +81,6 @@ class Machine(RuleBasedStateMachine):
         self.believed: dict[tuple[str, int], Lease] = {}
         self.nonces = dict.fromkeys(REPLICAS, 0)
         self.serial = 0
-        self.known: Dump | None = None
-        self.sound = False
-        """False from a step's first question to its last check: what failed is not drained."""
 
     @initialize(
         max_wait=st.sampled_from([0, 0, 3_000]),
@@ -121,32 +119,6 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.stack.close()
 
-    # Asking both
-
-    def ask(self, verb: str, *args: object, lost: bool = False) -> Any:
-        """The store's answer, which must be the oracle's. `lost`: the caller asks once more.
-
-        What is answered with "nothing was changed" must have changed nothing, and so must a
-        call repeated after a lost answer.
-        """
-        answer = self._ask_once(verb, args)
-        if _changed_nothing(answer) and self.known is not None:
-            assert self.subject.dump() == self.known, f"{verb} says {answer} and changed something"
-        else:
-            self.known = None
-        if lost:
-            before = self.subject.dump()
-            self._ask_once(verb, args)
-            assert self.subject.dump() == before, f"{verb} repeated changes something"
-        return answer
-
-    def _ask_once(self, verb: str, args: tuple[object, ...]) -> Any:
-        self.sound = False
-        expected = getattr(self.oracle, verb)(self.now.ms, *args)
-        answer = self.subject.call(verb, *args)
-        assert answer == expected, f"{verb}{args}: the store says {answer}, must be {expected}"
-        return answer
-
     # Messages in
 
     @rule(
@@ -166,7 +138,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=recent, ttl=ttls, company=st.sampled_from(["alone", "new", "itself"]))
     def send_again(self, which: int, ttl: int, company: str) -> None:
-        """The platform repeats a message, perhaps with a new one; or sends a new one twice at once."""
+        """The platform repeats a message, perhaps with a new one; or sends a new one twice."""
         if not self.sent or company == "itself":
             self.message(pick(USERS, which), ttl, named=True, size=0)
         old = self.sent[-1] if company == "itself" else pick(self.sent, which)
@@ -365,6 +337,40 @@ class Machine(RuleBasedStateMachine):
         found: str = pick(self.letters, which)
         return found
 
+    # Many steps with one user
+
+    @rule(user=users, events=st.lists(st.sampled_from(EVENTS), min_size=3, max_size=10))
+    def episode(self, user: str, events: list[str]) -> None:
+        """What is interesting needs several steps in a row with one user."""
+        for event in events:
+            self.happen(event, user)
+            self.what_is_kept_is_what_must_be()
+
+    def happen(self, event: str, user: str) -> None:
+        match event:
+            case "send":
+                self.send(user, 1_000, named=True, size=0, again=False)
+            case "fire":
+                self.fire(user, again=False)
+            case "ack" | "retry" | "bury":
+                self.settle_properly(event, 500, again=False)
+            case "replay":
+                self.replay(0, again=False)
+            case "typing":
+                self.typing(user, None)
+            case "hold":
+                self.hold(user, 2_000, again=False)
+            case "flush":
+                self.flush(user, again=False)
+            case "time":
+                self.time_passes(300)
+            case "claim again" if self.claims:
+                self.claim_again_late(0)
+            case "settle again":
+                self.settle(self.an_attempt(1), "retry", self.live_lease(user), 500)
+            case "wrong number":
+                self.settle_wrongly(0, self.an_attempt(0).number + 1, known=True, verdict="retry")
+
     # Leases and time
 
     @rule(
@@ -438,57 +444,6 @@ class Machine(RuleBasedStateMachine):
                 return seen
             assert getattr(page, field), "an empty page in the middle"
 
-    # After every step
-
-    @invariant()
-    def what_is_kept_is_what_must_be(self) -> None:
-        if not hasattr(self, "ledger"):
-            return
-        dump = self.subject.dump()
-        for user in USERS:
-            assert self.subject.call("describe", user) == self.oracle.describe(self.now.ms, user)
-            pending, flight = self.subject.pending(dump, user), self.subject.flight(dump, user)
-            held = self.oracle.holdings(user)
-            assert tuple(pending) == held["sealed"] + held["open"]
-            assert tuple(flight) == held["flight"]
-            self.ledger.check_holdings(user, pending, flight)
-            for name, batch in self.ledger.dead(user).items():
-                items = self.subject.letter_items(dump, user, name)
-                assert tuple(items) == batch.items, "a dead letter changed"
-        self.check_due(dump)
-        self.check_remembered(dump)
-        self.check_slots(dump)
-        self.known, self.sound = dump, True
-
-    def check_due(self, dump: Dump) -> None:
-        """Somebody waits ⇔ there is a due time, and it is the right one. Overdue is overdue."""
-        for shard in range(SHARDS):
-            found, expected = self.subject.due(dump, shard), self.oracle.due_index(shard)
-            assert found.keys() == expected.keys(), f"due index: {found}, must be {expected}"
-            for user, step in expected.items():
-                line = self.oracle.lines[user]
-                allowed = {max(step, self.now.ms)}
-                if line.flight and line.flight.retry_at_ms is None and step <= self.now.ms:
-                    # Nobody can say whether the attempt that is over still counts as under way.
-                    allowed.add(max(line.hold_until_ms, self.now.ms))
-                assert max(found[user], self.now.ms) in allowed, f"{user!r} is due at another time"
-
-    def check_remembered(self, dump: Dump) -> None:
-        """The ids of accepted messages, and no others, for their time, and no longer."""
-        expected = {
-            self.subject.named_key(user, message_id)
-            for user, line in self.oracle.lines.items()
-            for message_id, until in line.remembered.items()
-            if self.now.ms <= until
-        }
-        assert {name for name in dump if b"}:id:" in name} == expected
-
-    def check_slots(self, dump: Dump) -> None:
-        for name in dump.keys() - self.subject.constant_keys():
-            shard = name[: name.index(b"}") + 1]
-            assert shard in {keys.tag for keys in self.subject.keys.shards}
-            assert slot_of(name) == slot_of(shard), f"{name!r} left its shard's slot"
-
     # At the end
 
     def drain(self) -> None:
@@ -521,10 +476,3 @@ def pick(things: Sequence[Any], which: int) -> Any:
 
 def same_elements(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return sorted(map(repr, some)) == sorted(map(repr, others))
-
-
-def _changed_nothing(answer: object) -> bool:
-    """Whether the answer says so."""
-    if isinstance(answer, list):
-        return all(isinstance(one, Accepted) and one.duplicate for one in answer)
-    return isinstance(answer, Fenced | Gone | Nothing)

@@ -5,8 +5,8 @@
 -- ARGV  now, max_pending, remember_ms, max_messages, max_bytes, max_wait_ms, users,
 --       then per user: user, messages, then per message: ttl_ms, named (1|0), payload
 --       A payload is `"message_id",{object}`; stored as [seq,now,"message_id",{object}].
--- Returns a flat list of four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full), messages
---       waiting after it, ms until they close, ms until the user's next step (-1: none).
+-- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full),
+--       messages waiting after it, ms until they close, ms until the user's next step (-1: none).
 -- Repeatable for named messages: the second time they are duplicates. Everything that can fail is read in the
 -- first pass; the second pass only writes, because a script is not rolled back.
 
@@ -47,7 +47,7 @@ local function take(p, u, at, ttl, payload)
 end
 
 redis.call('ZCARD', KEYS[1])
-local key, arg, reply, plan, seen = 2, 8, {}, {}, {}
+local key, arg, reply, plan, seen = 2, 8, { now }, {}, {}
 for _ = 1, num(ARGV[7]) do
   local p = { user = ARGV[arg], hash = KEYS[key], list = KEYS[key + 1], line = KEYS[key + 2], items = {}, seals = {}, ids = {} }
   local u = load_user(p.hash)

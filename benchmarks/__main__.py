@@ -1,0 +1,66 @@
+"""`python -m benchmarks [NAME …] [--quick] [--first]`: run them, then write the report."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib import import_module
+
+from benchmarks import machine, processes, report
+from benchmarks.figures import Benchmark, Figure, Result
+
+NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers"]
+
+
+def main() -> None:
+    arguments = _arguments()
+    processes.settle_here()
+    if arguments.first:
+        processes.prefer_all()
+    for name in arguments.names or NAMES:
+        benchmark: Benchmark = import_module(f"benchmarks.{name}").run
+        print(f"{name} …", flush=True)
+        meter = machine.Meter.start()
+        result = benchmark(arguments.quick)
+        about = {
+            "machine": machine.description(),
+            "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            "others_cores": round(meter.others_cores(), 2),
+            "preferred": arguments.first,
+            "quick": arguments.quick,
+        }
+        _show(result, about["others_cores"])
+        report.store(name, result, about)
+    print(report.write(NAMES))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", choices=[*NAMES, []], metavar="NAME", help=", ".join(NAMES)
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller numbers")
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="let the benchmarks' processes go before the machine's other work (needs root)",
+    )
+    return parser.parse_args()
+
+
+def _show(result: Result, others_cores: object) -> None:
+    for figure in result.figures:
+        values = ", ".join(f"{each:,.2f}" for each in figure.values)
+        print(f"  {figure.name}: {figure.median:,.2f} {figure.unit} [{values}]{_verdict(figure)}")
+    print(f"  (others used {others_cores} cores meanwhile)", flush=True)
+
+
+def _verdict(figure: Figure) -> str:
+    if figure.target is None:
+        return ""
+    wanted = f"{figure.target.sense} {figure.target.value:g}"
+    return f"  {'met' if figure.met else 'MISSED'}: {wanted}"
+
+
+if __name__ == "__main__":
+    main()
