@@ -14,7 +14,7 @@ import trio
 
 from actor_queue.runtime.engine import Engine
 
-YOUNG_OBJECTS = 2_000
+YOUNG_OBJECTS = 700
 YOUNG_ROUNDS = 10
 NEVER = 1_000_000_000
 FULL_EVERY_S = 30.0

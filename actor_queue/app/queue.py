@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -66,7 +67,8 @@ class ActorQueue:
         self._runner = ServerRunner(
             settings.redis_url, probe_call(keys.meta, settings.shards, FORMAT), settings.durability
         )
-        self._store = RedisStore(self._runner, settings)
+        replica = f"r-{secrets.token_hex(6)}"
+        self._store = RedisStore(self._runner, settings, replica=replica)
         self.engine = Engine(settings, self._store, _attempt(deliver))
         self._policy = AdmissionPolicy.of(settings)
         self._stack = AsyncExitStack()

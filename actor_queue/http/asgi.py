@@ -63,6 +63,10 @@ class Application:
         self._building = trio.Lock()
         self._faults = FaultLog()
 
+    async def prepare(self) -> None:
+        """Build now what the first request for the API or a page would otherwise wait for."""
+        await self._api()
+
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:

@@ -6,6 +6,7 @@ Owns the order in which the parts start and stop. Holds no rule of its own.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,7 +29,11 @@ from actor_queue.store.api import (
     DeadLetter,
     DeadPage,
     Dropped,
+    DueElsewhere,
+    Freed,
     LeaseInfo,
+    Missed,
+    News,
     Replica,
     Store,
     StoreUnavailable,
@@ -36,6 +41,7 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
+from actor_queue.store.base import ATTEMPT_MARGIN_MS
 
 SETTLE_GRACE_S = 2.0
 """After the last attempt's time limit, for telling the store."""
@@ -65,7 +71,7 @@ class Engine:
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
         self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
         self._drawn = itertools.count()
-        self.replica_id = f"r-{self._prefix}"
+        self.replica_id = store.replica
         self._phase: Phase = "starting"
         self._owner = Owner(
             store,
@@ -73,6 +79,7 @@ class Engine:
             nonce=self.entropy(),
             shards=settings.shards,
             lease_ttl_ms=settings.lease_ttl_ms,
+            attempt_s=(settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS) / 1000,
             counters=self.counters,
             events=self.events,
             clock=clock,
@@ -104,6 +111,7 @@ class Engine:
             await nursery.start(self._registry.run)
             nursery.start_soon(self._owner.run)
             nursery.start_soon(self._recoverer.run)
+            nursery.start_soon(self.store.listen, self._hear)
             self._phase = "running"
             try:
                 yield
@@ -122,10 +130,10 @@ class Engine:
         self._owner.drain()
 
     async def drain(self) -> None:
-        """The last step: finish the attempts under way, give the leases back."""
+        """The last step: hand the shards over, finish the attempts under way."""
         self.stop_claiming()
-        await self._registry.finish(self.settings.webhook_timeout_ms / 1000 + SETTLE_GRACE_S)
         await self._owner.release()
+        await self._registry.finish(self.settings.webhook_timeout_ms / 1000 + SETTLE_GRACE_S)
 
     def unready(self) -> str | None:
         """Why no message can be accepted now; None when one can."""
@@ -157,6 +165,18 @@ class Engine:
     def new_id(self) -> str:
         """An id for a message whose sender gave none."""
         return f"m-{self.entropy()}"
+
+    def _hear(self, news: News) -> None:
+        """What another replica says. It may be old, so it can only make a timer sooner."""
+        match news:
+            case DueElsewhere(shard, user, remaining_ms):
+                if self._owner.claimable(shard) is not None:
+                    at = trio.current_time() + remaining_ms / 1000
+                    self._registry.nudge(user, shard, at, asked=-math.inf)
+            case Freed():
+                self._owner.look_again()
+            case Missed():
+                self._recoverer.look_again()
 
     # Messages in
 

@@ -56,6 +56,10 @@ class Recoverer:
                 await self._owner.gained.wait()
             self._owner.gained = trio.Event()
 
+    def look_again(self) -> None:
+        """Something may have been missed: do not wait for the next sweep."""
+        self._owner.gained.set()
+
     async def run_once(self) -> bool:
         """One look at every shard of ours. True when more is due than was brought in."""
         shards = self._owner.owned()

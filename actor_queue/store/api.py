@@ -10,7 +10,7 @@ without harm, except `append` of messages that the sender did not name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -111,6 +111,32 @@ class Gone:
 
 SettleResult = Settled | Gone | Fenced
 
+
+# News from other replicas
+
+
+@dataclass(frozen=True, slots=True)
+class DueElsewhere:
+    """Another replica's message made a user of ours due in `remaining_ms`."""
+
+    shard: int
+    user: str
+    remaining_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A shard that should be ours was given back."""
+
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The connection was new: something may have been said before."""
+
+
+News = DueElsewhere | Freed | Missed
 
 # What an operator sees
 
@@ -228,6 +254,11 @@ class StoreInfo:
 class Store(Protocol):
     """One namespace of one Redis."""
 
+    @property
+    def replica(self) -> str:
+        """Who calls: what the others know this replica by."""
+        ...
+
     # Messages in
 
     async def append(self, messages: Sequence[Message]) -> list[Appended]:
@@ -272,7 +303,16 @@ class Store(Protocol):
         """Extend every lease that is still ours, in one round trip; False where it is not."""
         ...
 
-    async def release(self, leases: Sequence[Lease]) -> None: ...
+    async def release(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
+        """Give leases back, and tell the replica that should take each shard, if it is known.
+
+        Attempts under way may still be settled with the lease that was given back.
+        """
+        ...
+
+    async def listen(self, hear: Callable[[News], None]) -> None:
+        """Hand over what other replicas tell this one, until cancelled. News may be lost."""
+        ...
 
     async def heartbeat(self, replica: str, ttl_ms: int) -> list[Replica]:
         """Say that we live; returns who else does. A replica silent for `ttl_ms` is forgotten."""

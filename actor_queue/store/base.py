@@ -16,19 +16,32 @@ ATTEMPT_MARGIN_MS = 1_000
 
 
 class StoreBase:
-    """`clock` gives the store's time in milliseconds in virtual-time tests; None: the server's."""
+    """`replica` is who calls, so that nobody is told what it does itself.
+
+    `clock` gives the store's time in milliseconds in virtual-time tests; None: the server's.
+    """
 
     def __init__(
-        self, runner: Runner, settings: Settings, *, clock: Callable[[], int] | None = None
+        self,
+        runner: Runner,
+        settings: Settings,
+        *,
+        replica: str = "",
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._runner = runner
         self._settings = settings
         self._keys = Keys(settings.namespace, settings.shards)
+        self.replica = replica
         self._clock = clock
 
     @property
     def _now(self) -> Word:
         return "" if self._clock is None else self._clock()
+
+    def _caller(self, shard: ShardKeys) -> tuple[Word, Word, Word]:
+        """What a script needs to tell another owner: who asks, where owners listen, which shard."""
+        return self.replica, self._keys.channel, shard.shard
 
     def _shard_keys(self, user: str) -> ShardKeys:
         return self._keys.shards[shard_of(user, self._settings.shards)]

@@ -53,9 +53,10 @@ class DeadLetters(StoreBase):
         mine = shard.of(letter.user)
         said = await self._call(
             "dead_replay_v1",
-            (shard.due, mine.state, mine.line, shard.letter(batch_id)[0]),
+            (shard.lease, shard.due, mine.state, mine.line, shard.letter(batch_id)[0]),
             self._now,
             mine.user,
+            *self._caller(shard),
             batch_id,
         )
         return await self.dead_letter(batch_id) or letter if said == 1 else None

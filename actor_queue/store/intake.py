@@ -65,9 +65,10 @@ class Intake(StoreBase):
 
     def _append_call(self, shard: ShardKeys, part: dict[str, _Indexed]) -> Call:
         s = self._settings
-        keys = [shard.due]
+        keys = [shard.lease, shard.due]
         args: list[Word] = [
             self._now,
+            *self._caller(shard),
             s.max_pending,
             s.dedup_window_ms,
             s.max_messages,

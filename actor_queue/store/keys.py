@@ -64,6 +64,8 @@ class Keys:
         self.namespace = namespace
         self.members = f"{namespace}:members".encode()
         self.meta = f"{namespace}:meta".encode()
+        self.channel = f"{namespace}:nudge:".encode()
+        """With a replica's id after it: where that replica listens."""
         self.shards = tuple(_shard_keys(namespace, shard) for shard in range(shards))
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast, get_args
 
 from actor_queue.core.batch import Attempt, Batch, PayloadMode, Reason
 from actor_queue.store.api import (
     Claim,
+    DueElsewhere,
     DueUser,
     Fenced,
+    Freed,
     Gone,
     Lease,
     LeaseHeld,
     LeaseInfo,
+    Missed,
+    News,
     NotDue,
     Nothing,
     Replica,
@@ -98,11 +102,12 @@ class Ownership(StoreBase):
         return _settled(
             await self._call(
                 "ack_v1",
-                (shard.due, mine.state, mine.flight, mine.history),
+                (shard.lease, shard.due, mine.state, mine.flight, mine.history),
                 self._now,
                 mine.user,
                 batch.id,
                 entry,
+                *self._caller(shard),
             )
         )
 
@@ -125,6 +130,7 @@ class Ownership(StoreBase):
                 attempt.number,
                 after_ms,
                 entry,
+                *self._caller(shard),
             )
         )
 
@@ -157,6 +163,7 @@ class Ownership(StoreBase):
                 attempt.number,
                 reason,
                 entry,
+                *self._caller(shard),
             )
         )
 
@@ -205,14 +212,21 @@ class Ownership(StoreBase):
         ]
         return [reply == 1 for reply in await self._run(calls)]
 
-    async def release(self, leases: Sequence[Lease]) -> None:
+    async def release(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
         """See `Store.release`."""
         give = script("release_v1")
-        await self._run(
-            [
-                Call(give, (self._keys.shards[held.shard].lease,), (held.epoch, held.nonce))
-                for held in leases
-            ]
+        calls = []
+        for held in leases:
+            heir = heirs.get(held.shard)
+            channel = self._keys.channel + heir.encode() if heir else b""
+            args = (held.epoch, held.nonce, channel, held.shard)
+            calls.append(Call(give, (self._keys.shards[held.shard].lease,), args))
+        await self._run(calls)
+
+    async def listen(self, hear: Callable[[News], None]) -> None:
+        """See `Store.listen`."""
+        await self._runner.listen(
+            self._keys.channel + self.replica.encode(), lambda message: hear(_news(message))
         )
 
     async def leases(self) -> list[LeaseInfo]:
@@ -281,6 +295,17 @@ def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Ba
         number(closed),
         tuple(cast("list[bytes]", items)),
     )
+
+
+def _news(message: bytes | None) -> News:
+    """`shard:ms:user` or `shard:free`, as the scripts publish them; None: something was missed."""
+    if message is None:
+        return Missed()
+    shard, _, rest = message.partition(b":")
+    remaining_ms, _, user = rest.partition(b":")
+    if remaining_ms == b"free":
+        return Freed(int(shard))
+    return DueElsewhere(int(shard), user.decode(), int(remaining_ms))
 
 
 def _settled(reply: object) -> SettleResult:

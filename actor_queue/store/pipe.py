@@ -11,7 +11,7 @@ connection that dies while it is leased. Nothing is ever sent twice from here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import anyio
@@ -47,6 +47,10 @@ class Command(NamedTuple):
 PING = Command(b"PING", ())
 
 
+Connect = Callable[[], Awaitable[BaseConnection]]
+"""Makes a fresh connection object, not yet connected. May ask around where the server is."""
+
+
 class _Waiter:
     """A caller, until its replies are there."""
 
@@ -68,7 +72,7 @@ class Pipe:
 
     def __init__(
         self,
-        connect: Callable[[], BaseConnection],
+        connect: Connect,
         barrier: Command | None = None,
     ) -> None:
         self._connect = connect
@@ -168,8 +172,8 @@ class Pipe:
     async def _usable(self, connections: anyio.abc.TaskGroup) -> BaseConnection:
         if self._connection is None or not self._connection.usable:
             self._connection = None
-            connection = self._connect()
-            error: RedisError | None = await connections.start(_keep_running, connection)
+            connection = await self._connect()
+            error: RedisError | None = await connections.start(run_connection, connection)
             if error is not None:
                 raise error
             self._connection = connection
@@ -183,10 +187,13 @@ class Pipe:
             waiter.done.set()
 
 
-async def _keep_running(
+async def run_connection(
     connection: BaseConnection, *, task_status: anyio.abc.TaskStatus[RedisError | None]
 ) -> None:
-    """A connection that cannot be made must not take its siblings with it."""
+    """Keep a connection alive in the caller's task group; starts with what went wrong, or None.
+
+    A connection that cannot be made must not take its siblings with it.
+    """
     try:
         await connection.run(task_status=task_status)
     except RedisError as error:

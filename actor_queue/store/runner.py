@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,11 @@ class Runner(Protocol):
 
         Raises `StoreUnavailable` when the connection fails before every reply has arrived.
         """
+        ...
+
+    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+        """Hand over each message published on `channel`, until cancelled; None whenever the
+        connection is new and something may have been missed."""
         ...
 
     async def ping(self) -> None:

@@ -20,7 +20,8 @@ from coredis.pool import ConnectionPool
 
 from actor_queue.core.settings import Durability
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
-from actor_queue.store.pipe import PING, Command, Pipe
+from actor_queue.store.listener import listen
+from actor_queue.store.pipe import PING, Command, Connect, Pipe
 from actor_queue.store.refusals import refusal
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
@@ -74,6 +75,10 @@ class ServerRunner:
                 replies[i] = reply
         self._notice(calls, replies)
         return replies
+
+    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+        """See `Runner.listen`."""
+        await listen(self._connect, channel, hear)
 
     async def ping(self) -> None:
         """See `Runner.ping`."""
@@ -173,7 +178,7 @@ def probe_call(meta_key: bytes, shards: int, form: int) -> Call:
     return Call(script("meta_v1"), (meta_key,), (shards, form))
 
 
-def _connector(url: str) -> Callable[[], BaseConnection]:
+def _connector(url: str) -> Connect:
     try:
         pool = ConnectionPool.from_url(url, decode_components=True)
         if url.startswith("rediss://"):
@@ -186,7 +191,11 @@ def _connector(url: str) -> Callable[[], BaseConnection]:
     options["connect_timeout"] = CONNECT_TIMEOUT_S
     if location is None:
         raise StoreMisconfigured("REDIS_URL names no host")
-    return lambda: kind(location, **options)
+
+    async def connect() -> BaseConnection:
+        return kind(location, **options)
+
+    return connect
 
 
 def _tls(url: str) -> ssl.SSLContext:

@@ -63,7 +63,11 @@ class Users(StoreBase):
         """See `Store.flush`."""
         shard, mine = self._user_keys(user)
         said = await self._call(
-            "flush_v1", (shard.due, mine.state, mine.line), self._now, mine.user
+            "flush_v1",
+            (shard.lease, shard.due, mine.state, mine.line),
+            self._now,
+            mine.user,
+            *self._caller(shard),
         )
         return "held" if said == b"held" else await self.describe(user)
 
@@ -84,7 +88,8 @@ class Users(StoreBase):
     async def hold(self, user: str, for_ms: int) -> UserView:
         """See `Store.hold`."""
         shard, mine = self._user_keys(user)
-        await self._call("hold_v1", (shard.due, mine.state), self._now, mine.user, for_ms)
+        keys = (shard.lease, shard.due, mine.state)
+        await self._call("hold_v1", keys, self._now, mine.user, *self._caller(shard), for_ms)
         return await self.describe(user)
 
     async def unhold(self, user: str) -> UserView:

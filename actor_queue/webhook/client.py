@@ -1,18 +1,11 @@
-"""POSTs a batch to the webhook and says what came of it. The only file that imports httpx.
+"""POSTs a batch to the webhook and says what came of it.
 
-Owns connections, headers, limits on time and size, and the words for what went wrong. Knows no
-Redis, makes no decision about retries, and follows no redirect, proxy or cookie.
+Owns which connections are kept, headers, limits on time and size, and the words for what went
+wrong; `wire` owns a single connection. Knows no Redis, makes no decision about retries, and
+follows no redirect, proxy or cookie.
 
-Each attempt has a *lane* to itself: an httpx transport whose pool holds one connection. Lanes
-are kept in a stack, so that few connections stay warm. Two things are gained over one pool for
-all, both measured (httpx 0.28.1 and httpcore 1.0.9 on trio, 100 attempts at once):
-
-- A request costs a half to a quarter of the CPU: 0.3 ms instead of 1.4 transport against
-  transport; in another, noisier run a whole `deliver` 0.5 against 1.0 for the shared transport.
-  httpcore's pool looks at every connection for every other one, twice in each request;
-  `AsyncClient` costs 0.15 ms and more on top of its transport.
-- httpcore loses a pool's slots when requests are cancelled while they wait for one (issues 961
-  and 1093). Nobody waits in a lane, and a lane that anything went wrong in is thrown away.
+Each attempt has a connection to itself. Idle ones lie on a stack, so that few stay warm. Nobody
+waits for a connection, and one that anything went wrong on is closed.
 
 A receiver has answered once the head of its answer is complete: the status counts even if the
 body never ends. A short body is read, so that the connection can be used again.
@@ -27,9 +20,10 @@ import ssl
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import trio
@@ -39,7 +33,9 @@ from actor_queue.core.delivery import outcome_of_status, retry_after_seconds
 from actor_queue.core.outcome import Failed, Outcome
 from actor_queue.core.payload import render
 from actor_queue.core.settings import Settings
+from actor_queue.webhook.answer import Disconnected
 from actor_queue.webhook.signing import Signer
+from actor_queue.webhook.wire import Connection, Origin
 
 KEEPALIVE_S = 15.0
 """A connection idle for longer is not used again."""
@@ -50,17 +46,7 @@ STALE_WITHIN_S = 1.0
 """A receiver that closed a kept connection shows it at once; one that worked on the request for
 longer has had it."""
 
-_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S)
-_DISCONNECTED = "Server disconnected without sending a response."
-"""How httpcore says that the connection ended; all its other protocol errors are bad answers."""
-_PHASES = {
-    "connection.connect_tcp.started": "while connecting",
-    "connection.start_tls.started": "in the TLS handshake",
-    "http11.send_request_headers.started": "while sending",
-    "http11.receive_response_headers.started": "waiting for the answer",
-}
-_NETWORK_ERRORS = (httpx.TransportError, OSError, UnicodeError, trio.BrokenResourceError)
-"""UnicodeError: a host name that cannot be written in DNS."""
+_Header = tuple[bytes, bytes]
 
 
 class WebhookClient:
@@ -83,8 +69,8 @@ class WebhookClient:
         self._url, self._fixed_headers = _target(url)
         self._signer = Signer(secrets)
         self._now = now
-        self._tls = tls or _trusted(self._url)
-        self._idle: deque[_Lane] = deque()
+        self._origin = Origin.of(self._url, _context(self._url, tls))
+        self._idle: deque[Connection] = deque()
         self._idle_max = max_deliveries
 
     @classmethod
@@ -102,11 +88,11 @@ class WebhookClient:
         What the network does to it is an `Outcome`, never an exception. Cancellation passes
         through and leaves nothing open.
         """
-        attempt = _Attempt(self._request_parts(batch))
+        attempt = _Attempt(self._request(batch))
         try:
             with trio.move_on_after(deadline_s):
                 await self._post(attempt)
-        except _NETWORK_ERRORS as error:
+        except httpx.TransportError as error:
             return attempt.outcome or Failed(_reason(error))
         return attempt.outcome or Failed(f"timed out after {deadline_s:.3g} s {attempt.phase}")
 
@@ -120,24 +106,25 @@ class WebhookClient:
         traceback: TracebackType | None,
     ) -> None:
         while self._idle:
-            await self._idle.pop().discard()
+            self._idle.pop().close()
 
     # One attempt
 
-    def _request_parts(self, batch: Batch) -> tuple[list[tuple[str, str]], bytes]:
+    def _request(self, batch: Batch) -> httpx.Request:
         body = render(batch)
         timestamp_s = int(self._now())
+        webhook_id = batch.id.encode("ascii")
         headers = [
             *self._fixed_headers,
-            ("content-length", str(len(body))),
-            ("webhook-id", batch.id),
-            ("webhook-timestamp", str(timestamp_s)),
-            ("idempotency-key", batch.id),
+            (b"content-length", b"%d" % len(body)),
+            (b"webhook-id", webhook_id),
+            (b"webhook-timestamp", b"%d" % timestamp_s),
+            (b"idempotency-key", webhook_id),
         ]
         signature = self._signer.sign(batch.id, timestamp_s, body)
         if signature is not None:
-            headers.append(("webhook-signature", signature))
-        return headers, body
+            headers.append((b"webhook-signature", signature.encode("ascii")))
+        return httpx.Request("POST", self._url, headers=headers, stream=httpx.ByteStream(body))
 
     async def _post(self, attempt: _Attempt) -> None:
         """Once, and once more where a kept connection turned out to have been closed.
@@ -145,135 +132,75 @@ class WebhookClient:
         The second time sends the same id and bytes, so a receiver that did read the first
         can tell.
         """
-        await self._close_expired()
         started = trio.current_time()
-        try:
-            return await self._exchange(attempt, self._take())
-        except (httpx.ReadError, httpx.RemoteProtocolError) as error:
-            in_time = trio.current_time() < started + STALE_WITHIN_S
-            if attempt.connected or not in_time or not _disconnected(error):
-                raise
-        await self._exchange(attempt, _Lane(self._tls))
+        self._close_expired(started)
+        connection = await self._kept()
+        if connection is not None:
+            try:
+                return await self._exchange(attempt, connection)
+            except (httpx.ReadError, Disconnected):
+                if trio.current_time() >= started + STALE_WITHIN_S:
+                    raise
+        await self._exchange(attempt, Connection(self._origin))
 
-    async def _exchange(self, attempt: _Attempt, lane: _Lane) -> None:
-        headers, body = attempt.request
-        reusable = False
+    async def _exchange(self, attempt: _Attempt, connection: Connection) -> None:
+        attempt.connection = connection
         try:
-            response = await lane.transport.handle_async_request(
-                httpx.Request(
-                    "POST",
-                    self._url,
-                    headers=headers,
-                    stream=_Body(body),
-                    extensions={"trace": attempt.trace},
-                )
-            )
+            response = await connection.handle_async_request(attempt.request)
             attempt.outcome = self._outcome(response)
-            reusable = await _drained(response)
+            if not connection.answer_ended:
+                await _drain(connection, response)
         finally:
-            if reusable and len(self._idle) < self._idle_max:
-                lane.idle_since = trio.current_time()
-                self._idle.append(lane)
+            if connection.reusable and len(self._idle) < self._idle_max:
+                connection.idle_since = trio.current_time()
+                self._idle.append(connection)
             else:
-                await lane.discard()
-                await attempt.close_stream()
+                connection.close()
 
     def _outcome(self, response: httpx.Response) -> Outcome:
+        if response.is_success:
+            return outcome_of_status(response.status_code, None)
         asked = response.headers.get("retry-after")
         retry_after_s = None if asked is None else retry_after_seconds(asked, self._now())
         return outcome_of_status(response.status_code, retry_after_s)
 
-    # Lanes
+    # Idle connections
 
-    def _take(self) -> _Lane:
-        return self._idle.pop() if self._idle else _Lane(self._tls)
+    async def _kept(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if await connection.still_reusable():
+                return connection
+        return None
 
-    async def _close_expired(self) -> None:
-        """The lane that has been idle for longest is at the bottom of the stack."""
-        expired_before = trio.current_time() - KEEPALIVE_S
-        while self._idle and self._idle[0].idle_since < expired_before:
-            await self._idle.popleft().discard()
-
-
-class _Lane:
-    """A transport with one connection, for one attempt at a time."""
-
-    __slots__ = ("idle_since", "transport")
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self.transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_LIMITS)
-        self.idle_since = float("-inf")
-
-    async def discard(self) -> None:
-        """Never blocks for long: neither httpcore nor trio says goodbye to the peer."""
-        with trio.CancelScope(shield=True):
-            await self.transport.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    """A request's body in one piece. No generator: httpcore would leave it half-way to the
-    garbage collector when sending is cancelled, and trio would complain of that."""
-
-    __slots__ = ("_pieces",)
-
-    def __init__(self, body: bytes) -> None:
-        self._pieces = iter((body,))
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
+    def _close_expired(self, now: float) -> None:
+        """The connection that has been idle for longest is at the bottom of the stack."""
+        while self._idle and self._idle[0].idle_since < now - KEEPALIVE_S:
+            self._idle.popleft().close()
 
 
 class _Attempt:
-    """What is sent, how far it came, and what is known of the answer."""
+    """What is sent, over which connection, and what is known of the answer."""
 
-    __slots__ = ("_stream", "connected", "outcome", "phase", "request")
+    __slots__ = ("connection", "outcome", "request")
 
-    def __init__(self, request: tuple[list[tuple[str, str]], bytes]) -> None:
+    def __init__(self, request: httpx.Request) -> None:
         self.request = request
+        self.connection: Connection | None = None
         self.outcome: Outcome | None = None
-        self.phase = "while connecting"
-        self.connected = False
-        """Whether a connection was opened for this attempt, rather than used again."""
-        self._stream: Any = None
 
-    async def trace(self, event: str, info: dict[str, Any]) -> None:
-        """httpcore's trace extension, which tells what nothing else does."""
-        if event in _PHASES:
-            self.phase = _PHASES[event]
-        elif event == "connection.connect_tcp.complete":
-            self.connected = True
-            self._stream = info["return_value"]
-
-    async def close_stream(self) -> None:
-        """httpcore drops the socket, unclosed, when the TLS handshake is cancelled."""
-        if self._stream is not None:
-            with trio.CancelScope(shield=True):
-                await self._stream.aclose()
-            self._stream = None
+    @property
+    def phase(self) -> str:
+        return "while connecting" if self.connection is None else self.connection.phase
 
 
-async def _drained(response: httpx.Response) -> bool:
-    """Whether the body came to its end soon enough for the connection to be used again."""
-    received_bytes = 0
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    with trio.move_on_after(DRAIN_S) as moment:
-        try:
-            async for chunk in stream:
-                received_bytes += len(chunk)
-                if received_bytes > DRAIN_BYTES_MAX:
-                    # Leaving the loop would leave httpcore's generators to the garbage
-                    # collector; cancelled in their next read, they clean up.
-                    moment.cancel()
-            await stream.aclose()
-        except _NETWORK_ERRORS:
-            return False
-    return not moment.cancelled_caught
+async def _drain(connection: Connection, response: httpx.Response) -> None:
+    """Reads a body that ends soon enough for the connection to be used again."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    with trio.move_on_after(DRAIN_S), suppress(httpx.TransportError):
+        async for _ in response.stream:
+            if connection.received_bytes > DRAIN_BYTES_MAX:
+                break
 
 
 # What to say of a failure
@@ -292,7 +219,7 @@ def _sentence(error: BaseException) -> str | None:
     match error:
         case socket.gaierror(errno=socket.EAI_AGAIN):
             return "name lookup failed"
-        case socket.gaierror() | UnicodeError():
+        case socket.gaierror():
             return "name not found"
         case ConnectionRefusedError():
             return "connection refused"
@@ -306,16 +233,18 @@ def _sentence(error: BaseException) -> str | None:
             return "connection timed out"
         case OSError(errno=errno.EMFILE | errno.ENFILE):
             return "too many open files on this side"
-        case httpx.RemoteProtocolError() if not _disconnected(error):
-            return "the answer is not valid HTTP"
-        case httpx.RemoteProtocolError() | ConnectionResetError() | BrokenPipeError():
+        case Disconnected() | ConnectionResetError() | BrokenPipeError():
             return "connection closed before an answer"
+        case httpx.RemoteProtocolError():
+            return "the answer is not valid HTTP"
+        case httpx.LocalProtocolError():
+            return "the request cannot be written as HTTP"
         case _:
             return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what led to it: httpcore hides the cause, but the context is still there."""
+    """`error` and what led to it."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
@@ -329,14 +258,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting.extend(cause.exceptions)
 
 
-def _disconnected(error: BaseException) -> bool:
-    return isinstance(error, httpx.ReadError) or str(error) == _DISCONNECTED
-
-
 # Set-up
 
 
-def _target(url: str) -> tuple[httpx.URL, tuple[tuple[str, str], ...]]:
+def _target(url: str) -> tuple[httpx.URL, tuple[_Header, ...]]:
     """Where to POST, and the headers that are the same for every batch."""
     try:
         target = httpx.URL(url)
@@ -349,21 +274,26 @@ def _target(url: str) -> tuple[httpx.URL, tuple[tuple[str, str], ...]]:
         raise ValueError("the host of the webhook's URL is not a valid name")
     if target.port is not None and not 1 <= target.port <= 65_535:
         raise ValueError("the port of the webhook's URL must be from 1 to 65535")
-    headers: tuple[tuple[str, str], ...] = (
-        ("host", target.netloc.decode("ascii")),
-        ("content-type", "application/json"),
-        ("user-agent", f"actor-queue/{importlib.metadata.version('actor-queue')}"),
+    version = importlib.metadata.version("actor-queue")
+    headers: tuple[_Header, ...] = (
+        (b"host", target.netloc),
+        (b"content-type", b"application/json"),
+        (b"user-agent", f"actor-queue/{version}".encode("ascii")),
     )
     if target.userinfo:
-        credentials = b64encode(f"{target.username}:{target.password}".encode()).decode()
-        headers += (("authorization", f"Basic {credentials}"),)
+        credentials = b64encode(f"{target.username}:{target.password}".encode())
+        headers += ((b"authorization", b"Basic " + credentials),)
     return target.copy_with(username=None, password=None), headers
 
 
-def _trusted(url: httpx.URL) -> ssl.SSLContext:
-    """certifi's authorities, and the system's, so that a company's own can be added there."""
+def _context(url: httpx.URL, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Trusts certifi's authorities, and the system's, so that a company's own can be added
+    there. HTTP/1.1 is the only protocol offered; None for a URL without TLS."""
     if url.scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls = httpx.create_ssl_context(trust_env=False)
-    tls.load_default_certs()
+        return None
+    tls = given
+    if tls is None:
+        tls = httpx.create_ssl_context(trust_env=False)
+        tls.load_default_certs()
+    tls.set_alpn_protocols(["http/1.1"])
     return tls

@@ -13,4 +13,5 @@ from tests.acceptance.service import World, world
 def plain() -> Iterator[World]:
     """A service that the tests of a module share, each with users of its own."""
     with world() as shared:
+        shared.client.state("quem")  # what is loaded at first use is loaded now
         yield shared

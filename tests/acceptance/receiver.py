@@ -88,6 +88,8 @@ class Receiver:
     """Use with `receiving`."""
 
     default: Answer = OK
+    mix: Callable[[], Answer] | None = None
+    """Chooses in place of the `default`."""
     port: int = 0
     attempts: list[Attempt] = field(default_factory=list)
     _scripts: dict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
@@ -114,6 +116,9 @@ class Receiver:
         """The texts of the user's first successes, batch after batch."""
         batches = {a.webhook_id: a.texts for a in self.of(user) if a.succeeded}
         return [text for texts in batches.values() for text in texts]
+
+    def _unscripted(self) -> Answer:
+        return self.default if self.mix is None else self.mix()
 
     # The listener
 
@@ -167,7 +172,7 @@ class Receiver:
                     return
                 with self._lock:
                     waiting = self._scripts[attempt.user]
-                    answer = waiting.popleft() if waiting else self.default
+                    answer = waiting.popleft() if waiting else self._unscripted()
                     self.attempts.append(attempt)
                 if answer.on_arrival is not None:
                     answer.on_arrival()

@@ -21,6 +21,7 @@ from tests.acceptance.receiver import Receiver, receiving
 from tests.acceptance.redis_process import RedisProcess, redis_process
 from tests.acceptance.waiting import wait_for_delivery, wait_until
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 15.0
 EXIT_TIMEOUT_S = 15.0
 
@@ -36,9 +37,12 @@ RECOVERY_S = 2.0
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """Nothing of the tests' own environment but what a process needs to run at all."""
+    """Nothing of the tests' own environment but what a process needs to run at all.
+
+    The code that runs is that of this checkout, whatever is installed.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", **variables}
+    return {**kept, "PYTHONPATH": str(ROOT), **variables}
 
 
 def command(*arguments: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -202,8 +203,8 @@ def test_a_user_over_the_most_pending_gets_429_with_retry_after_and_loses_nothin
 
 def test_in_a_bulk_request_each_bad_message_gets_its_own_answer(guarded: World) -> None:
     user = fresh_user("lote")
-    too_large = {"user": VICTIM, "message": "x" * MAX_BODY}
-    messages = [
+    too_large: dict[str, Any] = {"user": VICTIM, "message": "x" * MAX_BODY}
+    messages: list[dict[str, Any]] = [
         {"user": user, "message": fresh_text(), "ttl": 0.3},
         too_large,
         *({"user": user, "message": fresh_text(), "ttl": 0.3} for _ in range(MAX_PENDING)),

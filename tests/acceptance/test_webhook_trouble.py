@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -25,15 +25,13 @@ from tests.acceptance.receiver import (
     reply,
 )
 from tests.acceptance.service import World, world
-from tests.acceptance.waiting import wait_for_attempts, wait_for_end, wait_until
+from tests.acceptance.waiting import BUSY_S, wait_for_attempts, wait_for_end, wait_until
 
 pytestmark = pytest.mark.process
 
 SCHEDULE_S = (0.4, 0.8, 1.2)
 JITTER = 0.2
-TIMEOUT_S = 0.8
-LATE_S = 1.0
-"""Generous: these tests share two cores with whatever else runs."""
+TIMEOUT_S = 1.2
 
 FAILURES: dict[str, Answer] = {
     "500": reply(500),
@@ -66,6 +64,8 @@ class Troubled:
     exhausted: str = field(default_factory=lambda: fresh_user("sempre-500"))
     asked: str = field(default_factory=lambda: fresh_user("retry-after"))
     asked_date: str = field(default_factory=lambda: fresh_user("retry-after-date"))
+    asked_until: float = 0.0
+    """Unix time."""
     asked_less: str = field(default_factory=lambda: fresh_user("retry-after-0"))
     healthy: list[str] = field(default_factory=lambda: [fresh_user("sadio") for _ in range(20)])
 
@@ -85,7 +85,8 @@ def troubled() -> Iterator[Troubled]:
         script(scenario.too_large, reply(413))
         script(scenario.exhausted, *[reply(500)] * (len(SCHEDULE_S) + 1))
         script(scenario.asked, reply(429, retry_after="2"))
-        script(scenario.asked_date, reply(503, retry_after=http_date(3)))
+        scenario.asked_until = float(int(time.time()) + 3)
+        script(scenario.asked_date, reply(503, retry_after=http_date(scenario.asked_until)))
         script(scenario.asked_less, reply(503, retry_after="0"))
         unlucky = [scenario.gone, scenario.too_large, scenario.exhausted]
         unlucky += [scenario.asked, scenario.asked_date, scenario.asked_less]
@@ -95,9 +96,12 @@ def troubled() -> Iterator[Troubled]:
         yield scenario
 
 
-def http_date(seconds_from_now: float) -> str:
-    moment = time.gmtime(time.time() + seconds_from_now)
-    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", moment)
+def is_dead(shared: World, webhook_id: str) -> Callable[[], bool]:
+    return lambda: webhook_id in shared.client.dead_ids()
+
+
+def http_date(unix_s: float) -> str:
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(unix_s))
 
 
 def assert_in_schedule(attempts: list[Attempt], pauses_s: tuple[float, ...]) -> None:
@@ -106,7 +110,7 @@ def assert_in_schedule(attempts: list[Attempt], pauses_s: tuple[float, ...]) -> 
         assert before.ended is not None
         waited_s = after.started - before.ended
         assert pause_s * (1 - JITTER) <= waited_s + 0.005
-        assert waited_s <= pause_s * (1 + JITTER) + LATE_S
+        assert waited_s <= pause_s * (1 + JITTER) + BUSY_S
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -129,7 +133,7 @@ def test_an_attempt_is_given_up_at_its_time_limit(troubled: Troubled, name: str)
     first, _ = troubled.attempts(troubled.once[name], 2)
     assert first.status is None
     assert first.ended is not None
-    assert TIMEOUT_S - 0.3 <= first.ended - first.started <= TIMEOUT_S + LATE_S
+    assert TIMEOUT_S - 0.3 <= first.ended - first.started <= TIMEOUT_S + BUSY_S
 
 
 @pytest.mark.parametrize("name", ["301", "302", "307"])
@@ -141,10 +145,10 @@ def test_redirects_are_not_followed(troubled: Troubled, name: str) -> None:
 def test_retry_after_is_honoured_in_seconds_and_as_a_date(troubled: Troubled) -> None:
     first, second = troubled.attempts(troubled.asked, 2)
     assert first.ended is not None
-    assert 2.0 <= second.started - first.ended <= 2.0 + LATE_S
-    first, second = troubled.attempts(troubled.asked_date, 2)
-    # The date was 3 seconds away when the scenario began, in whole seconds.
-    assert 1.0 <= second.started - first.started <= 3.0 + LATE_S
+    assert 2.0 <= second.started - first.ended <= 2.0 + BUSY_S
+    _, second = troubled.attempts(troubled.asked_date, 2)
+    came_at = second.started + (time.time() - time.monotonic())
+    assert -0.01 <= came_at - troubled.asked_until <= BUSY_S
     assert_in_schedule(troubled.attempts(troubled.asked_less, 2), SCHEDULE_S[:1])
 
 
@@ -154,7 +158,7 @@ def test_the_schedule_is_kept_and_after_its_end_the_batch_is_a_dead_letter(
     attempts = troubled.attempts(troubled.exhausted, len(SCHEDULE_S) + 1)
     assert_in_schedule(attempts, SCHEDULE_S)
     webhook_id = attempts[0].webhook_id
-    wait_until(lambda: webhook_id in troubled.world.client.dead_ids(), "dead")
+    wait_until(is_dead(troubled.world, webhook_id), "dead")
     assert len(troubled.world.receiver.of(troubled.exhausted)) == len(SCHEDULE_S) + 1
     troubled.world.dead.add(webhook_id)
 
@@ -162,7 +166,7 @@ def test_the_schedule_is_kept_and_after_its_end_the_batch_is_a_dead_letter(
 def test_410_and_413_are_dead_at_once(troubled: Troubled) -> None:
     for user in (troubled.gone, troubled.too_large):
         (attempt,) = troubled.attempts(user, 1)
-        wait_until(lambda i=attempt.webhook_id: i in troubled.world.client.dead_ids(), "dead")
+        wait_until(is_dead(troubled.world, attempt.webhook_id), "dead")
         assert len(troubled.world.receiver.of(user)) == 1
 
 
@@ -170,7 +174,7 @@ def test_a_failing_receiver_delays_only_its_own_users(troubled: Troubled) -> Non
     posted = {post.user: post for post in troubled.world.client.journal.posts}
     for user in troubled.healthy:
         (attempt,) = troubled.attempts(user, 1)
-        assert attempt.started <= posted[user].returned + 0.2 + LATE_S
+        assert attempt.started <= posted[user].returned + 0.2 + BUSY_S
 
 
 def test_with_all_that_trouble_the_contract_holds(troubled: Troubled) -> None:

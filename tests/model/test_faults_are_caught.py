@@ -13,7 +13,7 @@ from tests.store.driver import Now, Subject, memory_subject
 from tests.store.machine import Machine
 
 EXAMPLES_MAX = 200
-STEPS = 25
+STEPS = 10
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -52,12 +52,16 @@ sizes = st.sampled_from([0, 0, 60])
 delays = st.sampled_from([0, 500, 4_000])
 recent = st.integers(0, 5)
 """Which of the things that happened: 0 is the last one."""
-EVENTS = (
-    *("send", "send", "fire", "fire", "fire", "ack", "retry", "retry", "bury", "replay"),
-    *("typing", "hold", "flush", "time", "claim again", "settle again", "wrong number"),
-)
 lost_answers = st.sampled_from([False, False, True])
 verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury"])
+
+
+EVENTS = (
+    *["send 1000", "send 5000", "send 0", "repeat", "flush", "typing 0", "typing 5000", "drop"],
+    *["fire", "fire", "fire", "fire", "ack", "retry", "retry", "retry", "bury", "replay", "replay"],
+    *["hold 2000", "hold 0", "time 1", "time 1000", "r1 takes over", "r2 takes over"],
+    *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
+)
 
 
 class Machine(Judged):
@@ -339,7 +343,7 @@ class Machine(Judged):
 
     # Many steps with one user
 
-    @rule(user=users, events=st.lists(st.sampled_from(EVENTS), min_size=3, max_size=10))
+    @rule(user=users, events=st.lists(st.sampled_from(EVENTS), min_size=4, max_size=20))
     def episode(self, user: str, events: list[str]) -> None:
         """What is interesting needs several steps in a row with one user."""
         for event in events:
@@ -347,29 +351,49 @@ class Machine(Judged):
             self.what_is_kept_is_what_must_be()
 
     def happen(self, event: str, user: str) -> None:
-        match event:
-            case "send":
-                self.send(user, 1_000, named=True, size=0, again=False)
-            case "fire":
+        match event.split():
+            case ["send", ttl]:
+                self.send(user, int(ttl), named=True, size=0, again=False)
+            case ["repeat"]:
+                self.send_again(0, 5_000, "alone")
+            case ["fire"]:
                 self.fire(user, again=False)
-            case "ack" | "retry" | "bury":
-                self.settle_properly(event, 500, again=False)
-            case "replay":
+            case ["ack" | "retry" | "bury" as verdict]:
+                self.settle_properly(verdict, 500, again=False)
+            case ["replay"]:
                 self.replay(0, again=False)
-            case "typing":
-                self.typing(user, None)
-            case "hold":
-                self.hold(user, 2_000, again=False)
-            case "flush":
+            case ["typing", ttl]:
+                self.typing(user, int(ttl))
+            case ["hold", ms]:
+                self.hold(user, int(ms), again=False)
+            case ["flush"]:
                 self.flush(user, again=False)
-            case "time":
-                self.time_passes(300)
-            case "claim again" if self.claims:
+            case ["drop"]:
+                self.drop(user, again=False)
+            case ["time", ms]:
+                self.time_passes(int(ms))
+            case [who, "takes", "over"]:
+                self.now.ms += LEASE_TTL_MS
+                self.known = None
+                self.take_lease(who, shard_of(user, SHARDS))
+            case _:
+                self.go_wrong(event, user)
+
+    def go_wrong(self, event: str, user: str) -> None:
+        """Calls that come late, twice, or from somebody who may not."""
+        match event:
+            case "late claim" if self.claims:
                 self.claim_again_late(0)
-            case "settle again":
+            case "late verdict":
                 self.settle(self.an_attempt(1), "retry", self.live_lease(user), 500)
+            case "late ack":
+                self.settle(self.an_attempt(1), "ack", self.live_lease(user), 0)
             case "wrong number":
                 self.settle_wrongly(0, self.an_attempt(0).number + 1, known=True, verdict="retry")
+            case "old lease":
+                self.settle(self.an_attempt(0), "retry", pick(self.leases, 1), 500)
+            case "old renewal":
+                self.ask("renew", [pick(self.leases, 1)], LEASE_TTL_MS)
 
     # Leases and time
 

@@ -1,8 +1,8 @@
 #!lua
 -- append_v1: keep messages of one shard, reset their users' windows. Called by any replica.
 --
--- KEYS  due, then per user: u p s, then per message that the sender named: id
--- ARGV  now, max_pending, remember_ms, max_messages, max_bytes, max_wait_ms, users,
+-- KEYS  lease, due, then per user: u p s, then per message that the sender named: id
+-- ARGV  now, caller, channel, shard, max_pending, remember_ms, max_messages, max_bytes, max_wait_ms, users,
 --       then per user: user, messages, then per message: ttl_ms, named (1|0), payload
 --       A payload is `"message_id",{object}`; stored as [seq,now,"message_id",{object}].
 -- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full),
@@ -11,8 +11,8 @@
 -- first pass; the second pass only writes, because a script is not rolled back.
 
 local now = clock(ARGV[1])
-local max_pending, remember_ms = num(ARGV[2]), ARGV[3]
-local max_messages, max_bytes, max_wait = num(ARGV[4]), num(ARGV[5]), num(ARGV[6])
+local max_pending, remember_ms = num(ARGV[5]), ARGV[6]
+local max_messages, max_bytes, max_wait = num(ARGV[7]), num(ARGV[8]), num(ARGV[9])
 
 local function closes_in(u, at)
   if u.closed then
@@ -46,9 +46,10 @@ local function take(p, u, at, ttl, payload)
   end
 end
 
-redis.call('ZCARD', KEYS[1])
-local key, arg, reply, plan, seen = 2, 8, { now }, {}, {}
-for _ = 1, num(ARGV[7]) do
+local owner = owner_besides(KEYS[1], ARGV[2], now)
+redis.call('ZCARD', KEYS[2])
+local key, arg, reply, plan, seen = 3, 11, { now }, {}, {}
+for _ = 1, num(ARGV[10]) do
   local p = { user = ARGV[arg], hash = KEYS[key], list = KEYS[key + 1], line = KEYS[key + 2], items = {}, seals = {}, ids = {} }
   local u = load_user(p.hash)
   local pending = redis.call('LLEN', p.list)
@@ -100,7 +101,7 @@ for _, p in ipairs(plan) do
     for _, id in ipairs(p.ids) do
       redis.call('SET', id, '1', 'PX', remember_ms)
     end
-    schedule(KEYS[1], p.hash, p.user, u, p.at)
+    schedule_and_tell(KEYS[2], p.hash, p.user, u, p.at, owner, ARGV[3], ARGV[4])
   end
 end
 return reply

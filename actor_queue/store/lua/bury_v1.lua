@@ -3,11 +3,11 @@
 -- shard's owner.
 --
 -- KEYS  lease, due, u, f, h, dead, d, di
--- ARGV  now, epoch, nonce, user, batch id, attempt number, why, history entry
+-- ARGV  now, epoch, nonce, user, batch id, attempt number, why, history entry, caller, channel, shard
 -- Returns {'ok', ms until the next step or -1} | {'gone'} | {'fenced'}
 
 local now = clock(ARGV[1])
-if fenced(KEYS[1], ARGV[2], ARGV[3], now) then
+if estranged(KEYS[1], ARGV[2], ARGV[3], now) then
   return { 'fenced' }
 end
 local u = load_user(KEYS[3])
@@ -25,4 +25,6 @@ redis.call('HSET', KEYS[7], 'user', ARGV[4], 'why', ARGV[7], 'at', text(now), 'f
 redis.call('ZADD', KEYS[6], text(now), ARGV[5])
 clear_flight(KEYS[3], u)
 remember(KEYS[5], now, ARGV[8])
-return { 'ok', remaining(schedule(KEYS[2], KEYS[3], ARGV[4], u, now), now) }
+local owner = owner_besides(KEYS[1], ARGV[9], now)
+local at = schedule_and_tell(KEYS[2], KEYS[3], ARGV[4], u, now, owner, ARGV[10], ARGV[11])
+return { 'ok', remaining(at, now) }

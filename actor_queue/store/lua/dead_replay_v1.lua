@@ -2,28 +2,29 @@
 -- dead_replay_v1: queue a dead letter at the head of its user's line, behind the replays that are queued already.
 -- It stays a dead letter until its replay is claimed.
 --
--- KEYS  due, u, s, d
--- ARGV  now, user, id
+-- KEYS  lease, due, u, s, d
+-- ARGV  now, user, caller, channel, shard, id
 -- Returns 1, or 0 when there is no such dead letter
 -- Repeatable: what is queued is not queued again.
 
 local now = clock(ARGV[1])
-if redis.call('HGET', KEYS[4], 'user') ~= ARGV[2] then
+if redis.call('HGET', KEYS[5], 'user') ~= ARGV[2] then
   return 0
 end
-local u = load_user(KEYS[2])
-redis.call('ZCARD', KEYS[1])
-local entry = 'R' .. ARGV[3]
-if redis.call('LPOS', KEYS[3], entry) then
+local u = load_user(KEYS[3])
+redis.call('ZCARD', KEYS[2])
+local entry = 'R' .. ARGV[6]
+if redis.call('LPOS', KEYS[4], entry) then
   return 1
 end
-local pivot = redis.call('LINDEX', KEYS[3], u.rn)
+local pivot = redis.call('LINDEX', KEYS[4], u.rn)
 if pivot then
-  redis.call('LINSERT', KEYS[3], 'BEFORE', pivot, entry)
+  redis.call('LINSERT', KEYS[4], 'BEFORE', pivot, entry)
 else
-  redis.call('RPUSH', KEYS[3], entry)
+  redis.call('RPUSH', KEYS[4], entry)
 end
 u.sn, u.rn, u.sd = u.sn + 1, u.rn + 1, now
-redis.call('HSET', KEYS[2], 'sn', u.sn, 'rn', u.rn, 'sd', text(now))
-schedule(KEYS[1], KEYS[2], ARGV[2], u, now)
+redis.call('HSET', KEYS[3], 'sn', u.sn, 'rn', u.rn, 'sd', text(now))
+local owner = owner_besides(KEYS[1], ARGV[3], now)
+schedule_and_tell(KEYS[2], KEYS[3], ARGV[2], u, now, owner, ARGV[4], ARGV[5])
 return 1

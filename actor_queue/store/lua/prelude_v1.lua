@@ -39,6 +39,16 @@ local function fenced(lease_key, epoch, nonce, now)
   return lease[1] ~= epoch or lease[2] ~= nonce or num(lease[3]) <= now
 end
 
+-- An owner that gave its lease back may still say what came of the attempts it had under way: each is
+-- recognised by its batch's id and its number, so nobody else's is touched.
+local function estranged(lease_key, epoch, nonce, now)
+  if not fenced(lease_key, epoch, nonce, now) then
+    return false
+  end
+  local last = redis.call('HMGET', lease_key, 'last_epoch', 'last_nonce')
+  return last[1] ~= epoch or last[2] ~= nonce
+end
+
 local function load_user(key)
   local h = redis.call('HMGET', key, 'seq', 'on', 'ob', 'of', 'ol', 'ot', 'ow', 'od',
     'sn', 'sd', 'rn', 'hu', 'fs', 'fu', 'fid', 'fa', 'fo', 'bseq')
@@ -76,6 +86,23 @@ local function schedule(due_key, user_key, user, u, now)
   else
     redis.call('ZREM', due_key, user)
     redis.call('PEXPIRE', user_key, text(math.max(REST_MS, u.hu - now)))
+  end
+  return at
+end
+
+-- Whoever owns the shard, if it is not the caller.
+local function owner_besides(lease_key, caller, now)
+  local lease = redis.call('HMGET', lease_key, 'owner', 'until')
+  return lease[1] and lease[1] ~= caller and num(lease[2]) > now and lease[1]
+end
+
+-- As `schedule`, and tell the owner if that is somebody else and the step is sooner than it can know.
+-- A lost nudge costs the delay of the owner's sweep, so nobody waits for it.
+local function schedule_and_tell(due_key, user_key, user, u, now, owner, channel, shard)
+  local before = owner and redis.call('ZSCORE', due_key, user)
+  local at = schedule(due_key, user_key, user, u, now)
+  if owner and at and (not before or at < num(before)) then
+    redis.call('PUBLISH', channel .. owner, shard .. ':' .. text(math.max(0, at - now)) .. ':' .. user)
   end
   return at
 end

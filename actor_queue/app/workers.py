@@ -1,0 +1,331 @@
+"""`AQ_WORKERS`: several processes on one socket, each a replica, and the parent that keeps them.
+
+The parent opens the listening sockets once and hands them down, so a connection that nobody has
+accepted yet is taken by any worker: one that dies or drains costs none. (With `SO_REUSEPORT`
+the kernel would deal connections out, and those of a dead worker would be lost.)
+
+    parent ──pipe──▶ worker 1 … n
+
+Each worker's standard input is a pipe from the parent, its *lifeline*. First it brings the orders:
+settings, and the numbers of the inherited sockets, so that no secret shows in a command line or
+an environment. Then it says nothing more, and its end means: finish and go. It ends when the
+parent stops, and the kernel ends it when the parent dies, kill -9 included. A signal would not do:
+systemd and terminals send theirs to the workers too, and a worker takes a second one as "at once".
+
+Workers are started by exec, never by fork: a forked child would hold the embedded server's guard
+pipe, and its siblings' lifelines. They have sessions of their own, so that Ctrl-C reaches the
+parent alone. Must not: know what a worker does.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import trio
+from hypercorn.utils import repr_socket_addr
+
+from actor_queue.app.logs import redact_url, set_up
+from actor_queue.core.settings import Settings
+from actor_queue.http.server import open_sockets
+from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
+
+EARLY_S = 10.0
+"""A worker that ends so soon after its start has probably not ended by chance."""
+EARLY_ENDS_MAX = 5
+"""As often in a row, and it is a crash loop."""
+PAUSE_FIRST_S = 0.2
+"""Before the start after one early end; doubled after each further one."""
+DRAIN_MARGIN_S = 12.0
+"""Beyond the time limit of an attempt. Requests under way have ten seconds of their own."""
+ORDERS_BYTES_MAX = 1_048_576
+
+REFUSED = 2
+"""A worker's exit status when it cannot serve as it is configured; it has said why."""
+CLEAN_ENDS = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
+"""Of a worker that was told to go: by a signal where it was too young to understand it."""
+
+WORKER = (sys.executable, "-P", "-m", "actor_queue.app.workers")
+"""`-P`: a `redis.py` in the working directory must not be taken for the library."""
+LIFELINE = 0
+"""The worker's standard input."""
+
+log = logging.getLogger(__name__)
+
+
+def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKER) -> int:
+    """Keep `settings.workers` processes running `command` until SIGTERM or SIGINT.
+
+    A worker that ends is started again. Returns 0 when all have finished in time after the
+    first signal, 1 when one could not, or when one ended again and again, and 2 when the service
+    cannot run with these settings. A second signal ends everything at once.
+    """
+    set_up(dev=dev)
+    try:
+        return trio.run(_main, settings, dev, command)
+    except EmbeddedServerError as error:
+        _complain(str(error))
+    except OSError as error:
+        _complain(
+            f"cannot listen on {settings.bind} (AQ_BIND): {error.strerror or error};"
+            " stop what uses the address, or choose another one"
+        )
+    return REFUSED
+
+
+async def _main(settings: Settings, dev: bool, command: Sequence[str]) -> int:
+    async with AsyncExitStack() as stack:
+        server = None
+        if dev and settings.redis_url is None:
+            server = await stack.enter_async_context(embedded_server(settings.data_dir))
+            settings = replace(settings, redis_url=server.url)
+        sockets = open_sockets(settings.bind)
+        for sock in sockets:
+            stack.callback(sock.close)
+        crew = _Crew(settings, sockets, dev=dev, command=command)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crew.obey_signals)
+            if server is not None:
+                nursery.start_soon(crew.depend_on, server)
+            _announce(settings, sockets, dev=dev)
+            status = await crew.work()
+            nursery.cancel_scope.cancel()
+        return status
+
+
+class _Crew:
+    """The workers, from the first start to the last end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        *,
+        dev: bool,
+        command: Sequence[str],
+    ) -> None:
+        self._size = settings.workers
+        self._drain_s = settings.webhook_timeout_ms / 1000 + DRAIN_MARGIN_S
+        self._command = command
+        self._sockets = sockets
+        self._descriptors = [sock.fileno() for sock in sockets]
+        self._orders = _orders(settings, dev=dev, descriptors=self._descriptors)
+        self._processes: set[trio.Process] = set()
+        self._starting = trio.Lock()
+        self._stopping = trio.Event()
+        self._status = 0
+
+    async def work(self) -> int:
+        """Keep all of them until `stop`, and wait until they have gone. Returns the status."""
+        async with trio.open_nursery() as nursery:
+            for number in range(1, self._size + 1):
+                nursery.start_soon(self._keep, number)
+            await self._stopping.wait()
+            await self._stop_listening()
+        return self._status
+
+    def stop(self, status: int = 0) -> None:
+        if not self._stopping.is_set():
+            self._status = status
+            self._stopping.set()
+
+    async def obey_signals(self) -> None:
+        told = False
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                name = signal.Signals(number).name
+                if told:
+                    log.warning("stopped at once", extra={"signal": name})
+                    for process in self._processes:
+                        process.kill()
+                    os._exit(128 + number)
+                told = True
+                log.info("stopping", extra={"signal": name})
+                self.stop()
+
+    async def depend_on(self, server: EmbeddedServer) -> None:
+        """Without the store of all workers there is nothing to serve."""
+        try:
+            await server.watch()
+        except EmbeddedServerError as error:
+            _complain(str(error))
+            self.stop(REFUSED)
+
+    async def _keep(self, number: int) -> None:
+        """One worker after the other in the place `number`."""
+        early_ends = 0
+        while True:
+            started = trio.current_time()
+            status = await self._live(number)
+            if self._stopping.is_set():
+                return
+            lived_s = trio.current_time() - started
+            early_ends = early_ends + 1 if lived_s < EARLY_S else 0
+            log.warning(
+                "worker ended",
+                extra={"worker": number, "end": _end(status), "lived_s": round(lived_s, 1)},
+            )
+            if status == REFUSED:
+                self.stop(REFUSED)
+                return
+            if early_ends == EARLY_ENDS_MAX:
+                self._give_up(number, status)
+                return
+            pause_s = PAUSE_FIRST_S * 2 ** (early_ends - 1) if early_ends else 0.0
+            with trio.move_on_after(pause_s):
+                await self._stopping.wait()
+
+    def _give_up(self, number: int, status: int) -> None:
+        _complain(
+            f"worker {number} ended {EARLY_ENDS_MAX} times in a row within {EARLY_S:g} s of its"
+            f" start, the last time with {_end(status)}: look for the cause in the log above,"
+            " or try AQ_WORKERS=1"
+        )
+        self.stop(1)
+
+    async def _live(self, number: int) -> int:
+        """One worker from its start to its end. Returns its exit status as `subprocess` does."""
+        process = await self._start()
+        if process is None:
+            return 0
+        assert process.stdin is not None
+        log.info("worker started", extra={"worker": number, "pid": process.pid})
+        self._processes.add(process)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._see_off, number, process, process.stdin)
+                # One that is gone already leaves its status; one that is told to go, its orders.
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await process.stdin.send_all(self._orders)
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._processes.discard(process)
+            await trio.aclose_forcefully(process.stdin)
+        if self._stopping.is_set() and status not in CLEAN_ENDS:
+            log.error("worker did not finish", extra={"worker": number, "end": _end(status)})
+            self._status = self._status or 1
+        return status
+
+    async def _start(self) -> trio.Process | None:
+        """A new process; None when there is to be no more."""
+        async with self._starting:
+            if self._stopping.is_set():
+                return None
+            return await trio.lowlevel.open_process(
+                list(self._command),
+                stdin=-1,
+                pass_fds=self._descriptors,
+                start_new_session=True,
+            )
+
+    async def _see_off(
+        self, number: int, process: trio.Process, lifeline: trio.abc.SendStream
+    ) -> None:
+        """When it is time, let the worker finish; after that, end it."""
+        await self._stopping.wait()
+        await lifeline.aclose()
+        await trio.sleep(self._drain_s)
+        log.warning("worker killed", extra={"worker": number, "waited_s": self._drain_s})
+        process.kill()
+
+    async def _stop_listening(self) -> None:
+        """The workers close theirs; while ours is open, connections would wait for nobody."""
+        async with self._starting:  # whose process inherits them by number
+            for sock in self._sockets:
+                sock.close()
+
+
+def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool) -> None:
+    """What `dev` and `serve` say of themselves, once for all workers."""
+    addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in sockets]
+    for address in addresses:
+        log.info(
+            "listening",
+            extra={
+                "url": f"http://{address}{settings.root_path}/",
+                "redis": redact_url(settings.redis_url or ""),
+                "workers": settings.workers,
+            },
+        )
+    if dev:
+        print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+
+
+def _end(status: int) -> str:
+    if status < 0:
+        return signal.Signals(-status).name
+    return f"exit status {status}"
+
+
+def _complain(sentence: str) -> None:
+    print(f"actor-queue: {sentence}", file=sys.stderr, flush=True)
+
+
+# The worker's side
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker is to do, and with which sockets: open, bound and listening."""
+
+    settings: Settings
+    dev: bool
+    sockets: tuple[socket.socket, ...]
+
+
+def main() -> int:
+    """A worker, as `WORKER` starts it. Returns its exit status."""
+    gc.disable()  # until the service is up: importing makes no garbage
+    orders = read_orders(LIFELINE)
+    if orders is None:
+        return 0
+    from actor_queue.app.service import run_service
+
+    serve: Callable[..., int] = run_service
+    return serve(
+        orders.settings,
+        dev=orders.dev,
+        sockets=list(orders.sockets),
+        stop_when_closed=LIFELINE,
+    )
+
+
+def read_orders(lifeline: int) -> Orders | None:
+    """The orders from the pipe `lifeline`, which stays open; None if it ends before them."""
+    text = b""
+    while not text.endswith(b"\n"):
+        piece = os.read(lifeline, 65_536)
+        if not piece or len(text) > ORDERS_BYTES_MAX:
+            return None
+        text += piece
+    said = json.loads(text)
+    fields = {name: _tuples(value) for name, value in said["settings"].items()}
+    sockets = tuple(socket.socket(fileno=number) for number in said["sockets"])
+    for sock in sockets:
+        sock.set_inheritable(False)
+    return Orders(Settings(**fields), said["dev"], sockets)
+
+
+def _orders(settings: Settings, *, dev: bool, descriptors: Sequence[int]) -> bytes:
+    """One line of JSON."""
+    said = {"settings": asdict(settings), "dev": dev, "sockets": list(descriptors)}
+    return json.dumps(said).encode() + b"\n"
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where `Settings` has tuples."""
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
