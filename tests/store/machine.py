@@ -57,11 +57,13 @@ verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury"])
 
 
 EVENTS = (
-    *["send 1000", "send 5000", "send 0", "repeat", "flush", "typing 0", "typing 5000", "drop"],
-    *["fire", "fire", "fire", "fire", "ack", "retry", "retry", "retry", "bury", "replay", "replay"],
-    *["hold 2000", "hold 0", "time 1", "time 1000", "r1 takes over", "r2 takes over"],
+    *["send 1000", "send 5000!", "send 0", "repeat", "flush", "flush!", "typing 0", "typing 5000"],
+    *["fire", "fire", "fire", "fire!", "ack", "ack!", "retry", "retry", "retry!", "bury", "bury!"],
+    *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
+    *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
     *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
 )
+episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
 
 
 class Machine(Judged):
@@ -92,9 +94,16 @@ class Machine(Judged):
         max_bytes=st.sampled_from([120, 100_000]),
         max_pending=st.sampled_from([4, 12]),
         payload=st.sampled_from(["classic", "detailed"]),
+        events=episodes,
     )
     def start(
-        self, max_wait: int, max_messages: int, max_bytes: int, max_pending: int, payload: Any
+        self,
+        max_wait: int,
+        max_messages: int,
+        max_bytes: int,
+        max_pending: int,
+        payload: Any,
+        events: list[str],
     ) -> None:
         self.settings = Settings(
             namespace=fresh_namespace(),
@@ -115,6 +124,7 @@ class Machine(Judged):
         self.ledger = Ledger(ids_are_for_ever=not self.ids_expire)
         for shard in range(SHARDS):
             self.take_lease("r0", shard)
+        self.episode(USERS[0], events)
 
     def teardown(self) -> None:
         try:
@@ -181,7 +191,6 @@ class Machine(Judged):
         if lease:
             self.claim_with(lease, user, lost=again)
 
-    @rule(user=users, again=lost_answers)
     def fire(self, user: str, again: bool) -> None:
         """Time passes until the user is due; whoever holds the shard, or takes it, claims."""
         if self.step_of(user) is None:
@@ -190,7 +199,6 @@ class Machine(Judged):
         self.known = None
         self.claim_with(self.live_lease(user), user, lost=again)
 
-    @rule(user=users, verdict=verdicts, after=delays)
     def fire_and_settle(self, user: str, verdict: str, after: int) -> None:
         self.fire(user, again=False)
         self.settle_properly(verdict, after, again=False)
@@ -233,7 +241,6 @@ class Machine(Judged):
 
     # Verdicts
 
-    @rule(verdict=verdicts, after=delays, again=lost_answers)
     def settle_properly(self, verdict: str, after: int, again: bool) -> None:
         attempt = self.an_attempt(0)
         self.settle(attempt, verdict, self.live_lease(attempt.batch.user), after, lost=again)
@@ -293,12 +300,10 @@ class Machine(Judged):
 
     # What anybody may order
 
-    @rule(user=users, ttl=st.sampled_from([None, 0, 700, 5_000]))
     def typing(self, user: str, ttl: int | None) -> None:
         self.ensure_pending(user)
         self.ask("typing", user, ttl, lost=True)
 
-    @rule(user=users, for_ms=st.sampled_from([0, 0, 1, 2_000, 8_000]), again=lost_answers)
     def hold(self, user: str, for_ms: int, again: bool) -> None:
         if for_ms:
             self.ask("hold", user, for_ms, lost=again)
@@ -306,12 +311,10 @@ class Machine(Judged):
             self.ask("unhold", user, lost=again)
         self.ledger.held(user, self.now.ms + for_ms)
 
-    @rule(user=users, again=lost_answers)
     def flush(self, user: str, again: bool) -> None:
         self.ensure_pending(user)
         self.ask("flush", user, lost=again)
 
-    @rule(user=users, again=lost_answers)
     def drop(self, user: str, again: bool) -> None:
         self.ensure_pending(user)
         dropped: Dropped = self.ask("drop", user)
@@ -324,7 +327,6 @@ class Machine(Judged):
         if not self.ledger.pending(user):
             self.append([self.message(user, 1_000, named=False, size=0)])
 
-    @rule(which=recent, again=lost_answers)
     def replay(self, which: int, again: bool) -> None:
         self.ask("dead_replay", self.a_letter(which), lost=again)
 
@@ -343,7 +345,7 @@ class Machine(Judged):
 
     # Many steps with one user
 
-    @rule(user=users, events=st.lists(st.sampled_from(EVENTS), min_size=4, max_size=20))
+    @rule(user=users, events=episodes)
     def episode(self, user: str, events: list[str]) -> None:
         """What is interesting needs several steps in a row with one user."""
         for event in events:
@@ -351,25 +353,27 @@ class Machine(Judged):
             self.what_is_kept_is_what_must_be()
 
     def happen(self, event: str, user: str) -> None:
-        match event.split():
+        """An exclamation mark: the answer is lost, and the caller asks again."""
+        again = event.endswith("!")
+        match event.rstrip("!").split():
             case ["send", ttl]:
-                self.send(user, int(ttl), named=True, size=0, again=False)
+                self.send(user, int(ttl), named=True, size=0, again=again)
             case ["repeat"]:
                 self.send_again(0, 5_000, "alone")
             case ["fire"]:
-                self.fire(user, again=False)
+                self.fire(user, again=again)
             case ["ack" | "retry" | "bury" as verdict]:
-                self.settle_properly(verdict, 500, again=False)
+                self.settle_properly(verdict, 500, again=again)
             case ["replay"]:
-                self.replay(0, again=False)
+                self.replay(0, again=again)
             case ["typing", ttl]:
                 self.typing(user, int(ttl))
             case ["hold", ms]:
-                self.hold(user, int(ms), again=False)
+                self.hold(user, int(ms), again=again)
             case ["flush"]:
-                self.flush(user, again=False)
+                self.flush(user, again=again)
             case ["drop"]:
-                self.drop(user, again=False)
+                self.drop(user, again=again)
             case ["time", ms]:
                 self.time_passes(int(ms))
             case [who, "takes", "over"]:
@@ -415,7 +419,6 @@ class Machine(Judged):
         else:
             self.ask("renew", [lease], ttl, lost=again)
 
-    @rule(ms=st.sampled_from([1, 99, 100, 1_000, 3_000, 4_000, 12_345]))
     def time_passes(self, ms: int) -> None:
         self.now.ms += ms
         self.known = None

@@ -9,6 +9,7 @@ for keys that expire, so a virtual day takes milliseconds:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import anyio.lowlevel
@@ -72,8 +73,14 @@ class DirectRunner:
 class MemoryRunner(DirectRunner):
     """One in-process server. Gives way to other tasks around each call, as a network would."""
 
-    def __init__(self, clock: Clock, source: Patch = lambda script: script.plain_source) -> None:
-        super().__init__(fakeredis.FakeRedis(server=memory_server(clock)), source)
+    def __init__(
+        self,
+        clock: Clock,
+        source: Patch = lambda script: script.plain_source,
+        server: fakeredis.FakeServer | None = None,
+    ) -> None:
+        self.server = server or memory_server(clock)
+        super().__init__(fakeredis.FakeRedis(server=self.server), source)
         self._down: str | None = None
         self._answers_to_lose = 0
 
@@ -92,11 +99,24 @@ class MemoryRunner(DirectRunner):
         await anyio.lowlevel.checkpoint()
         self._refuse_when_down()
         replies = await super().run(calls)
+        spread_news(self.server)
         await anyio.lowlevel.checkpoint()
         if self._answers_to_lose:
             self._answers_to_lose -= 1
             raise StoreUnavailable("the answer was lost", executed=None)
         return replies
+
+    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+        subscription = self.client.pubsub(ignore_subscribe_messages=True)
+        subscription.subscribe(channel)
+        listener = Listener(subscription, lambda text: None if self._down else hear(text))
+        listeners_of(self.server).append(listener)
+        hear(None)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            listeners_of(self.server).remove(listener)
+            subscription.close()
 
     async def ping(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -110,9 +130,37 @@ class MemoryRunner(DirectRunner):
             raise StoreUnavailable(self._down, executed=False)
 
 
-def memory_store(settings: Settings, clock: Clock) -> RedisStore:
-    """A store of its own, empty."""
-    return RedisStore(MemoryRunner(clock), settings, clock=clock)
+@dataclass(eq=False)
+class Listener:
+    """A subscription, and who hears what comes on it."""
+
+    subscription: redis.client.PubSub
+    hear: Callable[[bytes], None]
+
+
+def listeners_of(server: fakeredis.FakeServer) -> list[Listener]:
+    """Who listens on this server, through whichever runner."""
+    if not hasattr(server, "listeners"):
+        server.listeners = []
+    return server.listeners
+
+
+def spread_news(server: fakeredis.FakeServer) -> None:
+    """Hand over what was published, at once: there is no network to wait for."""
+    for listener in list(listeners_of(server)):
+        while message := listener.subscription.get_message():
+            listener.hear(message["data"])
+
+
+def memory_store(
+    settings: Settings,
+    clock: Clock,
+    *,
+    server: fakeredis.FakeServer | None = None,
+    replica: str = "r-1",
+) -> RedisStore:
+    """A store: of its own and empty, or one more replica's on `server`."""
+    return RedisStore(MemoryRunner(clock, server=server), settings, replica=replica, clock=clock)
 
 
 def memory_server(clock: Clock) -> fakeredis.FakeServer:
