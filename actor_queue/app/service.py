@@ -79,6 +79,9 @@ async def _main(settings: Settings, dev: bool) -> None:
             _announce(settings, addresses, dev=dev)
             async with queue:
                 log.info("ready", extra={"replica": queue.engine.replica_id})
+                if dev:
+                    # Somebody is about to open the page; in production nobody may ever.
+                    nursery.start_soon(application.prepare)
                 nursery.start_soon(keep_pauses_short, queue.engine)
                 await stopping.wait()
                 queue.engine.stop_claiming()

@@ -25,6 +25,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -70,6 +71,7 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
     cannot run with these settings. A second signal ends everything at once.
     """
     set_up(dev=dev)
+    gc.enable()
     try:
         return trio.run(_main, settings, dev, command)
     except EmbeddedServerError as error:
@@ -194,7 +196,11 @@ class _Crew:
 
     async def _live(self, number: int) -> int:
         """One worker from its start to its end. Returns its exit status as `subprocess` does."""
-        process = await self._start()
+        try:
+            process = await self._start()
+        except OSError as error:
+            log.warning("worker cannot start", extra={"worker": number, "reason": error.strerror})
+            return 1
         if process is None:
             return 0
         assert process.stdin is not None
@@ -223,7 +229,7 @@ class _Crew:
                 return None
             return await trio.lowlevel.open_process(
                 list(self._command),
-                stdin=-1,
+                stdin=subprocess.PIPE,
                 pass_fds=self._descriptors,
                 start_new_session=True,
             )
@@ -247,13 +253,14 @@ class _Crew:
 
 def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool) -> None:
     """What `dev` and `serve` say of themselves, once for all workers."""
+    assert settings.redis_url is not None
     addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in sockets]
     for address in addresses:
         log.info(
             "listening",
             extra={
                 "url": f"http://{address}{settings.root_path}/",
-                "redis": redact_url(settings.redis_url or ""),
+                "redis": redact_url(settings.redis_url),
                 "workers": settings.workers,
             },
         )
@@ -263,7 +270,7 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool
 
 def _end(status: int) -> str:
     if status < 0:
-        return signal.Signals(-status).name
+        return f"signal {-status}"
     return f"exit status {status}"
 
 

@@ -70,7 +70,7 @@ class Ingest:
             )
             [appended] = await self._backend.push([message])
         except Refused as refused:
-            return problem_of(refused)
+            return head.explained(problem_of(refused))
         except StoreUnavailable as trouble:
             return unavailable(trouble.detail)
         return answer_to(appended)

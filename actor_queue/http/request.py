@@ -16,7 +16,9 @@ USER_IN_SCOPE: Final = "actor_queue.user"
 BODY_TOTAL_S: Final = 60.0
 """For a whole body of bounded size; the server cuts one that stands still sooner."""
 
-_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
+_MULTIPART: Final = b"multipart/form-data"
+_FORM: Final = b"application/x-www-form-urlencoded"
+_NOT_A_FORM: Final = Problem(415, "send JSON (content-type: application/json), not a form")
 
 
 @dataclass(slots=True)
@@ -47,10 +49,13 @@ class Head:
         return self.content_type.partition(b";")[0].strip().lower()
 
     def form_refusal(self) -> Problem | None:
-        """Gateways label JSON as they like; a form's body is never JSON, so say so clearly."""
-        if not self.content_type or self.media_type not in _FORMS:
-            return None
-        return Problem(415, "send JSON (content-type: application/json), not a form")
+        """Gateways label JSON as they like; a form in parts is never JSON, so say so clearly."""
+        return _NOT_A_FORM if self.media_type == _MULTIPART else None
+
+    def explained(self, problem: Problem) -> Problem:
+        """What was wrong with a body that is no JSON: `curl -d` calls JSON a form, so that a body
+        is a form is only said when it is not JSON."""
+        return _NOT_A_FORM if problem.status == 400 and self.media_type == _FORM else problem
 
 
 async def read_body(receive: ASGIReceiveCallable, bytes_max: int) -> bytes | Problem | None:

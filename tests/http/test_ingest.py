@@ -121,6 +121,12 @@ def test_a_form_is_refused_with_a_word_about_json(server: Served, content_type: 
     assert "JSON" in answer.json["detail"]
 
 
+def test_json_that_is_called_a_form_is_json_all_the_same(server: Served) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = ask(server.address, "POST", "/api/message", b'{"user": "a", "message": "b"}', headers)
+    assert answer.status == 202
+
+
 def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(server: Served) -> None:
     limit = server.engine.settings.max_body_bytes
     frame = len(json.dumps({"user": "a", "message": ""}))

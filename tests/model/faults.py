@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actor_queue.store.scripts import Script
+from actor_queue.store.scripts import Script, script
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,15 @@ class Fault:
 
     def source(self, script: Script) -> str:
         """The Lua to run for `script`: with the fault, if it is in this one."""
-        if script.name != self.script and self.script != PRELUDE:
-            return script.plain_source
-        found = script.plain_source.count(self.old)
-        assert found == 1, f"{self.name}: {found} times in {script.name}, not once"
-        return script.plain_source.replace(self.old, self.new)
+        if script.name == self.script or self.script == PRELUDE:
+            return script.plain_source.replace(self.old, self.new)
+        return script.plain_source
+
+    def check_applies(self) -> None:
+        """Raises AssertionError if the scripts have changed so that this fault is none any more."""
+        name = "claim_v1" if self.script == PRELUDE else self.script
+        found = script(name).plain_source.count(self.old)
+        assert found == 1, f"the text of {self.name!r} is in {self.script} {found} times, not once"
 
 
 PRELUDE = "prelude_v1"

@@ -18,6 +18,8 @@ STEPS = 10
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_caught(fault: Fault) -> None:
+    fault.check_applies()
+
     class Faulty(Machine):
         ids_expire = True
 
