@@ -38,7 +38,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a part when it is asked for: the command line should not wait for what it does not use."""
+    """Import a part when it is asked for: the command line waits for nothing it does not use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -15,23 +15,26 @@ NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers"]
 def main() -> None:
     arguments = _arguments()
     processes.settle_here()
-    if arguments.first:
-        processes.prefer_all()
-    for name in arguments.names or NAMES:
-        benchmark: Benchmark = import_module(f"benchmarks.{name}").run
-        print(f"{name} …", flush=True)
-        meter = machine.Meter.start()
-        result = benchmark(arguments.quick)
-        about = {
-            "machine": machine.description(),
-            "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-            "others_cores": round(meter.others_cores(), 2),
-            "preferred": arguments.first,
-            "quick": arguments.quick,
-        }
-        _show(result, about["others_cores"])
-        report.store(name, result, about)
+    with processes.preferred(arguments.first):
+        for name in arguments.names or NAMES:
+            print(f"{name} …", flush=True)
+            _run(name, quick=arguments.quick, first=arguments.first)
     print(report.write(NAMES))
+
+
+def _run(name: str, *, quick: bool, first: bool) -> None:
+    benchmark: Benchmark = import_module(f"benchmarks.{name}").run
+    meter = machine.Meter.start()
+    result = benchmark(quick)
+    about = {
+        "machine": machine.description(),
+        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "others_cores": round(meter.others_cores(), 2),
+        "preferred": first,
+        "quick": quick,
+    }
+    _show(result, about["others_cores"])
+    report.store(name, result, about)
 
 
 def _arguments() -> argparse.Namespace:

@@ -302,14 +302,16 @@ def stalls(port: int, every_s: float, until_file: str) -> dict[str, Any]:
             time.sleep(CONNECT_PAUSE_S)
     message = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
     taken: list[float] = []
+    longest = (0.0, 0.0)
     last = Path(until_file)
     gc.disable()
     while not last.exists():
         wire.send(message)
         wire.answer()
         taken.append(time.time() - wire.sent_at)
+        longest = max(longest, (taken[-1], wire.sent_at))
         time.sleep(max(0.0, wire.sent_at + every_s - time.time()))
-    return quantiles(taken)
+    return {**quantiles(taken), "longest_at": longest[1]}
 
 
 def say(**facts: Any) -> None:

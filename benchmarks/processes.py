@@ -33,11 +33,12 @@ STOP_TIMEOUT_S = 15.0
 POLL_S = 0.005
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).parent.parent
-PRIORITY = 1
-"""The lowest of the real-time ones."""
+NICEST = -20
+"""Real-time priorities would be no better: Linux stops them for 50 ms of each second."""
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Where Linux groups by session, niceness counts only within one, and this counts between them."""
 
 _CORES = sorted(os.sched_getaffinity(0))
-_preferred = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +122,29 @@ def settle_here() -> None:
     _settle_on(OTHERS_CORE, first=False)
 
 
-def prefer_all() -> None:
-    """From now on every process goes before the machine's other work. Raises PermissionError."""
-    global _preferred
-    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
-    _preferred = True
+@contextmanager
+def preferred(wanted: bool) -> Iterator[None]:
+    """Let this session's processes go before other work. Raises PermissionError."""
+    if not wanted:
+        yield
+        return
+    os.setpriority(os.PRIO_PROCESS, 0, NICEST)  # children inherit it
+    grouped = AUTOGROUP.exists()
+    if grouped:
+        AUTOGROUP.write_text(str(NICEST))
+    try:
+        yield
+    finally:
+        if grouped:
+            AUTOGROUP.write_text("0")
 
 
 def _settle_on(core: int, first: bool) -> None:
     """Runs in the child, between fork and exec."""
     os.sched_setaffinity(0, {_CORES[core % len(_CORES)]})
-    if first or _preferred:
+    if first:
         with suppress(PermissionError):
-            level = PRIORITY + 1 if first else PRIORITY
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(level))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def _environment() -> dict[str, str]:

@@ -95,7 +95,7 @@ def _number(value: float) -> str:
 def _footing(name: str, about: Mapping[str, Any]) -> str:
     machine = about["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    priority = "its processes before others' (SCHED_RR)" if about["preferred"] else "no priority"
+    priority = "its processes before others' (nice -20)" if about["preferred"] else "no priority"
     return (
         f"`python -m benchmarks {name}{' --quick' if about['quick'] else ''}"
         f"{' --first' if about['preferred'] else ''}`"

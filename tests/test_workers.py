@@ -85,7 +85,7 @@ while 0 not in (readable := poll(0, *orders.sockets)):
         threads[-1].start()
 assert os.read(0, 1) == b""
 if behaviour == "deaf":
-    threading.Event().wait()
+    threading.Event().wait(60)
 for listener in orders.sockets:
     listener.close()
 for thread in threads:

@@ -37,7 +37,7 @@ class Accepted:
     due_in_ms: int
     """Until the batch that holds this message closes, if nothing else arrives; 0 = at once."""
     duplicate: bool
-    next_in_ms: int
+    next_in_ms: float
     """From when the answer was heard until this user's next step, which may be an earlier
     batch's retry; -1 if there is none."""
 

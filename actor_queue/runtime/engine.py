@@ -190,14 +190,15 @@ class Engine:
             raise StoreUnavailable("starting", executed=False)
         asked = trio.current_time()
         results = await self.store.append(messages)
+        heard = trio.current_time()
         for result in results:
             match result:
                 case Accepted(duplicate=True):
                     self.counters.duplicates += 1
-                    self._nudge(result.user, result.next_in_ms, asked)
+                    self._nudge(result.user, result.next_in_ms, asked, heard)
                 case Accepted():
                     self.counters.accepted += 1
-                    self._nudge(result.user, result.next_in_ms, asked)
+                    self._nudge(result.user, result.next_in_ms, asked, heard)
                     if self.events.listened:
                         self._publish(result)
                 case Full():
@@ -213,17 +214,16 @@ class Engine:
             fires_in=accepted.due_in_ms / 1000,
         )
 
-    def _nudge(self, user: str, next_in_ms: int | None, asked: float) -> None:
+    def _nudge(self, user: str, next_in_ms: float | None, asked: float, heard: float) -> None:
         """Tell the user's actor what the store just said, if the shard is ours."""
         if next_in_ms is None or next_in_ms < 0:
             return
         shard = shard_of(user, self.settings.shards)
         if self._owner.claimable(shard) is not None:
-            at = trio.current_time() + next_in_ms / 1000
-            self._registry.nudge(user, shard, at, asked)
+            self._registry.nudge(user, shard, heard + next_in_ms / 1000, asked)
 
     def _nudged(self, view: UserView, asked: float) -> UserView:
-        self._nudge(view.user, view.due_in_ms, asked)
+        self._nudge(view.user, view.due_in_ms, asked, trio.current_time())
         return view
 
     # Per user

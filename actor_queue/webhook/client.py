@@ -139,7 +139,8 @@ class WebhookClient:
             try:
                 return await self._exchange(attempt, connection)
             except (httpx.ReadError, Disconnected):
-                if trio.current_time() >= started + STALE_WITHIN_S:
+                answered = connection.received_bytes > 0
+                if answered or trio.current_time() >= started + STALE_WITHIN_S:
                     raise
         await self._exchange(attempt, Connection(self._origin))
 

@@ -292,7 +292,7 @@ def test_killed_after_a_replay_was_asked_for_the_dead_letter_comes_with_its_old_
 
 
 def test_killed_again_and_again_under_load_nothing_is_lost() -> None:
-    kills = 10
+    kills = 8
     chance = random.Random(3)
     answers = [OK] * 6 + [slow(0.1), slow(0.4), reply(500), CLOSE]
     # A kill is an attempt too, so that a short schedule would leave dead letters.

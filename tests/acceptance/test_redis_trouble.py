@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.acceptance.client import Load, fresh_text, fresh_user
-from tests.acceptance.receiver import held
+from tests.acceptance.receiver import held, reply
 from tests.acceptance.service import World, world
 from tests.acceptance.waiting import (
     until,
@@ -86,8 +86,10 @@ def test_a_full_redis_refuses_new_messages_and_still_drains() -> None:
         users = [fresh_user("cheio") for _ in range(10)]
         gate = threading.Event()
         shared.receiver.script(users[0], held(gate, 500), held(gate, 200))
+        shared.receiver.script(users[1], reply(410))
         for user in users:
             shared.client.accepted(user, ttl=1.0)
+        shared.gone.update(post.text for post in shared.client.journal.posts[1:2])
         shared.redis.configure(maxmemory=1)
         wait_until(lambda: shared.client.post(fresh_user("nao")).status == 503, "full")
         assert_unavailable(shared, fresh_user("nao"))
@@ -95,6 +97,9 @@ def test_a_full_redis_refuses_new_messages_and_still_drains() -> None:
         gate.set()
         shared.settle()
         assert len(shared.receiver.of(users[0])) == 2
+        # Not only sent: acknowledged and buried too, all while nothing new can be written.
+        wait_until(lambda: all(shared.client.state(user) == "idle" for user in users), "settled")
+        assert len(shared.client.dead_ids()) == 1
         assert not_ready(shared)
         shared.redis.configure(maxmemory=0)
         wait_until(lambda: shared.service.ready, "ready again", NOTICED_S)

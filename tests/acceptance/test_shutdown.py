@@ -124,7 +124,10 @@ def test_a_stream_of_many_messages_under_way_is_read_to_its_end() -> None:
         head += b"content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         with half_sent(shared.service.port, head + chunk(lines[0])) as stream:
             called = time.monotonic()
-            wait_until(lambda: shared.client.state(user) == "collecting", "the first is kept")
+            wait_until(
+                lambda: shared.receiver.of(user) or shared.client.state(user) == "collecting",
+                "the first is kept",
+            )
             shared.service.signal()
             wait_until(lambda: not listens(shared.service.port), "the listener closes")
             status, results = rest_of(stream, chunk(lines[1]) + chunk(lines[2]) + chunk(b""))

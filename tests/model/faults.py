@@ -38,6 +38,7 @@ PRELUDE = "prelude_v1"
 """Stands in front of every script, so its faults are in all of them."""
 
 FENCE = "if fenced(KEYS[1], ARGV[2], ARGV[3], now) then"
+SETTLE_FENCE = "if estranged(KEYS[1], ARGV[2], ARGV[3], now) then"
 TOKEN = "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)"
 NEW_BATCH = "if not u.fs then\n"
 KNOWN = "redis.call('EXISTS', id) == 1 then\n        what = 1\n"
@@ -45,8 +46,8 @@ KNOWN = "redis.call('EXISTS', id) == 1 then\n        what = 1\n"
 FAULTS = (
     # The fence
     Fault("a claim without a fence", "claim_v1", FENCE, "if false then"),
-    Fault("a retry without a fence", "retry_v1", FENCE, "if false then"),
-    Fault("a bury without a fence", "bury_v1", FENCE, "if false then"),
+    Fault("a retry without a fence", "retry_v1", SETTLE_FENCE, "if false then"),
+    Fault("a bury without a fence", "bury_v1", SETTLE_FENCE, "if false then"),
     Fault("epochs compared for order", PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)"),
     Fault("the nonce is not compared", PRELUDE, "or lease[2] ~= nonce", ""),
     Fault("an expired lease is good", PRELUDE, "or num(lease[3]) <= now", ""),
@@ -116,7 +117,7 @@ FAULTS = (
     Fault(
         "a retry is not in the timer index",
         "retry_v1",
-        "schedule(KEYS[2], KEYS[3], ARGV[4], u, now)",
+        "schedule_and_tell(KEYS[2], KEYS[3], ARGV[4], u, now, owner, ARGV[10], ARGV[11])",
         "next_step(u)",
     ),
     Fault(
@@ -136,7 +137,18 @@ FAULTS = (
         "math.min(math.max(now, u.ol) + ttl, cap)",
     ),
     Fault("typing knows no cap", "typing_v1", "ttl, cap))", "ttl, ttl + now))"),
-    Fault("a drop takes an attempt under way", "drop_v1", "if u.fs == 'r' then", "if u.fs then"),
+    Fault(
+        "a drop takes an attempt under way",
+        "drop_v1",
+        "if u.fs == 'r' then\n  batch,",
+        "if u.fs then\n  batch,",
+    ),
+    Fault(
+        "a lease given back is good for claims",
+        "claim_v1",
+        FENCE,
+        FENCE.replace("fenced", "estranged"),
+    ),
     Fault(
         "a replay queued twice", "dead_replay_v1", "if redis.call('LPOS'", "if redis.call('LLEN'"
     ),

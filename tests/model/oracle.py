@@ -8,7 +8,7 @@ No limits of speed or memory were considered: this is the reference, never an im
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -144,6 +144,8 @@ class Grant:
     owner: str
     since_ms: int
     expires_at_ms: int
+    given_back: Lease | None = None
+    """The last lease that was released: its attempts under way may still be settled with it."""
 
 
 @dataclass
@@ -350,7 +352,8 @@ class Oracle:
     def _may_settle(
         self, now_ms: int, lease: Lease, line: Line, attempt: Attempt
     ) -> Fenced | Gone | None:
-        if not self._holds(lease, now_ms):
+        grant = self.grants.get(lease.shard)
+        if not self._holds(lease, now_ms) and not (grant and grant.given_back == lease):
             return Fenced()
         flight = line.flight
         if flight is None or flight.retry_at_ms is not None:
@@ -413,7 +416,8 @@ class Oracle:
         if grant and now_ms < grant.expires_at_ms:
             return LeaseHeld(shard, grant.owner, grant.expires_at_ms - now_ms)
         epoch = max((grant.epoch if grant else 0) + 1, now_ms)
-        self.grants[shard] = Grant(epoch, nonce, replica, now_ms, now_ms + ttl_ms)
+        given_back = grant.given_back if grant else None
+        self.grants[shard] = Grant(epoch, nonce, replica, now_ms, now_ms + ttl_ms, given_back)
         return Lease(shard, epoch, nonce)
 
     def renew(self, now_ms: int, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
@@ -426,12 +430,13 @@ class Oracle:
         grant.expires_at_ms = now_ms + ttl_ms
         return True
 
-    def release(self, now_ms: int, leases: Sequence[Lease]) -> None:
+    def release(self, now_ms: int, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
         for lease in leases:
             grant = self.grants.get(lease.shard)
             if grant and (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce):
                 # Given back: a renewal on its way must not bring it to life again.
                 grant.expires_at_ms, grant.nonce = 0, ""
+                grant.given_back = lease
 
     def leases(self, now_ms: int) -> list[LeaseInfo]:
         return [self._lease_info(now_ms, shard) for shard in range(self.settings.shards)]

@@ -61,7 +61,15 @@ EVENTS = (
     *["fire", "fire", "fire", "fire!", "ack", "ack!", "retry", "retry", "retry!", "bury", "bury!"],
     *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
     *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
-    *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
+    *[
+        "late claim",
+        "late verdict",
+        "late ack",
+        "wrong number",
+        "old lease",
+        "old renewal",
+        "give back",
+    ],
 )
 episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
 
@@ -398,6 +406,8 @@ class Machine(Judged):
                 self.settle(self.an_attempt(0), "retry", pick(self.leases, 1), 500)
             case "old renewal":
                 self.ask("renew", [pick(self.leases, 1)], LEASE_TTL_MS)
+            case "give back":
+                self.ask("release", [self.live_lease(user)], {})
 
     # Leases and time
 
@@ -415,7 +425,7 @@ class Machine(Judged):
     def renew_or_release(self, which: int, ttl: int | None, again: bool) -> None:
         lease = pick(self.leases, which)
         if ttl is None:
-            self.ask("release", [lease], lost=again)
+            self.ask("release", [lease], {lease.shard: "r1"}, lost=again)
         else:
             self.ask("renew", [lease], ttl, lost=again)
 

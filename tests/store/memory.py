@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
+import anyio
 import anyio.lowlevel
 import fakeredis
 import redis
@@ -50,6 +52,9 @@ class DirectRunner:
         except redis.ResponseError as error:
             code, _, words = str(error).partition(" ")
             return ScriptError(code, words, None)
+
+    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+        raise NotImplementedError("nothing waits here")
 
     async def ping(self) -> None:
         self.client.ping()
@@ -107,8 +112,9 @@ class MemoryRunner(DirectRunner):
         return replies
 
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
-        subscription = self.client.pubsub(ignore_subscribe_messages=True)
+        subscription: Any = self.client.pubsub()  # type: ignore[no-untyped-call]
         subscription.subscribe(channel)
+        subscription.get_message()  # the confirmation
         listener = Listener(subscription, lambda text: None if self._down else hear(text))
         listeners_of(self.server).append(listener)
         hear(None)
@@ -134,15 +140,16 @@ class MemoryRunner(DirectRunner):
 class Listener:
     """A subscription, and who hears what comes on it."""
 
-    subscription: redis.client.PubSub
+    subscription: Any
     hear: Callable[[bytes], None]
 
 
 def listeners_of(server: fakeredis.FakeServer) -> list[Listener]:
     """Who listens on this server, through whichever runner."""
     if not hasattr(server, "listeners"):
-        server.listeners = []
-    return server.listeners
+        server.listeners = []  # type: ignore[attr-defined]
+    found: list[Listener] = server.listeners  # type: ignore[attr-defined]
+    return found
 
 
 def spread_news(server: fakeredis.FakeServer) -> None:

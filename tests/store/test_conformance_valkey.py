@@ -1,0 +1,31 @@
+"""The conformance suite on real servers, over the production connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from actor_queue.core.settings import Settings
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.server import connected, probe_call
+from tests.servers import Server
+from tests.store.conformance import AppendConformance, ClaimConformance
+from tests.store.conformance_orders import LeaseConformance, OrderConformance
+from tests.store.driver import Now, server_subject
+from tests.store.stage import Open, Stage
+
+
+class TestServer(AppendConformance, ClaimConformance, OrderConformance, LeaseConformance):
+    @pytest.fixture
+    def opens(self, server: Server) -> Open:
+        @asynccontextmanager
+        async def on_server(settings: Settings, now: Now) -> AsyncIterator[Stage]:
+            with server_subject(server, settings, now) as subject:
+                probe = probe_call(subject.keys.meta, settings.shards, FORMAT)
+                async with connected(server.url, probe) as runner:
+                    store = RedisStore(runner, settings, clock=now)
+                    yield Stage(store, settings, now, subject.dump)
+
+        return on_server
