@@ -20,7 +20,7 @@ run: install
 	$(BIN)/actor-queue dev
 
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: install
 	$(BIN)/ruff check .

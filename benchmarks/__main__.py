@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from benchmarks import machine, processes, report
 from benchmarks.figures import Benchmark, Figure, Result
 
 NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers"]
+LEAVE_THE_CORE_IDLE = {"lateness"}
 
 
 def main() -> None:
     arguments = _arguments()
     processes.settle_here()
-    with processes.preferred(arguments.first):
-        for name in arguments.names or NAMES:
-            print(f"{name} …", flush=True)
-            _run(name, quick=arguments.quick, first=arguments.first)
+    for name in arguments.names or NAMES:
+        print(f"{name} …", flush=True)
+        with _priority(name, arguments.first) as priority:
+            _run(name, quick=arguments.quick, priority=priority)
     print(report.write(NAMES))
 
 
-def _run(name: str, *, quick: bool, first: bool) -> None:
+@contextmanager
+def _priority(name: str, first: bool) -> Iterator[str]:
+    """What the processes run with, in the report's words."""
+    if not first:
+        yield "no priority"
+        return
+    real_time = name in LEAVE_THE_CORE_IDLE
+    with processes.preferred(real_time=real_time):
+        yield "with priority over them (" + ("SCHED_RR)" if real_time else "nice -20)")
+
+
+def _run(name: str, *, quick: bool, priority: str) -> None:
     benchmark: Benchmark = import_module(f"benchmarks.{name}").run
     meter = machine.Meter.start()
     result = benchmark(quick)
@@ -30,7 +44,7 @@ def _run(name: str, *, quick: bool, first: bool) -> None:
         "machine": machine.description(),
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "others_cores": round(meter.others_cores(), 2),
-        "preferred": first,
+        "priority": priority,
         "quick": quick,
     }
     _show(result, about["others_cores"])

@@ -78,9 +78,10 @@ def _lateness(axes: Any, series: Mapping[str, Any]) -> None:
     shares = [100 * place / CDF_POINTS for place in range(CDF_POINTS + 1)]
     for colour, (plan, curves) in zip(COLOURS, series.items(), strict=False):
         for style, (what, values) in zip(("-", ":"), curves.items(), strict=False):
-            shown = [max(each, 0.1) for each in values]
+            shown = [max(each, 0.5) for each in values]
             axes.plot(shown, shares, style, color=colour, label=f"{plan}, {what}")
     axes.set_xscale("log")
+    axes.set_xlim(left=1)
     axes.xaxis.set_major_formatter("{x:g}")
     _line(axes.axvline, 10, "target for p99")
     axes.axhline(99, color=TARGET, linewidth=0.6, linestyle="--")

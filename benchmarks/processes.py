@@ -31,10 +31,10 @@ OTHERS_CORE = 1
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.005
+LAST_WORDS_BYTES = 2_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).parent.parent
 NICEST = -20
-"""Real-time priorities would be no better: Linux stops them for 50 ms of each second."""
 AUTOGROUP = Path("/proc/self/autogroup")
 """Where Linux groups by session, niceness counts only within one, and this counts between them."""
 
@@ -83,6 +83,14 @@ class Listening(Running):
     """A process that answers HTTP on this port of 127.0.0.1."""
 
     port: int
+    log: IO[bytes] | None = None
+    """What it said, where that was kept."""
+
+    def last_words(self) -> str:
+        if self.log is None:
+            return ""
+        self.log.seek(0)
+        return self.log.read()[-LAST_WORDS_BYTES:].decode(errors="replace")
 
 
 def start(
@@ -123,18 +131,23 @@ def settle_here() -> None:
 
 
 @contextmanager
-def preferred(wanted: bool) -> Iterator[None]:
-    """Let this session's processes go before other work. Raises PermissionError."""
-    if not wanted:
-        yield
-        return
+def preferred(*, real_time: bool) -> Iterator[None]:
+    """Let this session's processes go before other work. Raises PermissionError.
+
+    `real_time` is for processes that leave their cores idle at times: Linux stops what fills a
+    core with real-time work for 50 ms of each second. Being merely nice, though, does not spare
+    a process that wakes up the rest of another's time slice, some milliseconds.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, NICEST)  # children inherit it
     grouped = AUTOGROUP.exists()
     if grouped:
         AUTOGROUP.write_text(str(NICEST))
+    if real_time:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     try:
         yield
     finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         if grouped:
             AUTOGROUP.write_text("0")
 
@@ -144,7 +157,7 @@ def _settle_on(core: int, first: bool) -> None:
     os.sched_setaffinity(0, {_CORES[core % len(_CORES)]})
     if first:
         with suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
 
 
 def _environment() -> dict[str, str]:
@@ -217,11 +230,9 @@ def _answers(server: Valkey) -> bool:
 
 
 @contextmanager
-def service(
-    redis_url: str, webhook_port: int, *, log: Path | None = None, **settings: str
-) -> Iterator[Listening]:
+def service(redis_url: str, webhook_port: int, **settings: str) -> Iterator[Listening]:
     """`actor-queue serve`, ready. `settings` are variables: `AQ_PAYLOAD="detailed"`."""
-    running = start_service(redis_url, webhook_port, log=log, **settings)
+    running = start_service(redis_url, webhook_port, **settings)
     try:
         wait_ready(running)
         yield running
@@ -234,7 +245,6 @@ def start_service(
     webhook_port: int,
     *,
     port: int | None = None,
-    log: Path | None = None,
     **settings: str,
 ) -> Listening:
     """`actor-queue serve`, not waited for."""
@@ -245,10 +255,10 @@ def start_service(
         "AQ_BIND": f"127.0.0.1:{port}",
         **settings,
     }
-    command = [str(Path(sys.executable).parent / "actor-queue"), "serve"]
-    with (log or Path(os.devnull)).open("ab") as output:
-        running = start(command, core=SERVICE_CORE, environ=environ, stdout=output, stderr=output)
-    return Listening(running.popen, running.started_at, port)
+    command = [sys.executable, "-m", "actor_queue", "serve"]
+    log = tempfile.TemporaryFile(prefix="aqb-")  # noqa: SIM115  # as long as the process
+    running = start(command, core=SERVICE_CORE, environ=environ, stdout=log, stderr=log)
+    return Listening(running.popen, running.started_at, port, log)
 
 
 @contextmanager
@@ -272,7 +282,10 @@ def receiver(dump: Path) -> Iterator[Listening]:
 
 def wait_ready(running: Listening) -> float:
     """Unix seconds at which `/readyz` said 200."""
-    _wait(lambda: get_status(running.port, "/readyz") == 200, running, "the service")
+    try:
+        _wait(lambda: get_status(running.port, "/readyz") == 200, running, "the service")
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}: {running.last_words()}") from None
     return time.time()
 
 

@@ -95,11 +95,10 @@ def _number(value: float) -> str:
 def _footing(name: str, about: Mapping[str, Any]) -> str:
     machine = about["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    priority = "its processes before others' (nice -20)" if about["preferred"] else "no priority"
     return (
         f"`python -m benchmarks {name}{' --quick' if about['quick'] else ''}"
-        f"{' --first' if about['preferred'] else ''}`"
+        f"{' --first' if about['priority'] != 'no priority' else ''}`"
         f" · {about['at']} · others: {about['others_cores']:.2f} cores of {machine['cores']},"
-        f" {priority} · {machine['processor']}, Linux {machine['kernel']},"
+        f" {about['priority']} · {machine['processor']}, Linux {machine['kernel']},"
         f" Python {machine['python']}, Valkey {machine['valkey']}, {versions}"
     )

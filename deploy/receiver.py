@@ -1,7 +1,7 @@
 """A sample receiver: says yes to every webhook, and which one it was. For trying things out.
 
-It writes ids only, never what people wrote. A real one verifies `webhook-signature`, remembers the ids it
-has handled, and answers 2xx only once the work is safe with it.
+It writes ids only, never what people wrote. A real one verifies `webhook-signature`, remembers
+the ids it has handled, and answers 2xx only once the work is safe with it.
 """
 
 from __future__ import annotations

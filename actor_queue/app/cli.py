@@ -170,9 +170,7 @@ def _settings(flags: dict[str, str]) -> Settings:
 @_takes_settings
 def dev(settings: Settings) -> int:
     """Run everything on this machine, no set-up."""
-    from actor_queue.app.service import run_service
-
-    return run_service(settings, dev=True)
+    return _run(settings, dev=True)
 
 
 @app.command("serve")
@@ -182,9 +180,17 @@ def serve(settings: Settings) -> int:
     refusal = refusal_to_serve(settings)
     if refusal is not None:
         raise SettingsError(refusal)
+    return _run(settings, dev=False)
+
+
+def _run(settings: Settings, *, dev: bool) -> int:
+    if settings.workers > 1:
+        from actor_queue.app.workers import run_workers
+
+        return run_workers(settings, dev=dev)
     from actor_queue.app.service import run_service
 
-    return run_service(settings, dev=False)
+    return run_service(settings, dev=dev)
 
 
 # The API from a terminal

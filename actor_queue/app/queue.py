@@ -25,9 +25,10 @@ from actor_queue.core.outcome import Delivered, Failed, Outcome
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.server import ServerRunner, probe_call
+from actor_queue.store.server import probe_call
 
 START_PAUSE_S = 0.5
 """Between two looks for a Redis that is not there yet."""
@@ -64,7 +65,7 @@ class ActorQueue:
         assert settings.redis_url is not None, "there is no Redis to keep messages in"
         self.settings = settings
         keys = Keys(settings.namespace, settings.shards)
-        self._runner = ServerRunner(
+        self._runner = runner_for(
             settings.redis_url, probe_call(keys.meta, settings.shards, FORMAT), settings.durability
         )
         replica = f"r-{secrets.token_hex(6)}"

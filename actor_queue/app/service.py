@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -39,12 +39,22 @@ class CannotListen(Exception):
     """The address cannot be had; one sentence."""
 
 
-def run_service(settings: Settings, *, dev: bool) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit status."""
+def run_service(
+    settings: Settings,
+    *,
+    dev: bool,
+    sockets: list[socket.socket] | None = None,
+    stop_when_closed: int | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit status.
+
+    As a worker it takes over listening `sockets`, and also stops when the pipe whose descriptor
+    is `stop_when_closed` ends; its parent has said where it listens.
+    """
     set_up(dev=dev)
     status = 0
     try:
-        trio.run(_main, settings, dev)
+        trio.run(_main, settings, dev, sockets, stop_when_closed)
     except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
             print(f"actor-queue: {error}", file=sys.stderr)
@@ -52,13 +62,18 @@ def run_service(settings: Settings, *, dev: bool) -> int:
     return status
 
 
-async def _main(settings: Settings, dev: bool) -> None:
+async def _main(
+    settings: Settings,
+    dev: bool,
+    inherited: list[socket.socket] | None,
+    stop_when_closed: int | None,
+) -> None:
     async with AsyncExitStack() as stack:
         server = None
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
-        sockets = _open_sockets(settings.bind)
+        sockets = _open_sockets(settings.bind) if inherited is None else inherited
         for sock in sockets:
             stack.callback(sock.close)
         mounts: Mapping[str, ASGIFramework] = {}
@@ -70,13 +85,26 @@ async def _main(settings: Settings, dev: bool) -> None:
         queue = ActorQueue(settings, deliver=webhook)
         application = Application(queue.engine, mounts=mounts)
         stopping = trio.Event()
+
+        def stop() -> None:
+            if stopping.is_set():
+                return  # by a signal and by the parent, as under systemd
+            if not queue.engine.accepting:
+                # Still waiting for Redis: there is nothing to finish.
+                nursery.cancel_scope.cancel()
+            queue.engine.refuse_new()
+            stopping.set()
+
         async with trio.open_nursery() as nursery:
             if server is not None:
                 nursery.start_soon(_watch, server)
-            nursery.start_soon(_stop_on_signal, queue, stopping, nursery)
+            nursery.start_soon(_stop_on_signal, stop)
+            if stop_when_closed is not None:
+                nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
             addresses = await nursery.start(_serve, application, sockets, stopping, served)
-            _announce(settings, addresses, dev=dev)
+            if inherited is None:
+                _announce(settings, addresses, dev=dev)
             async with queue:
                 log.info("ready", extra={"replica": queue.engine.replica_id})
                 if dev:
@@ -118,18 +146,27 @@ async def _serve(
     served.set()
 
 
-async def _stop_on_signal(queue: ActorQueue, stopping: trio.Event, nursery: trio.Nursery) -> None:
+async def _stop_on_signal(stop: Callable[[], None]) -> None:
+    told = False
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
-            if stopping.is_set():
-                log.warning("stopped at once", extra={"signal": signal.Signals(number).name})
+            name = signal.Signals(number).name
+            if told:
+                log.warning("stopped at once", extra={"signal": name})
                 os._exit(128 + number)
-            log.info("stopping", extra={"signal": signal.Signals(number).name})
-            if not queue.engine.accepting:
-                # Still waiting for Redis: there is nothing to finish.
-                nursery.cancel_scope.cancel()
-            queue.engine.refuse_new()
-            stopping.set()
+            told = True
+            log.info("stopping", extra={"signal": name})
+            stop()
+
+
+async def _stop_at_end(descriptor: int, stop: Callable[[], None]) -> None:
+    """The parent lets go of the pipe when we should finish, and when it is dead."""
+    async with trio.lowlevel.FdStream(descriptor) as lifeline:
+        async for _ in lifeline:
+            pass
+        log.info("stopping", extra={"signal": "none, but the parent let go"})
+        stop()
+        await trio.sleep_forever()
 
 
 async def _watch(server: EmbeddedServer) -> None:

@@ -227,9 +227,6 @@ def refusal_to_serve(settings: Settings) -> str | None:
             "REDIS_URL is not set: say where Redis is, for example"
             " REDIS_URL=redis://localhost:6379/0, or use `actor-queue dev`, which brings its own"
         )
-    scheme = settings.redis_url.partition("://")[0].lower()
-    if scheme in kinds.MANY_NODE_SCHEMES:
-        return f"REDIS_URL names {scheme}://, which is not supported yet: name one server"
     if settings.webhook_url is None:
         return (
             "WEBHOOK_URL is not set: say where batches go,"

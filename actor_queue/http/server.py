@@ -30,6 +30,7 @@ from actor_queue.http.traffic import Traffic
 
 BACKLOG: Final = 1_024
 FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
+LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
 ROOM_PAUSE_S: Final = 0.1  # between looks for an idle connection that can make room
 PORT_MAX: Final = 65_535
@@ -71,7 +72,9 @@ async def serve(
                 task_status.started([_address(sock) for sock in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
+            queued = [stream for listener in listeners for stream in _accept_queued(listener)]
             _close(listeners, remove_files=ours)
+            await server.attend_last(queued, connections)
             await server.stop()
             connections.cancel_scope.deadline = trio.current_time() + grace_s
     finally:
@@ -121,6 +124,16 @@ class _Server:
         except trio.Cancelled:
             stream.socket.close()
             raise
+
+    async def attend_last(
+        self, streams: Sequence[trio.SocketStream], connections: trio.Nursery
+    ) -> None:
+        """Connections that nobody had taken yet when we stopped: their requests are on the way."""
+        for stream in streams:
+            await self._room(stream)
+            connections.start_soon(self._attend, stream)
+        if streams:
+            await trio.sleep(LAST_REQUESTS_S)
 
     async def stop(self) -> None:
         await self._context.terminated.set()
@@ -253,6 +266,19 @@ def _remove_stale(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+
+
+def _accept_queued(listener: trio.SocketListener) -> list[trio.SocketStream]:
+    """What the system has accepted for us already; closing the listener would reset it."""
+    streams: list[trio.SocketStream] = []
+    with socket.socket(fileno=os.dup(listener.socket.fileno())) as sock:
+        sock.setblocking(False)
+        with suppress(OSError):
+            while len(streams) < BACKLOG:
+                peer, _ = sock.accept()
+                peer.setblocking(False)
+                streams.append(trio.SocketStream(trio.socket.from_stdlib_socket(peer)))
+    return streams
 
 
 def _listener(sock: socket.socket) -> trio.SocketListener:

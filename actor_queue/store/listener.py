@@ -13,6 +13,7 @@ import anyio
 from coredis.connection import BaseConnection
 from coredis.exceptions import RedisError
 
+from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.pipe import PING_INTERVAL_S, REPLY_TIMEOUT_S, Connect, run_connection
 
 RECONNECT_PAUSE_S = 0.25
@@ -28,7 +29,7 @@ async def listen(connect: Connect, channel: bytes, hear: Callable[[bytes | None]
                 if error is None:
                     tasks.start_soon(_keep_alive, connection)
                     await _hear(connection, channel, hear)
-            except (RedisError, OSError):
+            except (RedisError, OSError, StoreUnavailable):
                 pass
             tasks.cancel_scope.cancel()
         await anyio.sleep(RECONNECT_PAUSE_S)

@@ -15,25 +15,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import BaseConnection
 from coredis.exceptions import BusyLoadingError, RedisError
 from coredis.exceptions import ConnectionError as RedisConnectionError
-from coredis.parser import Parser
 
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.refusals import refusal
+from actor_queue.store.refusals import answered, may_pass, unavailable
 from actor_queue.store.runner import ScriptError, Word
 
-GROUP_CALLS_MAX = 256
+GROUP_CALLS_MAX = 64
+"""Enough to share the costs of a round trip, few enough that one group's replies are worked on here
+while the server works on the next."""
 QUEUE_CALLS_MAX = 20_000
+GREETING_TIMEOUT_S = 2.0
+"""From the start of a connection until it can be used."""
 REPLY_TIMEOUT_S = 2.0
 """A half-open connection is given up after this long …"""
 PING_INTERVAL_S = 0.75
 """… and an idle one is looked at this often: together under three seconds."""
 
-_CODES: dict[type, str] = {
-    kind: code for code, kind in Parser.EXCEPTION_CLASSES.items() if isinstance(kind, type)
-}
+
+class Overloaded(StoreUnavailable):
+    """More waits than may wait; sending it again would only add to it."""
 
 
 class Command(NamedTuple):
@@ -67,20 +71,21 @@ class Pipe:
     """`connect` makes a fresh, unconnected connection object.
 
     `barrier` follows each group on the wire and answers how many copies are safe; a group whose
-    barrier says none may or may not have been kept.
+    barrier says none may or may not have been kept. With `moves`, another server may have
+    become the primary: one that refuses as a server does that is none, is left.
     """
 
     def __init__(
-        self,
-        connect: Connect,
-        barrier: Command | None = None,
+        self, connect: Connect, barrier: Command | None = None, *, moves: bool = False
     ) -> None:
         self._connect = connect
         self._barrier = barrier
+        self._moves = moves
         self._queue: deque[_Waiter] = deque()
         self._queued = 0
         self._wake = anyio.Event()
         self._connection: BaseConnection | None = None
+        self._over = False
         self.last_failure: str | None = "not connected yet"
         self.reconnects = -1
 
@@ -89,8 +94,10 @@ class Pipe:
 
         Raises `StoreUnavailable`. A caller that is cancelled does not take its commands back.
         """
+        if self._over:
+            raise StoreUnavailable("this connection was given up", executed=False)
         if self._queued + len(commands) > QUEUE_CALLS_MAX:
-            raise StoreUnavailable("too much is waiting for Redis", executed=False)
+            raise Overloaded("too much is waiting for Redis", executed=False)
         waiter = _Waiter(commands)
         self._queue.append(waiter)
         self._queued += len(commands)
@@ -114,7 +121,9 @@ class Pipe:
                     else:
                         await self._look(connections)
             finally:
-                self._fail(list(self._queue), "the service is stopping", executed=False)
+                self._over = True
+                stopped = StoreUnavailable("the service is stopping", executed=False)
+                self._fail(self._take_all(), stopped)
                 connections.cancel_scope.cancel()
 
     # One round trip
@@ -136,38 +145,54 @@ class Pipe:
         await self._exchange(connections, [_Waiter([PING])])
 
     async def _exchange(self, connections: anyio.abc.TaskGroup, group: list[_Waiter]) -> None:
+        executed: bool | None = False
         try:
             connection = await self._usable(connections)
             commands: list[Any] = [command for waiter in group for command in waiter.commands]
             if self._barrier is not None:
                 commands.append(self._barrier)
             request = connection.create_request_batch(commands, timeout=REPLY_TIMEOUT_S)
-        except RedisError as error:
+            executed = None
+            replies = await request
+            if not self._hand_out(group, replies):
+                connection.invalidate()
+                self._connection = None
+        except (RedisError, StoreUnavailable) as error:
             self._connection = None
-            self._fail(group, _sentence(error), executed=False)
-            return
-        replies = await request
-        broken = next((reply for reply in replies if _is_trouble(reply)), None)
-        if broken is not None:
-            connection.invalidate()
-            self._connection = None
-        elif self._barrier is not None and not _is_safe(replies[-1]):
-            self._fail(group, "Redis did not confirm that the write is safe", executed=None)
-            return
-        else:
-            self.last_failure = None
-        self._hand_out(group, replies, broken)
+            # What waits behind would only find the same.
+            self._fail(group + self._take_all(), unavailable(error, executed=False))
+        finally:
+            # Cancelled on the way: nobody may wait for ever.
+            cut = StoreUnavailable("the connection to Redis was given up", executed=executed)
+            self._fail([waiter for waiter in group if not waiter.done.is_set()], cut)
 
-    def _hand_out(self, group: list[_Waiter], replies: Sequence[object], broken: object) -> None:
+    def _hand_out(self, group: list[_Waiter], replies: Sequence[object]) -> bool:
+        """Each waiter its replies, or what is not known about them. False: leave the server."""
+        doubt, stays = self._judge(replies)
+        self.last_failure = None if doubt is None else doubt.detail
         start = 0
         for waiter in group:
-            mine = replies[start : start + len(waiter.commands)]
+            mine = [_reply(reply) for reply in replies[start : start + len(waiter.commands)]]
             start += len(waiter.commands)
-            if broken is not None and any(map(_is_trouble, mine)):
-                self._fail([waiter], _sentence(broken), executed=None)
+            # A connection that broke takes nothing back from who has all replies, unless the
+            # word that they are safe is missing. What was refused needs no such word.
+            doubtful = doubt is not None and (self._barrier or any(map(is_trouble, mine)))
+            if doubt is not None and doubtful and not _all_refused(mine):
+                self._fail([waiter], doubt)
             else:
-                waiter.replies = [_reply(reply) for reply in mine]
+                waiter.replies = mine
                 waiter.done.set()
+        return stays
+
+    def _judge(self, replies: Sequence[object]) -> tuple[StoreUnavailable | None, bool]:
+        """What is doubtful about all of a group, and whether the server stays the one to ask."""
+        broken = next((reply for reply in replies if is_trouble(reply)), None)
+        if broken is not None:
+            return unavailable(broken, executed=None), False
+        if self._barrier is not None and not _is_safe(replies[-1]):
+            unsafe = "Redis did not confirm that the write is safe"
+            return StoreUnavailable(unsafe, executed=None), not self._moves
+        return None, not (self._moves and any(map(_is_no_primary, replies)))
 
     async def _usable(self, connections: anyio.abc.TaskGroup) -> BaseConnection:
         if self._connection is None or not self._connection.usable:
@@ -180,10 +205,18 @@ class Pipe:
             self.reconnects += 1
         return self._connection
 
-    def _fail(self, group: Sequence[_Waiter], sentence: str, *, executed: bool | None) -> None:
-        self.last_failure = sentence
+    def _take_all(self) -> list[_Waiter]:
+        group: list[_Waiter] = []
+        while self._queue:
+            group += self._take()
+        return group
+
+    def _fail(self, group: Sequence[_Waiter], error: StoreUnavailable) -> None:
+        if group:
+            self.last_failure = error.detail
         for waiter in group:
-            waiter.error = StoreUnavailable(sentence, executed=executed)
+            # One of their own for each, because an exception carries where it was raised.
+            waiter.error = unavailable(error, executed=error.executed)
             waiter.done.set()
 
 
@@ -194,10 +227,28 @@ async def run_connection(
 
     A connection that cannot be made must not take its siblings with it.
     """
-    try:
-        await connection.run(task_status=task_status)
-    except RedisError as error:
-        task_status.started(error)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_silence, connection)
+        try:
+            await connection.run(task_status=task_status)
+        except RedisError as error:
+            discard(connection)
+            task_status.started(error)
+        tasks.cancel_scope.cancel()
+
+
+def discard(connection: BaseConnection) -> None:
+    """coredis leaves the buffers of a connection open that was never made."""
+    for buffer in vars(connection).values():
+        if isinstance(buffer, MemoryObjectReceiveStream | MemoryObjectSendStream):
+            buffer.close()
+
+
+async def _end_silence(connection: BaseConnection) -> None:
+    """A frozen server accepts connections and never greets; coredis would wait for ever."""
+    await anyio.sleep(GREETING_TIMEOUT_S)
+    if not connection.usable and connection.stream is not None:
+        await anyio.aclose_forcefully(connection.stream)
 
 
 def _is_safe(reply: object) -> bool:
@@ -206,36 +257,23 @@ def _is_safe(reply: object) -> bool:
     return isinstance(copies, int) and copies >= 1
 
 
-def _is_trouble(reply: object) -> bool:
+def is_trouble(reply: object) -> bool:
     """Whether this is about the connection. "Loading" is an answer, though coredis has it there."""
     if isinstance(reply, RedisError):
         return isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError)
     return isinstance(reply, BaseException)
 
 
-def _code(error: RedisError) -> str:
-    code = _CODES.get(type(error), "")
-    if code:
-        return code
-    first = str(error).split(" ", 1)[0]
-    return first if first.isupper() else ""
+def _is_no_primary(reply: object) -> bool:
+    if not isinstance(reply, RedisError):
+        return False
+    error = answered(reply)
+    return may_pass(error) and error.code != "NOSCRIPT"
 
 
 def _reply(reply: object) -> object:
-    if not isinstance(reply, RedisError):
-        return reply
-    code = _code(reply)
-    known = refusal(code)
-    if known is None:
-        return ScriptError(code, str(reply)[:200], executed=None)
-    return ScriptError(code, known.sentence, executed=False)
+    return answered(reply) if isinstance(reply, RedisError) and not is_trouble(reply) else reply
 
 
-def _sentence(error: object) -> str:
-    if isinstance(error, TimeoutError) or isinstance(
-        getattr(error, "__cause__", None), TimeoutError
-    ):
-        return "Redis does not answer"
-    if isinstance(error, RedisError) and (known := refusal(_code(error))):
-        return known.sentence
-    return "Redis cannot be reached"
+def _all_refused(replies: Sequence[object]) -> bool:
+    return all(isinstance(reply, ScriptError) and reply.executed is False for reply in replies)

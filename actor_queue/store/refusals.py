@@ -2,34 +2,52 @@
 
 "Not executed" is only said of errors that a server raises before it runs a script's first
 line. Anything else is unknown, because a script that fails half-way is not rolled back.
-Source: the error codes of Redis 7 and Valkey 8, `server.c` and `cluster.c`.
+Source: the error codes of Redis 7 and Valkey 9, `server.c`, `script.c` and `cluster.c`.
 """
 
 from __future__ import annotations
 
+import re
+import ssl
 from dataclasses import dataclass
+
+from anyio import ClosedResourceError
+from coredis.exceptions import AskError, MovedError, RedisError
+from coredis.parser import Parser
+
+from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.runner import ScriptError
+
+ACL_RECIPE = "deploy/redis-acl.md"
+TEXT_CHARS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`writes`: whether it means that nothing can be written at present."""
+    """`writes`: whether it means that nothing can be written at present.
+
+    `passing`: whether the same call may be taken a moment later, here or by another node.
+    """
 
     sentence: str
     writes: bool = True
+    passing: bool = False
 
 
 NOT_EXECUTED = {
-    "NOSCRIPT": Refusal("Redis lost its scripts", writes=False),
-    "LOADING": Refusal("Redis is loading its data"),
-    "READONLY": Refusal("Redis is a read-only replica"),
+    "NOSCRIPT": Refusal("Redis lost its scripts", writes=False, passing=True),
+    "LOADING": Refusal("Redis is loading its data", passing=True),
+    "READONLY": Refusal("Redis is a read-only replica", passing=True),
     "OOM": Refusal("Redis is out of memory"),
     "MISCONF": Refusal("Redis cannot save to disk and refuses writes"),
-    "MASTERDOWN": Refusal("Redis has lost its primary"),
-    "NOREPLICAS": Refusal("Redis has too few replicas and refuses writes"),
+    "MASTERDOWN": Refusal("Redis has lost its primary", passing=True),
+    "NOREPLICAS": Refusal("Redis has too few replicas and refuses writes", passing=True),
     "BUSY": Refusal("Redis is busy with a script"),
-    "CLUSTERDOWN": Refusal("the Redis Cluster is down"),
-    "TRYAGAIN": Refusal("Redis is moving the slot", writes=False),
-    "MOVED": Refusal("the slot is on another Redis node", writes=False),
+    "CLUSTERDOWN": Refusal("the Redis Cluster is down", passing=True),
+    "TRYAGAIN": Refusal("Redis is moving the slot", writes=False, passing=True),
+    "MOVED": Refusal(
+        "REDIS_URL names one node of a Redis Cluster: write redis+cluster://", writes=False
+    ),
     "ASK": Refusal("the slot is moving to another Redis node", writes=False),
     "CROSSSLOT": Refusal("the keys of a call are in different slots", writes=False),
     "NOAUTH": Refusal("Redis wants a password: set it in REDIS_URL"),
@@ -38,7 +56,112 @@ NOT_EXECUTED = {
     "EXECABORT": Refusal("Redis aborted the call", writes=False),
 }
 
+NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM")
+"""Of a connection that is being made: these stay until somebody changes something."""
+
+_CODES: dict[type, str] = {
+    kind: code for code, kind in Parser.EXCEPTION_CLASSES.items() if isinstance(kind, type)
+}
+
+
+class WrongSetUp(StoreUnavailable):
+    """Unavailable, and it stays so until somebody changes how things are set up."""
+
+    def __init__(self, detail: str, *, executed: bool | None = False) -> None:
+        super().__init__(detail, executed=executed)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected(ScriptError):
+    """Another node has the slot: for good, or (`asking`) for this call only."""
+
+    slot: int
+    host: str
+    """Empty where it is the host that was asked."""
+    port: int
+    asking: bool
+
 
 def refusal(code: str) -> Refusal | None:
     """None when it cannot be said whether the call was carried out."""
     return NOT_EXECUTED.get(code)
+
+
+def answered(error: RedisError) -> ScriptError:
+    """What a server answered to one call instead of its result."""
+    code, text = _code(error), str(error)
+    known = refusal(code)
+    if known is None:
+        return ScriptError(code, text[:TEXT_CHARS_MAX], executed=None)
+    if isinstance(error, AskError):
+        asking = not isinstance(error, MovedError)
+        return Redirected(
+            code, known.sentence, False, error.slot_id, error.host, error.port, asking
+        )
+    # The script had begun when one of its own commands was refused.
+    begun = "@user_script" in text
+    return ScriptError(code, _worded(code, known, text), executed=None if begun else False)
+
+
+def may_pass(error: ScriptError) -> bool:
+    """Whether the call was certainly not carried out and may be a moment later."""
+    known = refusal(error.code)
+    return known is not None and known.passing and error.executed is False
+
+
+def unavailable(error: object, *, executed: bool | None) -> StoreUnavailable:
+    """Why a connection cannot be made, or ended."""
+    if isinstance(error, StoreUnavailable):
+        kind = WrongSetUp if isinstance(error, WrongSetUp) else StoreUnavailable
+        return kind(error.detail, executed=executed)
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return WrongSetUp(_tls_sentence(cause), executed=executed)
+        code = _code(cause) if isinstance(cause, RedisError) else ""
+        if known := refusal(code):
+            kind = WrongSetUp if code in NEVER_WORKS else StoreUnavailable
+            return kind(_worded(code, known, str(cause)), executed=executed)
+    if any(isinstance(cause, TimeoutError | ClosedResourceError) for cause in causes):
+        return StoreUnavailable("Redis does not answer", executed=executed)
+    return StoreUnavailable("Redis cannot be reached", executed=executed)
+
+
+def _tls_sentence(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of Redis does not verify ({error.verify_message.rstrip('.')}):"
+            " name its CA with ?ssl_ca_certs=/path/ca.pem in REDIS_URL"
+        )
+    reason = (error.reason or "no TLS").replace("_", " ").lower()
+    return f"TLS with Redis fails ({reason}): check that the port in REDIS_URL speaks TLS"
+
+
+def _worded(code: str, known: Refusal, text: str) -> str:
+    """A server that refuses a right says which; of its words only a command's name is taken."""
+    if code != "NOPERM":
+        return known.sentence
+    named = re.search(r"'([A-Za-z|-]{1,40})' command", text)
+    if named:
+        what = f"the command {named[1].replace('|', ' ').upper()}"
+    elif "channel" in text:
+        what = "its channels"
+    else:
+        what = "its keys"
+    return f"Redis does not allow its user {what}: give it the rights in {ACL_RECIPE}"
+
+
+def _code(error: RedisError) -> str:
+    code = _CODES.get(type(error), "")
+    if code:
+        return code
+    first = str(error).split(" ", 1)[0]
+    return first if first.isupper() else ""
+
+
+def _causes(error: object) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while isinstance(error, BaseException) and error not in chain:
+        chain.append(error)
+        error = error.__cause__
+    return chain

@@ -1,32 +1,29 @@
 """The road to one Redis or Valkey server: coredis, without its retries and without its pool.
 
-Two pipes: messages in on one, the owner's verbs and everything else on the other, so that a
-flood of messages does not stand in front of the claims, nor a slow page in front of either.
+Messages in on one pipe, the owner's verbs and everything else on another, so that a flood of
+messages does not stand in front of the claims, nor a slow page in front of either. Where more
+than Redis' memory is waited for, claims have a pipe of their own: renewals must not queue
+behind a disk.
 """
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import cast
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-from coredis.connection import BaseConnection
-from coredis.pool import ConnectionPool
 
 from actor_queue.core.settings import Durability
+from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.listener import listen
 from actor_queue.store.pipe import PING, Command, Connect, Pipe
-from actor_queue.store.refusals import refusal
+from actor_queue.store.refusals import WrongSetUp, refusal
+from actor_queue.store.rights import missing_rights, rights_call
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
 
-CONNECT_TIMEOUT_S = 1.5
 PROBE_INTERVAL_S = 0.5
 LOAD_TURNS_MAX = 3
 
@@ -38,50 +35,50 @@ _BARRIERS: dict[Durability, Command | None] = {
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
     "replica": Command(b"WAIT", (1, BARRIER_TIMEOUT_MS)),
 }
+WAITAOF_VERSION_MIN = (7, 2)
+
+ASKING = Command(b"ASKING", ())
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """Writes are refused for `sentence`, until a write goes through again."""
+class Node:
+    """One server and its pipes. With `moves`, another server may become the primary."""
 
-    sentence: str
+    def __init__(self, connect: Connect, durability: Durability, *, moves: bool = False) -> None:
+        barrier = _BARRIERS[durability]
+        self._intake = Pipe(connect, barrier, moves=moves)
+        self._rest = Pipe(connect, moves=moves)
+        # A claim that was rolled back after its attempt would let a message go twice under two
+        # ids: what a 202 waits for, an attempt waits for too.
+        self._claims = Pipe(connect, barrier, moves=moves) if barrier else self._rest
+        self._pipes = list(dict.fromkeys((self._intake, self._rest, self._claims)))
+        self._durability = durability
+        self.plain = False
+        """Whether the server is too old for scripts with flags."""
 
-
-class ServerRunner:
-    """A `Runner`. Make it with `connected`."""
-
-    def __init__(self, url: str, probe: Call, durability: Durability = "memory") -> None:
-        self._connect = _connector(url)
-        self._probe = probe
-        self._refused: _Trouble | None = None
-        self._plain = False
-        self._intake = Pipe(self._connect, _BARRIERS[durability])
-        self._rest = Pipe(self._connect)
-
-    async def run(self, calls: Sequence[Call]) -> list[object]:
-        """See `Runner.run`."""
-        if not calls:
-            return []
-        pipe = self._intake if calls[0].script.name.startswith("append") else self._rest
-        replies = await pipe.run([self._command(call) for call in calls])
+    async def run(self, calls: Sequence[Call], *, asking: bool = False) -> list[object]:
+        """As `Runner.run`. With `asking`, each call says that it was sent here by an ASK."""
+        pipe = self._pipe_for(calls[0].script)
+        replies = await self._send(pipe, calls, asking=asking)
         for _ in range(LOAD_TURNS_MAX):
             lost = [i for i, reply in enumerate(replies) if _is(reply, "NOSCRIPT")]
             if not lost:
                 break
             # A script that is not there was not run, so these may be sent again.
-            await self._load(pipe)
-            again = await pipe.run([self._command(calls[i]) for i in lost])
+            missing = [calls[i] for i in lost]
+            try:
+                await self._load(pipe, {call.script.name: call.script for call in missing})
+                again = await self._send(pipe, missing, asking=asking)
+            except StoreUnavailable as error:
+                code = "NOSCRIPT" if error.executed is False else ""
+                for i in lost:
+                    replies[i] = ScriptError(code, error.detail, error.executed)
+                break
             for i, reply in zip(lost, again, strict=True):
                 replies[i] = reply
-        self._notice(calls, replies)
         return replies
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
-        """See `Runner.listen`."""
-        await listen(self._connect, channel, hear)
-
     async def ping(self) -> None:
-        """See `Runner.ping`."""
+        """Raises `StoreUnavailable`."""
         await self._rest.run([PING])
 
     async def info(self) -> StoreInfo:
@@ -97,21 +94,133 @@ class ServerRunner:
         middle = (before + time.time()) / 2
         return _store_info(facts, memory_policy, clock, middle)
 
+    async def prepare(self) -> StoreInfo:
+        """Learn what the server understands, and load the scripts.
+
+        Raises `StoreMisconfigured`, and `StoreUnavailable` for what may pass.
+        """
+        try:
+            info = await self.info()
+            self.plain = info.server == "redis" and info.version.startswith("6.")
+            _check_durability(info, self._durability)
+            await self._load(self._rest, {})
+        except WrongSetUp as error:
+            raise StoreMisconfigured(error.detail) from error
+        return info
+
+    async def check_rights(self, probe: Call) -> None:
+        """Raises `StoreMisconfigured` when a script would be stopped half-way for want of one."""
+        if not self.plain:
+            (reply,) = await self.run([rights_call(probe.keys[0])])
+            if missing := missing_rights(reply):
+                raise StoreMisconfigured(missing)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the server could not be asked the last time."""
+        return next((pipe.last_failure for pipe in self._pipes if pipe.last_failure), None)
+
+    @property
+    def reconnects(self) -> int:
+        return sum(max(0, pipe.reconnects) for pipe in self._pipes)
+
+    async def serve(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the pipes until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for pipe in self._pipes:
+                await tasks.start(pipe.serve)
+            task_status.started()
+
+    def _pipe_for(self, first: Script) -> Pipe:
+        if first.name.startswith("append"):
+            return self._intake
+        return self._claims if first.name.startswith("claim") else self._rest
+
+    async def _send(self, pipe: Pipe, calls: Sequence[Call], *, asking: bool) -> list[object]:
+        if not asking:
+            return await pipe.run([self._command(call) for call in calls])
+        commands = [word for call in calls for word in (ASKING, self._command(call))]
+        return (await pipe.run(commands))[1::2]
+
+    def _command(self, call: Call) -> Command:
+        sha = call.script.plain_sha if self.plain else call.script.sha
+        return Command(b"EVALSHA", (sha, len(call.keys), *call.keys, *call.args))
+
+    async def _load(self, pipe: Pipe, besides: dict[str, Script]) -> None:
+        wanted = {each.name: each for each in all_scripts()} | besides
+        replies = await pipe.run(
+            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in wanted.values()]
+        )
+        for reply in replies:
+            if isinstance(reply, ScriptError):
+                kind = WrongSetUp if reply.code == "NOPERM" else StoreUnavailable
+                raise kind(f"Redis does not take scripts: {reply.text}", executed=False)
+
+    def _source(self, each: Script) -> str:
+        return each.plain_source if self.plain else each.source
+
+
+class ServerRunner:
+    """A `Runner`. Make it with `connected`, or `serve` it yourself."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        probe: Call,
+        durability: Durability = "memory",
+        *,
+        moves: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._probe = probe
+        self._refused: str | None = None
+        """Writes are refused with this sentence, until one goes through again."""
+        self._node = Node(connect, durability, moves=moves)
+
+    async def run(self, calls: Sequence[Call]) -> list[object]:
+        """See `Runner.run`."""
+        if not calls:
+            return []
+        replies = await self._node.run(calls)
+        self._notice(calls, replies)
+        return replies
+
+    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+        """See `Runner.listen`."""
+        await listen(self._connect, channel, hear)
+
+    async def ping(self) -> None:
+        """See `Runner.ping`."""
+        await self._node.ping()
+
+    async def info(self) -> StoreInfo:
+        """See `Runner.info`."""
+        return await self._node.info()
+
     def trouble(self) -> str | None:
         """See `Runner.trouble`."""
-        failure = self._intake.last_failure or self._rest.last_failure
-        return failure or (self._refused.sentence if self._refused else None)
+        return self._node.failure or self._refused
 
     @property
     def reconnects(self) -> int:
         """How often a connection was replaced since the start."""
-        return max(0, self._intake.reconnects) + max(0, self._rest.reconnects)
+        return self._node.reconnects
+
+    async def prepare(self) -> None:
+        """See `Node.prepare`. Raises `StoreMisconfigured` besides for a node of a cluster."""
+        info = await self._node.prepare()
+        if info.extra.get("cluster_enabled") == "1":
+            raise StoreMisconfigured(
+                "REDIS_URL names a node of a Redis Cluster: write redis+cluster://host:port,…"
+            )
+        await self._node.check_rights(self._probe)
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Run both pipes until cancelled."""
-        async with anyio.create_task_group() as pipes:
-            await pipes.start(self._intake.serve)
-            await pipes.start(self._rest.serve)
+        """Run until cancelled. Says started after trying to connect, whatever came of it."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._node.serve)
             task_status.started()
             while True:
                 await anyio.sleep(PROBE_INTERVAL_S)
@@ -125,34 +234,13 @@ class ServerRunner:
         except StoreUnavailable:
             return
 
-    async def prepare(self) -> None:
-        """Learn what the server understands, and load the scripts."""
-        info = await self.info()
-        self._plain = info.server == "redis" and info.version.startswith("6.")
-        await self._load(self._rest)
-
-    def _command(self, call: Call) -> Command:
-        sha = call.script.plain_sha if self._plain else call.script.sha
-        return Command(b"EVALSHA", (sha, len(call.keys), *call.keys, *call.args))
-
-    async def _load(self, pipe: Pipe) -> None:
-        replies = await pipe.run(
-            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in all_scripts()]
-        )
-        for reply in replies:
-            if isinstance(reply, ScriptError):
-                raise StoreUnavailable(f"Redis does not take scripts: {reply.text}", executed=False)
-
-    def _source(self, each: Script) -> str:
-        return each.plain_source if self._plain else each.source
-
     def _notice(self, calls: Sequence[Call], replies: Sequence[object]) -> None:
         for call, reply in zip(calls, replies, strict=True):
             if not isinstance(reply, ScriptError):
                 if call.script.name.startswith(("append", "meta")):
                     self._refused = None
-            elif (known := refusal(reply.code)) and known.writes:
-                self._refused = _Trouble(known.sentence)
+            elif refuses_writes(reply):
+                self._refused = reply.text
 
 
 @asynccontextmanager
@@ -165,7 +253,7 @@ async def connected(
     the server is away: it goes on trying.
     """
     async with anyio.create_task_group() as tasks:
-        runner = ServerRunner(url, probe, durability)
+        runner = ServerRunner(connector(url), probe, durability)
         await tasks.start(runner.serve)
         try:
             yield runner
@@ -178,36 +266,31 @@ def probe_call(meta_key: bytes, shards: int, form: int) -> Call:
     return Call(script("meta_v1"), (meta_key,), (shards, form))
 
 
-def _connector(url: str) -> Connect:
-    try:
-        pool = ConnectionPool.from_url(url, decode_components=True)
-        if url.startswith("rediss://"):
-            pool.connection_kwargs["ssl_context"] = _tls(url)
-    except (ValueError, TypeError, OSError) as error:
-        raise StoreMisconfigured("REDIS_URL cannot be understood") from error
-    location, kind = pool.location, cast("Callable[..., BaseConnection]", pool.connection_class)
-    options = dict(pool.connection_kwargs)
-    options.pop("processing_budget", None)
-    options["connect_timeout"] = CONNECT_TIMEOUT_S
-    if location is None:
-        raise StoreMisconfigured("REDIS_URL names no host")
-
-    async def connect() -> BaseConnection:
-        return kind(location, **options)
-
-    return connect
+def refuses_writes(reply: object) -> bool:
+    """Whether this says that nothing can be written at present."""
+    if not isinstance(reply, ScriptError):
+        return False
+    known = refusal(reply.code)
+    return known is not None and known.writes
 
 
-def _tls(url: str) -> ssl.SSLContext:
-    """coredis would neither insist on a certificate nor look at the name in it."""
-    options = dict(parse_qsl(urlsplit(url).query))
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _check_durability(info: StoreInfo, durability: Durability) -> None:
+    if durability != "fsync":
+        return
+    if info.server == "redis" and _version(info.version) < WAITAOF_VERSION_MIN:
+        raise StoreMisconfigured(
+            f"AQ_DURABILITY=fsync needs Redis 7.2 or any Valkey, and this is Redis {info.version}:"
+            " upgrade it, or use another AQ_DURABILITY"
+        )
+    if not info.aof_enabled:
+        raise StoreMisconfigured(
+            "AQ_DURABILITY=fsync waits for the append-only file, and Redis has none: set"
+            " appendonly yes there, or use another AQ_DURABILITY"
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
 def _is(reply: object, code: str) -> bool:

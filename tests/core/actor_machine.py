@@ -15,8 +15,9 @@ answers, news, wake-ups, attempts. The store is the oracle. Three judges look on
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, assert_never
 
 from hypothesis import strategies as st
@@ -195,7 +196,7 @@ class ActorMachine(RuleBasedStateMachine):
     def append(self, user: str, via: str, ttl: int, name: str, *, lost: bool) -> None:
         body = json.dumps({"n": self.serial, "message": "oi"}).encode()
         message = Message(user, body, ttl, name, remembered=True)
-        asked = self.local()
+        asked, before = self.local(), self.oracle.line(user).next_step_ms()
         (answer,) = self.oracle.append(self.now, [message])
         assert isinstance(answer, Accepted)
         if not answer.duplicate:
@@ -203,7 +204,7 @@ class ActorMachine(RuleBasedStateMachine):
         if lost:
             self.told.discard(user)
         else:
-            self.tell(via, user, answer.next_in_ms, asked)
+            self.tell(via, user, int(answer.next_in_ms), asked, before)
 
     @rule(
         user=st.sampled_from(USERS),
@@ -211,7 +212,7 @@ class ActorMachine(RuleBasedStateMachine):
         order=st.sampled_from(["flush", "typing", "hold", "unhold", "drop"]),
     )
     def somebody_orders(self, user: str, via: str, order: str) -> None:
-        asked = self.local()
+        asked, before = self.local(), self.oracle.line(user).next_step_ms()
         match order:
             case "flush":
                 self.oracle.flush(self.now, user)
@@ -228,17 +229,26 @@ class ActorMachine(RuleBasedStateMachine):
                 self.ledger.dropped(user, dropped.batch_id, dropped.items)
                 return
         view = self.oracle.describe(self.now, user)
-        self.tell(via, user, -1 if view.due_in_ms is None else view.due_in_ms, asked)
+        self.tell(via, user, -1 if view.due_in_ms is None else view.due_in_ms, asked, before)
 
-    def tell(self, via: str, user: str, next_in_ms: int, asked: float) -> None:
-        """What the engine does with the answer to a change: news for the actor, if it owns it."""
+    def tell(
+        self, via: str, user: str, next_in_ms: int, asked: float, before_ms: int | None
+    ) -> None:
+        """News for the actor: from its own engine, or from another replica by way of the store,
+        which says only what is sooner than it was."""
+        at_ms = self.now + next_in_ms
         if next_in_ms < 0:
             return
-        if self.trusted(via, shard(user)) is None:
-            self.told.discard(user)
-            return
-        self.told.add(user)
-        self.news.append(News(via, user, self.now + next_in_ms, asked))
+        if self.trusted(via, shard(user)) is not None:
+            self.told.add(user)
+            self.news.append(News(via, user, at_ms, asked))
+        elif before_ms is None or at_ms < before_ms:
+            owner = self.owner(user)
+            if owner is None:
+                self.told.discard(user)
+            else:
+                self.told.add(user)
+                self.news.append(News(owner, user, at_ms, -math.inf))
 
     def local(self) -> float:
         """A replica's clock."""
@@ -336,6 +346,7 @@ class ActorMachine(RuleBasedStateMachine):
             self.told.discard(news.user)
             return
         state, effect = rules.started(news.at_ms / 1_000)
+        state = replace(state, heard=heard)
         actor = Busy(news.replica, news.user, state, effect, not_before_ms=news.at_ms)
         self.actors[news.replica, news.user] = actor
 
@@ -689,7 +700,7 @@ class ActorMachine(RuleBasedStateMachine):
             following = self.next_moment()
             if following is None:
                 break
-            self.time_passes(max(1, min(following - self.now, 1_000)))
+            self.time_passes(max(100, min(following - self.now, 1_000)))
         else:
             raise AssertionError("the adversary has stopped and something never ends")
         for user, story in self.ledger.stories.items():

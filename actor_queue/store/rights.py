@@ -1,0 +1,72 @@
+"""What an ACL must allow the service, asked of the server before anything depends on it.
+
+A script that lacks a right for its last command has carried out the others, and nothing rolls
+it back. So the rights of all commands are looked at when the service starts.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+from actor_queue.store.keys import Keys
+from actor_queue.store.refusals import ACL_RECIPE
+from actor_queue.store.runner import Call, ScriptError
+from actor_queue.store.scripts import Script
+
+_WORDS_AFTER_KEY = {
+    0: "DEL EXISTS LLEN LPOP PERSIST UNLINK ZCARD",
+    1: "HDEL HGET HMGET LINDEX LPOS LPUSH PEXPIRE RENAME RPUSH SET ZRANK ZREM ZREVRANK ZSCORE",
+    2: "HSET HSETNX LRANGE LREM LTRIM ZADD ZCOUNT ZRANGE ZRANGEBYSCORE ZREMRANGEBYSCORE ZREVRANGE",
+    3: "LINSERT",
+}
+ON_KEYS = {name: words for words, names in _WORDS_AFTER_KEY.items() for name in names.split()}
+"""Every command that a script gives a key to, and how many words it needs at least after it."""
+
+_SOURCE = """#!lua flags=no-writes
+if not redis.acl_check_cmd then
+  return {}
+end
+local missing, i = {}, 1
+while i <= #ARGV do
+  local words = {}
+  for k = 1, tonumber(ARGV[i]) do
+    words[k] = ARGV[i + k]
+  end
+  if not redis.acl_check_cmd(unpack(words)) then
+    missing[#missing + 1] = words[1]
+  end
+  i = i + 1 + tonumber(ARGV[i])
+end
+return missing
+"""
+_SHA = sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
+_SCRIPT = Script("rights", _SOURCE, _SHA, _SOURCE, _SHA)
+
+
+def rights_call(meta_key: bytes) -> Call:
+    """Asks for the commands whose right is missing in the namespace of `meta_key`.
+
+    Touches no key, so any node of a cluster can answer.
+    """
+    keys = Keys(meta_key.decode().removesuffix(":meta"), 1)
+    due = keys.shards[0].due
+    questions: list[tuple[bytes | str, ...]] = [("TIME",), ("PUBLISH", keys.channel + b"r", "")]
+    # A second key of the same place stands for every further word: RENAME needs the right to it.
+    questions += [(name, due, *[due] * words) for name, words in ON_KEYS.items()]
+    questions += [("ZADD", keys.members, "0", ""), ("HSETNX", keys.meta, "", "")]
+    words = [word for question in questions for word in (len(question), *question)]
+    return Call(_SCRIPT, (), words)
+
+
+def missing_rights(reply: object) -> str | None:
+    """One sentence for what the server answered; None when nothing is known to be missing."""
+    if isinstance(reply, ScriptError):
+        return reply.text if reply.code == "NOPERM" else None
+    assert isinstance(reply, list), reply
+    if not reply:
+        return None
+    names = ", ".join(dict.fromkeys(bytes(name).decode() for name in reply))
+    return (
+        f"Redis does not allow its user {names} on the keys and channels of this AQ_NAMESPACE:"
+        f" give it the rights in {ACL_RECIPE}"
+    )

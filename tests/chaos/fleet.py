@@ -1,0 +1,258 @@
+"""Several replicas as one service: each with links of its own to one Valkey and one receiver.
+
+Owns the processes and what is known about them from outside. Does nothing to them by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.client import Client
+from tests.acceptance.history import Journal
+from tests.acceptance.receiver import Attempt, Receiver, receiving
+from tests.acceptance.redis_process import RedisProcess
+from tests.acceptance.service import Service
+from tests.acceptance.waiting import wait_for_delivery, wait_until
+from tests.chaos.balancer import Balancer
+from tests.chaos.link import Link, linked
+from tests.chaos.witness import Sample, Witness, witnessing
+from tests.servers import running, valkey_binary
+
+LEASE_S = 2.0
+SHARDS = 16
+VARIABLES = {
+    "AQ_LEASE_TTL": f"{LEASE_S:g}",
+    "AQ_SHARDS": str(SHARDS),
+    # An attempt's limit is a second more, which is the lease.
+    "AQ_WEBHOOK_TIMEOUT": "1",
+    # No fault here lasts for so long that a batch may die of it.
+    "AQ_RETRY_SCHEDULE": ",".join(["0.2", "0.4", *["1"] * 60]),
+}
+
+EACH_WRITE = ("--appendonly", "yes", "--appendfsync", "always")
+EACH_SECOND = ("--appendonly", "yes", "--appendfsync", "everysec")
+
+
+class Valkey(RedisProcess):
+    """With a durability of the caller's choice."""
+
+    def __init__(self, directory: Path, options: Sequence[str]) -> None:
+        super().__init__(directory)
+        self._options = options
+
+    def start(self) -> None:
+        """On the files that are there, and ready for commands when this returns."""
+        assert self._server is None
+        started = running(valkey_binary(), "valkey", self._directory, *self._options)
+        self._server = self._stack.enter_context(started)
+
+    @property
+    def socket_path(self) -> str:
+        return str(self._directory / "s.sock")
+
+    def written_bytes(self) -> int:
+        """How much of the append-only file is there."""
+        return self._tail().stat().st_size
+
+    def cut_power(self, left_bytes: int) -> None:
+        """Gone, with everything that was written to the file since it had this size."""
+        self.kill()
+        os.truncate(self._tail(), left_bytes)
+
+    def _tail(self) -> Path:
+        (found,) = self._directory.glob("appendonlydir/*.incr.aof")
+        return found
+
+
+@dataclass
+class Replica:
+    """One `serve`, and its ways to the others."""
+
+    index: int
+    service: Service
+    to_redis: Link
+    to_webhook: Link
+
+    @property
+    def name(self) -> str:
+        return f"replica {self.index}"
+
+    @property
+    def alive(self) -> bool:
+        return self.service.process is not None
+
+    def made(self, attempt: Attempt) -> bool:
+        return attempt.headers["host"].endswith(f":{self.to_webhook.port}")
+
+    def freeze(self) -> None:
+        self.service.freeze()
+
+    def thaw(self) -> None:
+        os.kill(self.service.running.pid, signal.SIGCONT)
+
+    def ids(self) -> set[str]:
+        """What it called itself, over all its lives."""
+        records = [json.loads(line) for line in self.service.log().splitlines()]
+        return {record["replica"] for record in records if "replica" in record}
+
+
+@dataclass
+class Fleet:
+    """Use with `fleet`."""
+
+    replicas: list[Replica]
+    redis: Valkey
+    receiver: Receiver
+    journal: Journal
+    client: Balancer
+    witness: Witness
+    lease_s: float
+    _grow: Callable[[], Replica] = field(repr=False, default=lambda: NotImplemented)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return list(self.receiver.attempts)
+
+    @property
+    def samples(self) -> list[Sample]:
+        return list(self.witness.samples)
+
+    def join(self) -> Replica:
+        """One more, started and ready."""
+        return self._grow()
+
+    def owner_of(self, shard: int) -> Replica:
+        """Who owns it now, said by Redis."""
+        return self.indexed()[self.witness.look().owners[shard] or ""]
+
+    def indexed(self) -> dict[str, Replica]:
+        """Every id that any of them had."""
+        return {name: replica for replica in self.replicas for name in replica.ids()}
+
+    def made_by(self, replica: Replica) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if replica.made(attempt)]
+
+    def heal(self) -> None:
+        """Everything runs and reaches everything."""
+        self.receiver.mix = None
+        for replica in self.replicas:
+            replica.to_redis.heal()
+            replica.to_webhook.heal()
+        for replica in self.replicas:
+            if replica.alive:
+                replica.thaw()
+            else:
+                replica.service.start()
+            wait_until(lambda one=replica: one.service.ready, f"{replica.name} is ready", 20)  # type: ignore[misc]
+
+    def drain(self, within_s: float = 30.0, gone: Collection[str] = ()) -> None:
+        """Until all that was accepted, but for `gone`, is delivered and nobody waits any more."""
+        wait_for_delivery(self.journal, self.receiver, within_s, gone)
+        client = self.replicas[0].service.client
+        wait_until(lambda: client.get("/api/users").json()["users"] == [], "nobody waits")
+        assert client.dead_ids() == set()
+
+    def balanced(self) -> str | None:
+        """Why the shards are not owned as they should be; None when they are.
+
+        Every shard by exactly one, nobody with more than a quarter (or one) above the fair
+        share, and every replica says the same.
+        """
+        alive = [replica for replica in self.replicas if replica.alive]
+        names = {}
+        for replica in alive:
+            answer = replica.service.client.get("/api/shards")
+            if answer.status != 200:
+                return f"{replica.name} answers {answer.status}"
+            names[replica.index] = [shard["owner"] for shard in answer.json()["shards"]]
+        owners = names[alive[0].index]
+        if any(each != owners for each in names.values()):
+            return "they disagree"
+        if None in owners:
+            return f"shard {owners.index(None)} is nobody's"
+        counts = [owners.count(name) for name in set(owners)]
+        fair = math.ceil(len(owners) / len(alive))
+        if len(counts) != len(alive) or max(counts) > max(fair * 1.25, fair + 1):
+            return f"shares are {sorted(counts)}"
+        return None
+
+    def settle(self, within_s: float = 15.0) -> float:
+        """The moment since which the shards are owned as they should be."""
+        deadline = time.monotonic() + within_s
+        while (reason := self.balanced()) is not None:
+            assert time.monotonic() < deadline, f"after {within_s:g} s still: {reason}"
+            time.sleep(0.05)
+        return time.monotonic()
+
+
+@contextmanager
+def fleet(
+    size: int, variables: Mapping[str, str] | None = None, *, options: Sequence[str] = EACH_WRITE
+) -> Iterator[Fleet]:
+    """`size` replicas that share everything, ready. At the end their logs are looked through."""
+    with ExitStack() as stack:
+        receiver = stack.enter_context(receiving())
+        redis = stack.enter_context(_valkey(options))
+        settings = {**VARIABLES, **(variables or {})}
+        journal, replicas = Journal(), list[Replica]()
+        shards = int(settings["AQ_SHARDS"])
+
+        def grow() -> Replica:
+            replica = _replica(stack, len(replicas), redis, receiver, journal, settings)
+            replicas.append(replica)
+            replica.service.start()
+            balancer.ports.append(replica.service.port)
+            return replica
+
+        balancer = Balancer(0, journal, chance=random.Random(size))
+        witness = stack.enter_context(witnessing(redis.socket_path, shards))
+        lease_s = float(settings["AQ_LEASE_TTL"])
+        whole = Fleet(replicas, redis, receiver, journal, balancer, witness, lease_s, grow)
+        for _ in range(size):
+            grow()
+        whole.settle()
+        yield whole
+
+
+def _replica(
+    stack: ExitStack,
+    index: int,
+    redis: Valkey,
+    receiver: Receiver,
+    journal: Journal,
+    settings: Mapping[str, Any],
+) -> Replica:
+    to_redis = stack.enter_context(linked(redis.socket_path))
+    to_webhook = stack.enter_context(linked(receiver.port))
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="aq-"))
+    variables = {
+        "REDIS_URL": f"redis://127.0.0.1:{to_redis.port}",
+        "WEBHOOK_URL": f"http://127.0.0.1:{to_webhook.port}/hook",
+        **settings,
+    }
+    service = Service(Path(directory), variables, client=Client(0, journal))
+    stack.push(service.closing)
+    return Replica(index, service, to_redis, to_webhook)
+
+
+@contextmanager
+def _valkey(options: Sequence[str]) -> Iterator[Valkey]:
+    # Short, because the path of a unix socket may have no more than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="aq-", ignore_cleanup_errors=True) as name:
+        valkey = Valkey(Path(name), options)
+        valkey.start()
+        try:
+            yield valkey
+        finally:
+            valkey.close()

@@ -1,0 +1,1 @@
+"""Deterministic simulation: many replicas, one store, one virtual clock, one seed."""

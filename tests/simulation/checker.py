@@ -1,0 +1,404 @@
+"""The contract's guarantees, judged on what an eye outside of every process saw.
+
+Every rule is applied only where it holds whatever was injected; what a fault excuses is said
+where the rule is. Delays are measured in the time in which nothing excuses them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.simulation.history import (
+    Attempted,
+    Broken,
+    Called,
+    Executed,
+    Granted,
+    History,
+    Moved,
+    Sent,
+    Stepped,
+    Trouble,
+)
+from tests.simulation.plan import Plan
+from tests.simulation.story import Batch, Claimed, Story
+
+LATE_S = 0.25
+"""What a delay may be where nothing excuses it: a graceful stop and a rebalance do not."""
+ROUND_S = 0.01
+EARLY_MS = 1
+
+
+class Violation(NamedTuple):
+    """A broken guarantee."""
+
+    rule: str
+    what: str
+
+
+def judge(plan: Plan, history: History) -> list[Violation]:
+    """Every violation, the most telling first."""
+    story = Story(plan, history)
+    found = [Violation(broken.rule, broken.what) for broken in history.of(Broken)]
+    for rule, check in RULES.items():
+        found += [Violation(rule, what) for what in check(story)]
+    return found
+
+
+# Messages
+
+
+def _lost(story: Story) -> Iterator[str]:
+    """Accepted: delivered, dead, dropped, or (only so) forgotten by a server that restarted."""
+    processed = {
+        text
+        for attempt in story.history.of(Attempted)
+        if attempt.processed
+        for text in attempt.texts
+    }
+    kept: defaultdict[str, list[bool]] = defaultdict(list)
+    for each in itertools.chain.from_iterable(story.kept.values()):
+        kept[each.text].append(each.forgotten)
+    here = processed | story.history.ending.dead_texts | story.dropped
+    for text, forgotten in kept.items():
+        if text not in here and not all(forgotten):
+            yield f"{text} was kept, and never delivered"
+    for call in story.history.of(Called):
+        if call.accepted and call.text and call.text not in kept:
+            yield f"{call.text} was accepted, and never kept"
+
+
+def _too_soon_accepted(story: Story) -> Iterator[str]:
+    first = {kept.text: kept.at for of_user in story.kept.values() for kept in reversed(of_user)}
+    for call in story.history.of(Called):
+        if call.accepted and call.text in first and first[call.text] > (call.answered or 0):
+            yield f"{call.text} was accepted before it was kept"
+
+
+def _invented(story: Story) -> Iterator[str]:
+    posted = {(call.user, call.text) for call in story.history.of(Called) if call.text}
+    for attempt in story.history.of(Attempted):
+        for text in attempt.texts:
+            if (attempt.user, text) not in posted:
+                yield f"{attempt.batch_id} carries {text}, which {attempt.user} never wrote"
+    for name in story.strange:
+        yield f"{name} was sent, and no claim granted it"
+
+
+def _doubled(story: Story) -> Iterator[str]:
+    """A message once in one batch; one whose claim the server forgot may be in another too."""
+    for user, kept in story.kept.items():
+        seen: dict[str, bool] = {}
+        for each in kept:
+            if seen.get(each.text) is False:
+                yield f"{each.text} of {user} was kept twice"
+            seen[each.text] = each.forgotten
+    home: dict[str, Batch] = {}
+    for batch in story.batches.values():
+        if len(set(batch.texts)) != len(batch.texts):
+            yield f"{batch.id} carries a message twice: {batch.texts}"
+        for text in batch.texts:
+            first = home.setdefault(text, batch)
+            if first is not batch and batch.user not in story.shaken:
+                yield f"{text} is in {first.id} and in {batch.id}"
+
+
+def _changed(story: Story) -> Iterator[str]:
+    for batch in story.batches.values():
+        if len({attempt.body for attempt in batch.attempts}) > 1:
+            yield f"{batch.id} was sent with different bytes"
+        if any(attempt.texts != batch.texts for attempt in batch.attempts):
+            yield f"{batch.id} was claimed with other messages than it was sent with"
+
+
+def _disorder(story: Story) -> Iterator[str]:
+    """Per user: batches follow the order of the appends and pass over nothing but what was dropped."""
+    for user, batches in _by_user(story).items():
+        if user in story.shaken:
+            continue
+        expected = [kept.text for kept in story.kept[user] if kept.text not in story.dropped]
+        claimed = [text for batch in batches for text in batch.texts if text not in story.dropped]
+        if claimed != expected[: len(claimed)]:
+            yield f"{user} wrote {expected}, and it was sent as {claimed}"
+        arrived = sorted((b for b in batches if b.attempts), key=lambda b: b.attempts[0].at)
+        alive = [batch for batch in batches if not batch.buried]
+        if [b for b in arrived if not b.buried] != [b for b in alive if b.attempts]:
+            yield f"the batches of {user} arrived in another order than they were closed in"
+
+
+def _unresolved(story: Story) -> Iterator[str]:
+    """At most one unresolved batch per user."""
+    for user, batches in _by_user(story).items():
+        if user in story.shaken:
+            continue
+        for earlier, later in itertools.pairwise(batches):
+            began = later.claims[0].executed.at
+            if not earlier.resolved_by(began):
+                yield f"{later.id} of {user} began at {began:.3f}, and {earlier.id} was not over"
+
+
+# Attempts
+
+
+def _overlap(story: Story) -> Iterator[str]:
+    """One attempt at a time. What a frozen sender left open may overlap with its successors':
+    with the same id, or after that batch was taken from the successor."""
+    by_user: defaultdict[str, list[Attempted]] = defaultdict(list)
+    for attempt in story.history.of(Attempted):
+        by_user[attempt.user].append(attempt)
+    leaps = [step.at for step in story.history.of(Stepped) if step.by_ms > 0]
+    pauses = story.plan.has("pause", "pause_midway")
+    for user, attempts in by_user.items():
+        for one, next_one in itertools.combinations(attempts, 2):
+            if one.ended is not None and one.ended <= next_one.at:
+                continue
+            excused = user in story.shaken or any(one.at - 4 < leap <= next_one.at for leap in leaps)
+            if pauses:
+                excused |= one.batch_id == next_one.batch_id
+                excused |= story.batches[one.batch_id].resolved_by(next_one.at)
+            if not excused:
+                yield (
+                    f"{next_one.batch_id} of {user} began at {next_one.at:.3f} by"
+                    f" {next_one.replica} while {one.batch_id} was under way by {one.replica}"
+                    f" since {one.at:.3f}"
+                )
+
+
+def _repeated(story: Story) -> Iterator[str]:
+    """Delivered means done, as long as nobody dies, sleeps or is not understood."""
+    if not set(story.plan.rates) <= HARMLESS:
+        return
+    for batch in story.batches.values():
+        for earlier, later in itertools.pairwise(batch.attempts):
+            if earlier.heard:
+                yield f"{later.batch_id} was sent again at {later.at:.3f} after its success"
+
+
+HARMLESS = frozenset(
+    "rolling deaf skew webhook_slow webhook_hangs webhook_fails webhook_gone webhook_answer_lost"
+    " webhook_retry_after webhook_refuses".split()
+)
+
+
+def _early(story: Story) -> Iterator[str]:
+    """Never before it is due, by the server's clock."""
+    settings = story.plan.settings
+    for batch in story.batches.values():
+        last, first = batch.items[-1], batch.items[0]
+        match batch.reason:
+            case "quiet":
+                early_ms = last.at_ms + last.ttl_ms - batch.closed_ms
+            case "max_wait":
+                early_ms = first.at_ms + settings.max_wait_ms - batch.closed_ms
+            case "max_messages":
+                early_ms = settings.max_messages - len(batch.items)
+            case "max_bytes":
+                early_ms = settings.max_batch_bytes - sum(item.size for item in batch.items)
+            case _:
+                early_ms = 0 if story.flushed[batch.user] else 1
+        if early_ms > 0:
+            yield f"{batch.id} of {batch.user} was closed for {batch.reason}, {early_ms} too early"
+
+
+def _attempt_early(story: Story) -> Iterator[str]:
+    """An attempt after another waits for its retry's time, or for the other's limit."""
+    for batch in story.batches.values():
+        if batch.user in story.shaken:
+            continue
+        for earlier, later in itertools.pairwise(batch.claims):
+            since, until = earlier.executed, later.executed
+            between = [e for e in batch.retries if since.at <= e.at <= until.at]
+            if any(since.at <= e.at <= until.at for e in batch.buried):
+                continue
+            if not between:
+                due_ms, why = earlier.limit_ms, "the limit of the one before"
+            else:
+                due_ms, why = between[-1].now_ms + int(between[-1].args[6]), "its retry was due"
+                if any(between[-1].at <= e.at <= until.at for e in story.flushed[batch.user]):
+                    continue
+            if until.now_ms < due_ms:
+                yield f"attempt {later.number} of {batch.id} began {due_ms - until.now_ms} ms before {why}"
+            if later.number != earlier.number + 1:
+                yield f"attempt {later.number} of {batch.id} followed attempt {earlier.number}"
+
+
+def _held(story: Story) -> Iterator[str]:
+    for batch in story.batches.values():
+        if batch.user in story.shaken:
+            continue
+        for claim in batch.claims:
+            e = claim.executed
+            until = [until for at, until in story.holds[batch.user] if at <= e.at]
+            if until and e.now_ms < until[-1]:
+                yield f"an attempt of {batch.id} began at {e.at:.3f} while {batch.user} was held"
+
+
+def _gave_up_early(story: Story) -> Iterator[str]:
+    most = len(story.plan.settings.retry_schedule_ms)
+    for batch in story.batches.values():
+        for e in batch.buried:
+            if int(e.args[5]) <= most and "410" not in e.args[6]:
+                yield f"{batch.id} was buried after attempt {e.args[5]} of {most + 1}"
+
+
+def _one_claim_one_attempt(story: Story) -> Iterator[str]:
+    """A claim that was carried out twice is one claim, unless another one came in between."""
+    before: dict[str, tuple[str, str, int]] = {}
+    for claim in story.granted:
+        user, this = claim.batch.user, (claim.token, claim.batch.id, claim.number)
+        known = before.get(user, this)
+        if known[0] == this[0] and known != this and user not in story.shaken:
+            yield f"the claim {this[0]} of {user} was granted {known[1:]}, then {this[1:]}"
+        before[user] = this
+
+
+# Ownership
+
+
+def _fence(story: Story) -> Iterator[str]:
+    """Only who holds the lease claims; whoever does not changes nothing."""
+    given: dict[int, tuple[int, str]] = {}
+    for e in story.history.of(Executed):
+        said = e.reply[0] if isinstance(e.reply, list) and e.reply else e.reply
+        if said in (b"fenced", b"gone") and e.wrote:
+            yield f"{e.script} of {e.replica} was told {said!r} at {e.at:.3f} and changed something"
+        match e.script:
+            case "claim_v1" | "claim_replay_v1" | "retry_v1" | "bury_v1":
+                claimed = (int(e.args[1]), e.args[2])
+                ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
+                last = not e.script.startswith("claim") and given.get(e.shard) == claimed
+                if e.wrote and not ours and not last:
+                    yield f"{e.script} of {e.replica} at {e.at:.3f} changed something without the lease"
+            case "renew_v1":
+                if said == 1 and (int(e.args[1]), e.args[2]) != e.lease[:2]:
+                    yield f"{e.replica} renewed shard {e.shard} at {e.at:.3f}, which is {e.lease.owner}'s"
+            case "release_v1" if said == 1:
+                if (int(e.args[0]), e.args[1]) != e.lease[:2]:
+                    yield f"{e.replica} gave back shard {e.shard}, which is {e.lease.owner}'s"
+                given[e.shard] = (int(e.args[0]), e.args[1])
+
+
+def _epochs(story: Story) -> Iterator[str]:
+    """A live lease is not stolen, a new owner has a new epoch, claims' epochs never go down."""
+    highest: dict[int, int] = {}
+    claimed: dict[int, int] = {}
+    clock_unsure = bool(story.lost) and any(True for _ in story.history.of(Stepped))
+    for e in story.history.of(Executed):
+        said = e.reply[0] if isinstance(e.reply, list) and e.reply else None
+        if e.script == "acquire_v1" and said == b"ok":
+            assert isinstance(e.reply, list)
+            epoch, ours = e.reply[1], e.lease.nonce == e.args[2]
+            if not ours and e.lease.until_ms > e.now_ms:
+                yield f"{e.replica} took shard {e.shard} from {e.lease.owner} at {e.at:.3f}"
+            if not ours and epoch <= highest.get(e.shard, 0) and not clock_unsure:
+                yield f"{e.replica} got shard {e.shard} with the used epoch {epoch}"
+            highest[e.shard] = max(epoch, highest.get(e.shard, 0))
+        elif e.script.startswith("claim") and said == b"attempt":
+            epoch = int(e.args[1])
+            if epoch < claimed.get(e.shard, 0) and not story.lost:
+                yield f"shard {e.shard} was claimed in with epoch {epoch} after a later one"
+            claimed[e.shard] = epoch
+
+
+def _knew_better(story: Story) -> Iterator[str]:
+    """Nobody sends a claim with a lease that it gave back, or that it knows to be over."""
+    ttl_s = story.plan.settings.lease_ttl_ms / 1000
+    until: dict[tuple[str, int, int], float] = {}
+    given: dict[tuple[str, int, int], float] = {}
+    for record in story.history.records:
+        if isinstance(record, Granted):
+            lease = (record.replica, record.shard, record.epoch)
+            until[lease] = max(until.get(lease, 0.0), record.asked + ttl_s)
+            if record.asked > given.get(lease, record.asked):
+                del given[lease]
+        elif isinstance(record, Sent):
+            lease = (record.replica, record.shard, record.epoch)
+            if record.script == "release_v1":
+                given[lease] = record.at
+            elif record.script == "claim_v1":
+                if lease in given:
+                    yield f"{record.replica} claims at {record.at:.3f} in {record.shard}, which it gave back"
+                if record.at > until.get(lease, 0.0) and not story.plan.has("skew"):
+                    yield f"{record.replica} claims at {record.at:.3f} with a lease that was over"
+
+
+# Delays
+
+
+def _late(story: Story) -> Iterator[str]:
+    """Overdue in time that no fault excuses. Not where attempts queue for a slot."""
+    if story.plan.settings.max_deliveries < story.plan.users:
+        return
+    excused = _merged(story)
+    steps = [step.at for step in story.history.of(Stepped)]
+    since: dict[str, float] = {}
+    for move in story.history.of(Moved):
+        began = since.get(move.user, 0.0)
+        since[move.user] = move.at
+        if move.before_ms is None:
+            continue
+        overdue_s = (move.now_ms - move.before_ms) / 1000
+        start = max(began, move.at - overdue_s, *[at for at in steps if at <= move.at] or [0.0])
+        late_s = (move.at - start) - _overlap_s(excused, start, move.at)
+        if late_s > LATE_S:
+            yield (
+                f"{move.user} was due at {start:.3f} and its turn came at {move.at:.3f},"
+                f" {late_s:.3f} s late"
+            )
+
+
+def _merged(story: Story) -> list[tuple[float, float]]:
+    merged: list[tuple[float, float]] = []
+    for trouble in sorted(story.history.of(Trouble), key=lambda trouble: trouble.start):
+        if merged and trouble.start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], trouble.end))
+        else:
+            merged.append((trouble.start, trouble.end))
+    return merged
+
+
+def _overlap_s(intervals: list[tuple[float, float]], start: float, end: float) -> float:
+    return sum(max(0.0, min(end, high) - max(start, low)) for low, high in intervals)
+
+
+def _stuck(story: Story) -> Iterator[str]:
+    """When the faults are over, everything goes out and every shard finds its owner."""
+    ending = story.history.ending
+    if not ending.quiet:
+        yield f"still waiting when all should be over: {', '.join(ending.waiting)}"
+    if not ending.settled:
+        yield f"the shards are not where they should be: {ending.owners}"
+
+
+def _by_user(story: Story) -> dict[str, list[Batch]]:
+    grouped: defaultdict[str, list[Batch]] = defaultdict(list)
+    for batch in story.batches.values():
+        grouped[batch.user].append(batch)
+    return grouped
+
+
+RULES = {
+    "lost": _lost,
+    "accepted": _too_soon_accepted,
+    "invented": _invented,
+    "doubled": _doubled,
+    "changed": _changed,
+    "order": _disorder,
+    "unresolved": _unresolved,
+    "overlap": _overlap,
+    "repeated": _repeated,
+    "early": _early,
+    "attempt early": _attempt_early,
+    "held": _held,
+    "gave up": _gave_up_early,
+    "token": _one_claim_one_attempt,
+    "fence": _fence,
+    "epoch": _epochs,
+    "knew better": _knew_better,
+    "late": _late,
+    "stuck": _stuck,
+}
+__all__ = ["RULES", "Claimed", "Violation", "judge"]

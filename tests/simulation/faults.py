@@ -1,0 +1,182 @@
+"""What strikes from outside: deaths, sleeps, cuts, clocks, the server's own troubles.
+
+Faults of single calls are in `wire.py`, the receiver's in `receiver.py`. Each fault says for how
+long it excuses a delay; the lengths are the contract's: a dead or sleeping owner costs the
+lease's time and a second.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.simulation.history import Noted, Stepped
+
+if TYPE_CHECKING:
+    from tests.simulation.replica import Replica
+    from tests.simulation.world import World
+
+PERIOD_S = 3.0
+"""Between two strikes of a fault at rate 1, on average."""
+BOUNDARIES_MAX = 40
+"""A fault that strikes midway does so within this many calls, answers and attempts."""
+
+
+class Nemesis:
+    """Strikes at random until the chaos ends."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._frozen: list[Replica] = []
+
+    def start(self, nursery: trio.Nursery) -> None:
+        strikes: dict[str, Callable[[random.Random], None]] = {
+            "crash": self._crash,
+            "crash_midway": self._crash_midway,
+            "pause": self._pause,
+            "pause_midway": self._pause_midway,
+            "rolling": self._roll,
+            "cut": self._cut,
+            "skew": self._skew,
+            "server_clock": self._set_server_clock,
+            "outage": self._outage,
+            "rollback": self._rollback,
+        }
+        for fault, strike in strikes.items():
+            if self.world.plan.has(fault):
+                nursery.start_soon(self._now_and_then, fault, strike)
+
+    async def _now_and_then(self, fault: str, strike: Callable[[random.Random], None]) -> None:
+        chance = self.world.dice.stream(f"nemesis {fault}")
+        while True:
+            await trio.sleep(chance.expovariate(self.world.plan.rate(fault) / PERIOD_S))
+            strike(chance)
+
+    def heal(self) -> None:
+        """Everything that lasts is over."""
+        for replica in self.world.replicas:
+            replica.wire.cut = False
+            replica.wire.reconnect()
+            replica.skew(1.0, 0.0)
+            replica.after_boundaries(0, lambda: None)
+        for replica in self._frozen:
+            replica.thaw()
+        if self.world.away:
+            self.world.come_back()
+
+    # Processes
+
+    def _victim(self, chance: random.Random) -> Replica | None:
+        living = [replica for replica in self.world.replicas if not replica.dead]
+        return chance.choice(living) if living else None
+
+    def _crash(self, chance: random.Random) -> None:
+        if victim := self._victim(chance):
+            self._kill(victim)
+
+    def _crash_midway(self, chance: random.Random) -> None:
+        if victim := self._victim(chance):
+            victim.after_boundaries(chance.randint(1, BOUNDARIES_MAX), partial(self._kill, victim))
+
+    def _kill(self, victim: Replica) -> None:
+        self._note(f"kill {victim.name}")
+        self.world.trouble(self.world.lease_s + 1, "a replica was killed")
+        victim.kill()
+
+    def _pause(self, chance: random.Random) -> None:
+        if victim := self._victim(chance):
+            self._freeze(victim, chance.uniform(0.5, 3) * self.world.lease_s)
+
+    def _pause_midway(self, chance: random.Random) -> None:
+        if victim := self._victim(chance):
+            seconds = chance.uniform(0.5, 3) * self.world.lease_s
+            victim.after_boundaries(
+                chance.randint(1, BOUNDARIES_MAX), partial(self._freeze, victim, seconds)
+            )
+
+    def _freeze(self, victim: Replica, seconds: float) -> None:
+        if victim in self._frozen or victim.dead:
+            return
+        self._note(f"freeze {victim.name} for {seconds:.3f} s")
+        self.world.trouble(max(seconds, self.world.lease_s) + 1, "a replica was frozen")
+        self._frozen.append(victim)
+        victim.freeze()
+
+        def thaw() -> None:
+            self._note(f"thaw {victim.name}")
+            self._frozen.remove(victim)
+            victim.thaw()
+
+        self.world.agenda.after(seconds, thaw)
+
+    def _roll(self, chance: random.Random) -> None:
+        """A graceful stop; the successor comes up a moment later. No delay is excused."""
+        victim = self._victim(chance)
+        if victim and victim.serving and victim not in self._frozen:
+            self._note(f"stop {victim.name}")
+            victim.stop()
+
+    # Roads
+
+    def _cut(self, chance: random.Random) -> None:
+        """One replica loses the server, and does not know it at first."""
+        victim = self._victim(chance)
+        if victim is None or victim.wire.cut:
+            return
+        seconds = chance.uniform(0.1, 3 * self.world.lease_s)
+        self._note(f"cut off {victim.name} for {seconds:.3f} s")
+        # A call that got no answer is given up after two seconds.
+        self.world.trouble(max(seconds + 2.5, self.world.lease_s) + 1, "a replica was cut off")
+        victim.wire.cut = True
+
+        def mend() -> None:
+            victim.wire.cut = False
+            victim.wire.reconnect()
+
+        self.world.agenda.after(seconds, mend)
+
+    # Clocks
+
+    def _skew(self, chance: random.Random) -> None:
+        if victim := self._victim(chance):
+            rate = chance.uniform(0.95, 1.05)
+            step_s = chance.choice((0, 0, -1, 1)) * chance.uniform(0.1, 1) * self.world.lease_s
+            self._note(f"the clock of {victim.name} goes by {rate:.3f} after {step_s:.3f} s")
+            self.world.trouble(self.world.lease_s + abs(step_s), "a trust clock was set")
+            victim.skew(rate, step_s)
+
+    def _set_server_clock(self, chance: random.Random) -> None:
+        by_ms = chance.choice((-1, 1)) * chance.randint(10, 2_000)
+        self.world.offset_ms += by_ms
+        self.world.history.note(Stepped(trio.current_time(), by_ms))
+        excused_s = abs(by_ms) / 1000 + self.world.lease_s + 1
+        self.world.trouble(excused_s, "the server's clock was set")
+
+    # The server
+
+    def _outage(self, chance: random.Random) -> None:
+        if self.world.away:
+            return
+        seconds = chance.uniform(0.1, 4)
+        self._note(f"the server is away for {seconds:.3f} s")
+        self.world.trouble(seconds + 2, "the server was away")
+        self.world.go_away()
+        self.world.agenda.after(seconds, self.world.come_back)
+
+    def _rollback(self, chance: random.Random) -> None:
+        if self.world.away:
+            return
+        forget_s, away_s = chance.uniform(0.01, 1.5), chance.uniform(0.05, 1)
+        self._note(f"the server dies in {forget_s:.3f} s and forgets what it does until then")
+        excused_s = forget_s + away_s + self.world.lease_s + 2
+        self.world.trouble(excused_s, "the server was restarted")
+        self.world.restart(forget_s, away_s)
+
+    def _note(self, what: str) -> None:
+        self.world.history.note(Noted(trio.current_time(), what))
+
+

@@ -1,0 +1,195 @@
+"""What happened in a simulated run, as an eye outside of every process saw it.
+
+All moments are virtual seconds; `_ms` values are the server's clock. The records are facts and
+carry no judgement: `checker.py` judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+
+class Grant(NamedTuple):
+    """A shard's lease, as the server has it."""
+
+    epoch: int
+    nonce: str
+    until_ms: int
+    owner: str
+
+
+NOBODY = Grant(0, "", 0, "")
+
+
+@dataclass(slots=True)
+class Called:
+    """A client asked for something and (perhaps) got an answer."""
+
+    at: float
+    verb: str
+    user: str
+    text: str = ""
+    """For a post: the message, which is told apart by it."""
+    answered: float | None = None
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A replica sent a call that names a lease, or asks for one."""
+
+    at: float
+    replica: str
+    script: str
+    shard: int
+    epoch: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A replica read that a shard is its own, in answer to what it had sent at `asked`."""
+
+    at: float
+    replica: str
+    shard: int
+    epoch: int
+    nonce: str
+    asked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The server carried out a script."""
+
+    at: float
+    now_ms: int
+    script: str
+    replica: str
+    shard: int
+    args: tuple[str, ...]
+    reply: object
+    lease: Grant
+    """Before the call."""
+    wrote: bool
+    copy: bool
+    """A copy of a call that was carried out before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A user's place in the timer index changed; None: not in it."""
+
+    at: float
+    now_ms: int
+    user: str
+    before_ms: int | None
+    after_ms: int | None
+
+
+@dataclass(slots=True)
+class Attempted:
+    """A POST reached the receiver."""
+
+    at: float
+    replica: str
+    user: str
+    batch_id: str
+    body: bytes
+    texts: tuple[str, ...]
+    ended: float | None = None
+    """When it was answered, or the sender was gone."""
+    processed: bool = False
+    """The receiver took it and said 2xx."""
+    heard: bool = False
+    """The sender read a 2xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Within it, a delay is excused."""
+
+    start: float
+    end: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """The server's clock was set."""
+
+    at: float
+    by_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The server forgot what it did between `start` and `end`."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Something that must not be at all: a replica died of a bug, data that contradict themselves."""
+
+    at: float
+    rule: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """For people who read the trace."""
+
+    at: float
+    what: str
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the world looked when the run was over."""
+
+    at: float = 0.0
+    quiet: bool = False
+    waiting: tuple[str, ...] = ()
+    """Users who are still in the timer index."""
+    owners: dict[int, str] = field(default_factory=dict)
+    """Per shard, by the server's leases."""
+    settled: bool = False
+    """Every shard is where the ring wants it, by the leases and by the replicas."""
+    dead_texts: frozenset[str] = frozenset()
+
+
+Record = (
+    Called | Sent | Granted | Executed | Moved | Attempted | Trouble | Stepped | Lost | Broken | Noted
+)
+R = TypeVar("R")
+
+
+class History:
+    """In order of happening."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.ending = Ending()
+
+    def note(self, record: Record) -> None:
+        self.records.append(record)
+
+    def of(self, kind: type[R]) -> Iterator[R]:
+        return (record for record in self.records if isinstance(record, kind))
+
+    def digest(self) -> str:
+        """The same for two runs exactly if the same happened."""
+        text = "\n".join(map(repr, [*self.records, _plain(self.ending)]))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(ending: Ending) -> tuple[object, ...]:
+    dead = sorted(ending.dead_texts)
+    return (ending.at, ending.quiet, ending.waiting, ending.settled, ending.owners, dead)

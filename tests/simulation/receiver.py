@@ -1,0 +1,104 @@
+"""The webhook's receiver, and the road to it: the `deliver` function of every replica."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from actor_queue.core.batch import Batch
+from actor_queue.core.delivery import outcome_of_status
+from actor_queue.core.outcome import Failed, Outcome
+from actor_queue.core.payload import render
+from tests.simulation.history import Attempted
+
+if TYPE_CHECKING:
+    from tests.simulation.replica import Replica
+    from tests.simulation.world import World
+
+FAILING_SHARE = 0.5
+"""Of the attempts that a webhook fault at rate 1 strikes."""
+
+
+class Exchange:
+    """One POST."""
+
+    def __init__(self, record: Attempted) -> None:
+        self.record = record
+        self.answered = trio.Event()
+        self.outcome: Outcome | None = None
+
+
+class Receiver:
+    """Takes batches, and fails as the plan says."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._chance = world.dice.stream("receiver")
+
+    async def deliver(self, replica: Replica, batch: Batch, deadline_s: float) -> Outcome:
+        """One attempt, with a time limit. Failures are values."""
+        exchange: Exchange | None = None
+        try:
+            with trio.move_on_after(deadline_s):
+                replica.boundary()
+                await trio.sleep(self._chance.uniform(0.0005, 0.003))
+                if replica.dead:
+                    await trio.sleep_forever()
+                if self._struck("webhook_refuses"):
+                    return Failed("connection refused")
+                exchange = self._begin(replica, batch)
+                await exchange.answered.wait()
+                assert exchange.outcome is not None
+                exchange.record.heard = exchange.record.processed and not isinstance(
+                    exchange.outcome, Failed
+                )
+                return exchange.outcome
+        finally:
+            if exchange is not None and exchange.record.ended is None:
+                exchange.record.ended = trio.current_time()
+        return Failed(f"timed out after {deadline_s:.3g} s")
+
+    def _begin(self, replica: Replica, batch: Batch) -> Exchange:
+        record = Attempted(
+            trio.current_time(),
+            replica.name,
+            batch.user,
+            batch.id,
+            render(batch),
+            tuple(batch.messages),
+        )
+        self.world.history.note(record)
+        exchange = Exchange(record)
+        takes_s = self._chance.uniform(0.001, 0.02)
+        if self._struck("webhook_slow"):
+            takes_s = self._chance.uniform(0.1, 1.3) * self.world.attempt_s
+        if not self._struck("webhook_hangs"):
+            self.world.agenda.after(takes_s, lambda: self._answer(exchange, replica))
+        return exchange
+
+    def _answer(self, exchange: Exchange, replica: Replica) -> None:
+        record = exchange.record
+        if record.ended is not None:
+            return
+        record.ended = trio.current_time()
+        exchange.outcome = self._outcome()
+        if not isinstance(exchange.outcome, Failed):
+            record.processed = True
+            if self._struck("webhook_answer_lost"):
+                exchange.outcome = Failed("the connection broke")
+        replica.boundary()
+        exchange.answered.set()
+
+    def _outcome(self) -> Outcome:
+        if self._struck("webhook_gone", 0.3):
+            return outcome_of_status(410, None)
+        if self._struck("webhook_retry_after"):
+            return outcome_of_status(503, self._chance.uniform(0.1, 3))
+        if self._struck("webhook_fails"):
+            return outcome_of_status(500, None)
+        return outcome_of_status(200, None)
+
+    def _struck(self, fault: str, share: float = FAILING_SHARE) -> bool:
+        rate = self.world.plan.rates.get(fault)
+        return rate is not None and self.world.chaos and self._chance.random() < share * rate

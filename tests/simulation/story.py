@@ -1,0 +1,178 @@
+"""A history, read: who kept which message when, which batches there were, what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tests.simulation.history import Attempted, Executed, History, Lost
+from tests.simulation.plan import Plan
+
+ITEMS = 11
+"""Where a claim's reply has the messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A message that the server took; one that it took twice is there twice."""
+
+    text: str
+    user: str
+    at: float
+    now_ms: int
+    forgotten: bool
+    """The server forgot it again, in a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message in a batch, as the server stores it."""
+
+    text: str
+    at_ms: int
+    ttl_ms: int
+    size: int
+
+
+@dataclass(slots=True)
+class Claimed:
+    """One attempt that the server granted."""
+
+    executed: Executed
+    token: str
+    number: int
+    limit_ms: int
+    batch: Batch
+
+
+@dataclass(slots=True)
+class Batch:
+    """By its id."""
+
+    id: str
+    user: str
+    reason: str
+    closed_ms: int
+    items: tuple[Item, ...]
+    claims: list[Claimed] = field(default_factory=list)
+    attempts: list[Attempted] = field(default_factory=list)
+    retries: list[Executed] = field(default_factory=list)
+    buried: list[Executed] = field(default_factory=list)
+    dropped: list[Executed] = field(default_factory=list)
+    forgotten: bool = False
+    """The server forgot a claim of it, in a restart."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(item.text for item in self.items)
+
+    def resolved_by(self, at: float) -> bool:
+        """Whether by then it was taken by the receiver, a dead letter, or dropped."""
+        return any(a.processed and a.ended is not None and a.ended <= at for a in self.attempts) or any(
+            each.at <= at for each in (*self.buried, *self.dropped)
+        )
+
+
+class Story:
+    """What the rules look at."""
+
+    def __init__(self, plan: Plan, history: History) -> None:
+        self.plan = plan
+        self.history = history
+        self.lost = list(history.of(Lost))
+        self.kept: defaultdict[str, list[Kept]] = defaultdict(list)
+        """By user, in the server's order."""
+        self.batches: dict[str, Batch] = {}
+        """In the order of their first claims."""
+        self.dropped: set[str] = set()
+        self.flushed: defaultdict[str, list[Executed]] = defaultdict(list)
+        self.holds: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+        """By user: when a hold was set, and until when on the server's clock."""
+        self.shaken: set[str] = set()
+        """Users of whom the server forgot something."""
+        self.granted: list[Claimed] = []
+        """Every grant, repetitions included."""
+        self.strange: list[str] = []
+        """Attempts at batches that no claim granted."""
+        for executed in history.of(Executed):
+            self._read(executed)
+        for attempt in history.of(Attempted):
+            if attempt.batch_id in self.batches:
+                self.batches[attempt.batch_id].attempts.append(attempt)
+            else:
+                self.strange.append(attempt.batch_id)
+
+    def forgot(self, at: float) -> bool:
+        return any(each.start <= at <= each.end for each in self.lost)
+
+    def _read(self, e: Executed) -> None:
+        match e.script:
+            case "append_v1":
+                self._appended(e)
+            case "claim_v1" | "claim_replay_v1":
+                self._claimed(e)
+            case "retry_v1" | "bury_v1":
+                self._shake(e, e.args[3])
+                if _said(e) == b"ok" and (batch := self.batches.get(e.args[4])):
+                    (batch.retries if e.script == "retry_v1" else batch.buried).append(e)
+            case "ack_v1" | "flush_v1" | "hold_v1" | "drop_v1" | "typing_v1" | "dead_replay_v1":
+                self._ordered(e)
+
+    def _ordered(self, e: Executed) -> None:
+        user = e.args[1]
+        self._shake(e, user)
+        if e.script == "flush_v1":
+            self.flushed[user].append(e)
+        elif e.script == "hold_v1":
+            for_ms = int(e.args[5])
+            self.holds[user].append((e.at, e.now_ms + for_ms if for_ms else 0))
+        elif e.script == "drop_v1" and isinstance(e.reply, list):
+            self.dropped.update(item.text for item in map(_item, e.reply[2]))
+            if batch := self.batches.get(e.reply[1].decode()):
+                batch.dropped.append(e)
+
+    def _shake(self, e: Executed, user: str) -> None:
+        if e.wrote and self.lost and self.forgot(e.at):
+            self.shaken.add(user)
+
+    def _appended(self, e: Executed) -> None:
+        if not isinstance(e.reply, list):
+            return
+        place, said = 10, e.reply[1:]
+        for _ in range(int(e.args[9])):
+            user, count = e.args[place], int(e.args[place + 1])
+            self._shake(e, user)
+            place += 2
+            for _ in range(count):
+                body = json.loads(f"[{e.args[place + 2]}]")[1]
+                if said[0] == 0:
+                    kept = Kept(body["message"], user, e.at, e.now_ms, self.forgot(e.at))
+                    self.kept[user].append(kept)
+                place, said = place + 3, said[4:]
+
+    def _claimed(self, e: Executed) -> None:
+        if _said(e) != b"attempt":
+            return
+        assert isinstance(e.reply, list)
+        _, number, left_ms, name, _, reason, _, _, _, _, closed, items = e.reply
+        user, token = e.args[3], e.args[4]
+        self._shake(e, user)
+        batch = self.batches.get(name.decode())
+        if batch is None:
+            batch = Batch(name.decode(), user, reason.decode(), closed, tuple(map(_item, items)))
+            self.batches[batch.id] = batch
+        batch.forgotten |= self.forgot(e.at)
+        claim = Claimed(e, token, number, e.now_ms + left_ms, batch)
+        self.granted.append(claim)
+        if not any((each.token, each.number) == (token, number) for each in batch.claims):
+            batch.claims.append(claim)
+
+
+def _said(e: Executed) -> object:
+    return e.reply[0] if isinstance(e.reply, list) and e.reply else None
+
+
+def _item(stored: bytes) -> Item:
+    _, at_ms, _, original = json.loads(stored)
+    return Item(original["message"], at_ms, round(original["ttl"] * 1000), len(stored))

@@ -1,0 +1,520 @@
+"""A Redis Cluster: the same store, and what happens when slots, nodes and connections move."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+import redis
+import trio
+
+from actor_queue import ActorQueue
+from actor_queue.core.batch import Batch
+from actor_queue.core.message import Accepted, Message
+from actor_queue.core.settings import Durability, Settings
+from actor_queue.store.address import Place, nodes
+from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.cluster import ClusterRunner, slot_map, slot_of
+from actor_queue.store.connect import runner_for
+from actor_queue.store.keys import Keys
+from actor_queue.store.pipe import discard
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.runner import Call
+from actor_queue.store.scripts import all_scripts, script
+from actor_queue.store.server import probe_call
+from tests.redis_topologies import HOST, SLOTS, Cluster, TcpServer, cluster, wait_for
+from tests.servers import Server, delete_namespace
+from tests.store import slots
+from tests.store.conformance import AppendConformance, ClaimConformance
+from tests.store.conformance_orders import LeaseConformance, OrderConformance
+from tests.store.driver import Now, Subject
+from tests.store.stage import Open, Stage
+from tests.store.steady import Steady
+
+SHARDS = 12
+RECOVERY_S = 5.0
+"""Beyond what the cluster itself needs until a replica is the primary."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cluster]:
+    """Whoever breaks it, mends it."""
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def settings(shared: Cluster, namespace: str) -> Iterator[Settings]:
+    yield Settings(redis_url=shared.url, namespace=namespace, shards=SHARDS)
+    with _eye(shared) as eye:
+        delete_namespace(eye, namespace)
+
+
+def _eye(made: Cluster) -> Any:
+    return redis.RedisCluster(HOST, made.primaries[0].port)
+
+
+def _probe(settings: Settings) -> Call:
+    return probe_call(Keys(settings.namespace, settings.shards).meta, settings.shards, FORMAT)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, durability: Durability = "memory", *, prepared: bool = True
+) -> AsyncIterator[tuple[RedisStore, ClusterRunner]]:
+    assert settings.redis_url is not None
+    runner = runner_for(settings.redis_url, _probe(settings), durability)
+    assert isinstance(runner, ClusterRunner)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(runner.serve)
+        if prepared:
+            await runner.prepare()
+        yield RedisStore(runner, settings, replica="r-1"), runner
+        nursery.cancel_scope.cancel()
+
+
+def user_on(made: Cluster, server: TcpServer, settings: Settings) -> str:
+    """A user whose shard is on that primary."""
+    keys = Keys(settings.namespace, settings.shards)
+    from actor_queue.core.shard import shard_of
+
+    for number in range(10_000):
+        shard = keys.shards[shard_of(f"u{number}", settings.shards)]
+        if made.owner_of(shard.due) is server:
+            return f"u{number}"
+    raise AssertionError("no shard is there")
+
+
+def users_everywhere(made: Cluster, settings: Settings) -> list[str]:
+    return [user_on(made, server, settings) for server in made.primaries]
+
+
+def due_key(settings: Settings, user: str) -> bytes:
+    from actor_queue.core.shard import shard_of
+
+    return Keys(settings.namespace, settings.shards).shards[shard_of(user, settings.shards)].due
+
+
+class TestCluster(AppendConformance, ClaimConformance, OrderConformance, LeaseConformance):
+    @pytest.fixture
+    def opens(self, shared: Cluster) -> Open:
+        @asynccontextmanager
+        async def on_cluster(settings: Settings, now: Now) -> AsyncIterator[Stage]:
+            with _eye(shared) as eye:
+                subject = Subject(eye, settings, now)
+                runner = ClusterRunner(nodes(shared.url), _probe(settings))
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(runner.serve)
+                    store = RedisStore(runner, settings, clock=now)
+                    yield Stage(store, settings, now, subject.dump)
+                    nursery.cancel_scope.cancel()
+                delete_namespace(eye, settings.namespace)
+
+        return on_cluster
+
+
+# The map
+
+
+@pytest.mark.parametrize("key", [b"aq:meta", b"{aq:7}:u:{x}", b"{}:a", b"a{b", b"{aq:12}:due"])
+def test_a_key_s_slot_is_what_the_specification_says(key: bytes) -> None:
+    assert slot_of(key) == slots.slot_of(key)
+
+
+def test_a_map_names_the_asked_host_where_a_node_does_not_know_its_own() -> None:
+    reply = [[0, 9, [None, 1, b"id"], [b"replica", 2, b"id"]], [10, SLOTS - 1, [b"h", 3, b"id"]]]
+    found = slot_map(reply, Place("asked", 9))
+    assert found[9] == Place("asked", 1)
+    assert found[10] == Place("h", 3)
+
+
+# One road through all of it
+
+
+def test_a_message_goes_all_the_way_on_a_cluster(shared: Cluster, settings: Settings) -> None:
+    users = users_everywhere(shared, settings)
+    got: list[Batch] = []
+
+    async def main() -> None:
+        done = trio.Event()
+
+        async def deliver(batch: Batch) -> None:
+            got.append(batch)
+            if len(got) == len(users):
+                done.set()
+
+        with trio.fail_after(20):
+            async with ActorQueue(settings, deliver=deliver) as queue:
+                for user in users:
+                    await queue.push(user, "Oi", ttl=0.05)
+                    await queue.push(user, "tudo bem?", ttl=0.05)
+                await done.wait()
+
+    trio.run(main)
+    assert sorted(batch.user for batch in got) == sorted(users)
+    assert all(len(batch.items) == 2 for batch in got)
+
+
+def test_calls_for_many_nodes_are_answered_in_their_order(
+    shared: Cluster, settings: Settings
+) -> None:
+    async def main() -> None:
+        async with opened(settings) as (store, _):
+            leases = await store.acquire(range(SHARDS), "r-1", "n", 5_000)
+            assert [each.shard for each in leases] == list(range(SHARDS))
+            assert all(isinstance(each, Lease) for each in leases)
+            infos = await store.leases()
+            assert [each.owner for each in infos] == ["r-1"] * SHARDS
+
+    trio.run(main)
+
+
+def test_what_a_script_publishes_on_one_node_is_heard_on_any_other(
+    shared: Cluster, settings: Settings
+) -> None:
+    async def main() -> None:
+        heard: list[bytes | None] = []
+        async with opened(settings) as (store, runner), trio.open_nursery() as nursery:
+            for _ in shared.primaries:
+                nursery.start_soon(
+                    runner.listen, f"{settings.namespace}:nudge:r-2".encode(), heard.append
+                )
+            await _until(lambda: heard.count(None) >= len(shared.primaries))
+            await store.acquire(range(SHARDS), "r-2", "n", 5_000)
+            for user in users_everywhere(shared, settings):
+                await store.append([Message(user, b"{}", 1_000, "m", False)])
+            await _until(lambda: len([each for each in heard if each]) == 9)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+# What moves
+
+
+def test_a_slot_moves_under_load_and_every_message_stays_in_its_place(
+    shared: Cluster, settings: Settings
+) -> None:
+    source, target = shared.primaries[0], shared.primaries[1]
+    user = user_on(shared, source, settings)
+    slot = slot_of(due_key(settings, user))
+
+    async def main() -> Steady:
+        async with opened(settings) as (store, _):
+            steady = Steady(store, [user, user_on(shared, target, settings)])
+            async with steady.sending():
+                await steady.more(50)
+                steps = shared.move_slot(slot, source, target)
+                while await trio.to_thread.run_sync(next, steps, None):
+                    await trio.sleep(0.05)
+                await steady.more(50)
+                assert shared.owner_of(due_key(settings, user)) is target
+            return steady
+
+    steady = trio.run(main)
+    with contextlib.suppress(StopIteration):
+        steps = shared.move_slot(slot, target, source)
+        while True:
+            next(steps)
+    assert not steady.refusals
+    steady.assert_nothing_is_lost(shared.servers)
+
+
+def test_a_call_follows_an_ask_and_is_carried_out_there_once(
+    shared: Cluster, settings: Settings
+) -> None:
+    """An empty slot that is open on both sides: every call is sent on with ASKING."""
+    source, target = shared.primaries[0], shared.primaries[1]
+    user = user_on(shared, source, settings)
+    key = due_key(settings, user)
+    steps = shared.move_slot(slot_of(key), source, target)
+    next(steps)
+
+    async def main() -> None:
+        async with opened(settings) as (store, runner):
+            # One key: with more, a node that has none of them says TRYAGAIN.
+            (lease,) = await store.acquire([_shard(settings, user)], "r-1", "n", 5_000)
+            assert isinstance(lease, Lease)
+            assert runner.trouble() is None
+
+    trio.run(main)
+    lease_key = Keys(settings.namespace, SHARDS).shards[_shard(settings, user)].lease
+    with target.client() as client:
+        client.execute_command("ASKING")
+    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot_of(key)) == 1, lease_key
+    for _ in steps:
+        pass
+    for _ in shared.move_slot(slot_of(key), target, source):
+        pass
+
+
+def test_a_slot_that_stays_half_moved_is_said_and_nothing_is_kept(
+    shared: Cluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actor_queue.store.cluster.PATIENCE_S", 0.3)
+    source, target = shared.primaries[0], shared.primaries[1]
+    user = user_on(shared, source, settings)
+    key = due_key(settings, user)
+
+    async def main() -> None:
+        async with opened(settings) as (store, _):
+            await store.append([Message(user, b"{}", 1_000, "m", True)])
+            next(shared.move_slot(slot_of(key), source, target))
+            with pytest.raises(StoreUnavailable, match="moving the slot") as caught:
+                await store.append([Message(user, b"{}", 1_000, "n", True)])
+            assert caught.value.executed is False
+            for server in (source, target):
+                server.ask("CLUSTER", "SETSLOT", slot_of(key), "STABLE")
+            (answer,) = await store.append([Message(user, b"{}", 1_000, "n", True)])
+            assert isinstance(answer, Accepted)
+            assert (answer.pending, answer.duplicate) == (2, False)
+
+    trio.run(main)
+
+
+def test_lost_scripts_and_killed_connections_lose_and_double_nothing(
+    shared: Cluster, settings: Settings
+) -> None:
+    async def main() -> Steady:
+        async with opened(settings) as (store, runner):
+            steady = Steady(store, users_everywhere(shared, settings))
+            async with steady.sending():
+                for _ in range(3):
+                    await steady.more(20)
+                    for server in shared.primaries:
+                        server.ask("SCRIPT", "FLUSH")
+                        server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                await steady.more(20)
+            assert runner.reconnects > 0
+            return steady
+
+    steady = trio.run(main)
+    steady.assert_nothing_is_lost(shared.servers)
+
+
+def test_more_than_one_call_of_a_user_is_never_under_way_at_the_same_time(
+    shared: Cluster, settings: Settings
+) -> None:
+    """1,200 messages of one user are three calls; a slot that moves may refuse any of them."""
+    source, target = shared.primaries[0], shared.primaries[1]
+    user = user_on(shared, source, settings)
+    slot = slot_of(due_key(settings, user))
+    many = [Message(user, b"{}", 1_000, f"m{i}", False) for i in range(1_200)]
+
+    async def main() -> list[str]:
+        async with opened(settings) as (store, _):
+            await store.append(many[:1])
+            steps = shared.move_slot(slot, source, target)
+            next(steps)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.append, many[1:])
+                await trio.sleep(0.3)
+                await trio.to_thread.run_sync(list, steps)
+            view = await store.describe(user)
+            assert view.pending == 1_200
+            dropped = await store.drop(user)
+            return [item.split(b",")[2].decode() for item in dropped.items]
+
+    assert trio.run(main) == [f'"m{i}"' for i in range(1_200)]
+    for _ in shared.move_slot(slot, target, source):
+        pass
+
+
+# What dies
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_primary_dies_and_nothing_acknowledged_is_lost(how: str, namespace: str) -> None:
+    with cluster() as made:
+        settings = Settings(redis_url=made.url, namespace=namespace, shards=SHARDS)
+        victim = made.primaries[0]
+        heir = made.replica_of(victim)
+        users = users_everywhere(made, settings)
+
+        async def main() -> tuple[Steady, float]:
+            async with opened(settings, "replica") as (store, runner):
+                steady = Steady(store, users)
+                async with steady.sending():
+                    await steady.more(30)
+                    (victim.kill if how == "killed" else victim.freeze)()
+                    await trio.to_thread.run_sync(wait_for, lambda: _is_primary(heir))
+                    promoted_at = trio.current_time()
+                    await steady.more(30)
+                    took_s = trio.current_time() - promoted_at
+                    await _until(lambda: runner.trouble() is None)
+                return steady, took_s
+
+        steady, took_s = trio.run(main)
+        if how == "frozen":
+            victim.kill()
+        # 30 messages of the others' round trips are in it, and a busy machine.
+        assert took_s < RECOVERY_S, f"{took_s:.2f} s"
+        steady.assert_nothing_is_lost(made.servers)
+
+
+# What is wrong
+
+
+def refused(settings: Settings) -> str:
+    """The one sentence that the start ends with."""
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with ActorQueue(settings, deliver=_nothing):
+                pass
+
+    with pytest.raises(ExceptionGroup) as caught:
+        trio.run(main)
+    found = caught.value.split(StoreMisconfigured)[0]
+    assert found is not None, caught.value
+    return str(found.exceptions[0])
+
+
+async def _nothing(batch: Batch) -> None:
+    raise AssertionError(batch)
+
+
+def test_a_cluster_with_a_slot_that_nobody_serves_is_refused_and_it_is_said_later_too(
+    settings: Settings, shared: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actor_queue.store.cluster.PATIENCE_S", 0.5)
+    owner = shared.primaries[2]
+
+    async def later() -> str | None:
+        async with opened(settings) as (store, runner):
+            assert runner.trouble() is None
+            _everywhere(shared, "CLUSTER", "DELSLOTS", 16_000)
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.leases()
+            assert caught.value.executed is False
+            return runner.trouble()
+
+    try:
+        assert "16000" in (_ := trio.run(later) or "")
+        sentence = refused(settings)
+    finally:
+        owner.ask("CLUSTER", "ADDSLOTS", 16_000)
+        wait_for(
+            lambda: all(
+                b"cluster_slots_ok:16384" in s.ask("CLUSTER", "INFO") for s in shared.servers
+            )
+        )
+    assert sentence == (
+        "the Redis Cluster has 1 slots that no node serves, the first is 16000:"
+        " repair it with `valkey-cli --cluster fix`"
+    )
+
+
+def test_one_node_that_evicts_is_refused(settings: Settings, shared: Cluster) -> None:
+    odd = shared.primaries[1]
+    odd.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        assert "AQ_ALLOW_EVICTION" in refused(settings)
+    finally:
+        odd.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_one_node_that_is_full_makes_the_service_unready_until_it_is_not(
+    settings: Settings, shared: Cluster
+) -> None:
+    odd = shared.primaries[1]
+    user = user_on(shared, odd, settings)
+
+    async def main() -> None:
+        async with opened(settings) as (store, runner):
+            odd.ask("CONFIG", "SET", "maxmemory", "1")
+            with pytest.raises(StoreUnavailable, match="out of memory") as caught:
+                await store.append([Message(user, b"{}", 1_000, "m", True)])
+            assert caught.value.executed is False
+            assert runner.trouble() == "Redis is out of memory"
+            odd.ask("CONFIG", "SET", "maxmemory", "0")
+            await _until(lambda: runner.trouble() is None)
+
+    try:
+        trio.run(main)
+    finally:
+        odd.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+def test_a_url_that_takes_a_cluster_for_a_server_or_the_reverse_is_refused(
+    settings: Settings, shared: Cluster, valkey_server: Server
+) -> None:
+    from dataclasses import replace
+
+    one = f"redis://{HOST}:{shared.primaries[0].port}"
+    assert "redis+cluster://" in refused(replace(settings, redis_url=one))
+    with cluster_url_of(valkey_server) as url:
+        assert "no Redis Cluster" in refused(replace(settings, redis_url=url))
+
+
+@contextlib.contextmanager
+def cluster_url_of(server: Server) -> Iterator[str]:
+    """The server of the session, on a port for a moment."""
+    from tests.redis_topologies import _free_ports
+
+    (port,) = _free_ports(1)
+    with server.client() as client:
+        client.config_set("port", port)
+        try:
+            yield f"redis+cluster://{HOST}:{port}"
+        finally:
+            client.config_set("port", 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("redis+cluster://h:1/1", "database 0"),
+        ("redis+cluster://h:1?color=red", "option"),
+        ("redis+cluster://h:1?tls=maybe", "true or false"),
+        ("redis+cluster://h:1?ssl_ca_certs=/x", "tls=true"),
+        ("redis+cluster://h:1?tls=true&ssl_ca_certs=/nowhere.pem", "No such file"),
+        ("redis+sentinel://h:1", "names sentinels and no primary"),
+        ("redis+sentinel://h:x/name", "cannot be understood"),
+    ],
+)
+def test_a_url_that_contradicts_itself_is_refused(url: str, word: str) -> None:
+    with pytest.raises(StoreMisconfigured, match=word) as caught:
+        nodes(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_url_s_hosts_user_and_password_are_read_as_they_stand() -> None:
+    found = nodes("redis+cluster://us%40er:p%2Fw@a:1,b,[::1]:3/0")
+    assert found.seeds == (Place("a", 1), Place("b", 6379), Place("::1", 3))
+    assert "p/w" not in repr(found)
+    connection = cast("Any", found.server(Place("a", 1)))
+    assert (connection._username, connection._password) == ("us@er", "p/w")
+    discard(connection)
+
+
+def test_every_script_that_only_reads_says_so_in_its_first_line() -> None:
+    """The runner sends these together, and the others one after the other for each slot."""
+    reading = {each.name for each in all_scripts() if "no-writes" in each.source.split("\n")[0]}
+    assert {"describe_v1", "due_v1", "lease_v1", "page_v1"} <= reading
+    assert script("append_v1").name not in reading
+
+
+def _shard(settings: Settings, user: str) -> int:
+    from actor_queue.core.shard import shard_of
+
+    return shard_of(user, settings.shards)
+
+
+def _is_primary(server: TcpServer) -> bool:
+    return bool(server.ask("ROLE")[0] == b"master")
+
+
+def _everywhere(made: Cluster, *words: object) -> None:
+    for server in made.servers:
+        with contextlib.suppress(redis.ResponseError):
+            server.ask(*words)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    with trio.fail_after(10):
+        while not condition():
+            await trio.sleep(0.02)
