@@ -43,12 +43,17 @@ end of the task."""
 class Stub:
     """A store that has everything and gives nothing. Only what the engine's loops call."""
 
+    replica = "r-1"
+
     def __init__(self) -> None:
         self.next_in_ms = WITHIN_MS
 
     async def append(self, messages: Sequence[Message]) -> list[Accepted]:
         after = self.next_in_ms
         return [Accepted(m.user, m.message_id, 1, after, False, after) for m in messages]
+
+    async def listen(self, *_: object) -> None:
+        await trio.sleep_forever()
 
     async def claim(self, *_: object) -> Nothing:
         return Nothing()
@@ -67,7 +72,7 @@ class Stub:
     async def heartbeat(self, replica: str, ttl_ms: int) -> list[Replica]:
         return [Replica(replica, 0)]
 
-    async def release(self, leases: Sequence[Lease]) -> None: ...
+    async def release(self, *_: object) -> None: ...
 
     async def leave(self, replica: str) -> None: ...
 
@@ -143,7 +148,7 @@ async def _push_all(
 
 
 async def _until(reached: Callable[[], bool]) -> None:
-    while not reached():  # noqa: ASYNC110  # the engine has no signal for it
+    while not reached():  # the engine has no signal for it
         await trio.sleep(POLL_S)
 
 

@@ -150,6 +150,8 @@ class Owner:
         """Leave, and hand everything over. A store that is away lets the leases run out instead."""
         self._draining = True
         try:
+            # Whoever joined since the last round may be the heir of everything: a rolling deploy.
+            self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
             await self._store.leave(self._replica)
             others = [member.id for member in self.members if member.id != self._replica]
             heirs = dict(enumerate(assign(others, self._shards))) if others else {}
@@ -171,6 +173,9 @@ class Owner:
             if self._held.get(shard) != each:
                 continue
             if ours:
+                if not each.trust.holds(self._clock()):
+                    # Trust had lapsed, and whoever woke meanwhile was sent away.
+                    self.gained.set()
                 self._held[shard] = _Held(each.lease, each.trust.extended(asked_at, self._times))
             else:
                 del self._held[shard]

@@ -25,6 +25,7 @@ class Registry:
         self._world = world
         self._actors: dict[str, Actor] = {}
         self._nursery: trio.Nursery | None = None
+        self._open = False
 
     def __len__(self) -> int:
         return len(self._actors)
@@ -44,9 +45,10 @@ class Registry:
             actor.nudge(at, asked)
             if actor.done:
                 del self._actors[user]
-        elif self._nursery is not None and self._has_room(at - trio.current_time()):
+        elif self._open and self._has_room(at - trio.current_time()):
             actor = Actor(self._world, user, shard, at)
             self._actors[user] = actor
+            assert self._nursery is not None
             self._nursery.start_soon(self._live, actor, name=Actor)
 
     def _has_room(self, due_in_s: float) -> bool:
@@ -56,8 +58,12 @@ class Registry:
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Until cancelled; then every actor is cancelled too."""
         async with trio.open_nursery() as self._nursery:
+            self._open = True
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._open = False
 
     async def finish(self, within_s: float) -> None:
         """Wait for the actors that are in the middle of something, no longer than `within_s`."""

@@ -30,7 +30,7 @@ from actor_queue.store.pipe import Command, Overloaded
 from actor_queue.store.refusals import Redirected, WrongSetUp, may_pass
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script
-from actor_queue.store.server import PROBE_INTERVAL_S, Node, refuses_writes
+from actor_queue.store.server import ASKING, PROBE_INTERVAL_S, Node, refuses_writes
 
 SLOTS = 16_384
 
@@ -228,7 +228,7 @@ class ClusterRunner:
             node = self._member(place).node
             await node.prepare()
             self._plain = node.plain
-            await node.check_rights(self._probe)
+            await node.check_rights(self._probe, ASKING)
 
     def trouble(self) -> str | None:
         """See `Runner.trouble`: one node in trouble is trouble for its users."""

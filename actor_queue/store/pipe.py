@@ -10,8 +10,10 @@ connection that dies while it is leased. Nothing is ever sent twice from here.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import anyio
@@ -227,6 +229,7 @@ async def run_connection(
 
     A connection that cannot be made must not take its siblings with it.
     """
+    _OURS.set(True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_silence, connection)
         try:
@@ -242,6 +245,18 @@ def discard(connection: BaseConnection) -> None:
     for buffer in vars(connection).values():
         if isinstance(buffer, MemoryObjectReceiveStream | MemoryObjectSendStream):
             buffer.close()
+
+
+class _NotOurs(logging.Filter):
+    """How a connection of ours ends is told to whoever wanted it. coredis would log an error
+    besides, also where it was only cancelled."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _OURS.get()
+
+
+_OURS = ContextVar("_OURS", default=False)
+logging.getLogger("coredis").addFilter(_NotOurs())
 
 
 async def _end_silence(connection: BaseConnection) -> None:

@@ -90,6 +90,10 @@ def refusal(code: str) -> Refusal | None:
 def answered(error: RedisError) -> ScriptError:
     """What a server answered to one call instead of its result."""
     code, text = _code(error), str(error)
+    # The script had begun when one of its own commands was refused.
+    begun = "@user_script" in text
+    if begun and text.startswith("ACL failure"):
+        code = "NOPERM"
     known = refusal(code)
     if known is None:
         return ScriptError(code, text[:TEXT_CHARS_MAX], executed=None)
@@ -98,8 +102,6 @@ def answered(error: RedisError) -> ScriptError:
         return Redirected(
             code, known.sentence, False, error.slot_id, error.host, error.port, asking
         )
-    # The script had begun when one of its own commands was refused.
-    begun = "@user_script" in text
     return ScriptError(code, _worded(code, known, text), executed=None if begun else False)
 
 

@@ -6,11 +6,13 @@ it back. So the rights of all commands are looked at when the service starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha1
 
 from actor_queue.store.keys import Keys
+from actor_queue.store.pipe import Command
 from actor_queue.store.refusals import ACL_RECIPE
-from actor_queue.store.runner import Call, ScriptError
+from actor_queue.store.runner import Call, ScriptError, Word
 from actor_queue.store.scripts import Script
 
 _WORDS_AFTER_KEY = {
@@ -43,15 +45,18 @@ _SHA = sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
 _SCRIPT = Script("rights", _SOURCE, _SHA, _SOURCE, _SHA)
 
 
-def rights_call(meta_key: bytes) -> Call:
+def rights_call(meta_key: bytes, besides: Iterable[Command] = ()) -> Call:
     """Asks for the commands whose right is missing in the namespace of `meta_key`.
 
-    Touches no key, so any node of a cluster can answer.
+    `besides` are commands that are sent outside of scripts. Touches no key, so any node of a
+    cluster can answer.
     """
     keys = Keys(meta_key.decode().removesuffix(":meta"), 1)
-    due = keys.shards[0].due
-    questions: list[tuple[bytes | str, ...]] = [("TIME",), ("PUBLISH", keys.channel + b"r", "")]
-    # A second key of the same place stands for every further word: RENAME needs the right to it.
+    due, channel = keys.shards[0].due, keys.channel + b"r"
+    questions: list[tuple[Word, ...]] = [("PING",), ("TIME",)]
+    questions += [("SUBSCRIBE", channel), ("PUBLISH", channel, "")]
+    questions += [(command.name, *command.serialized_arguments) for command in besides]
+    # A key of ours stands for every further word, because RENAME needs the right to two.
     questions += [(name, due, *[due] * words) for name, words in ON_KEYS.items()]
     questions += [("ZADD", keys.members, "0", ""), ("HSETNX", keys.meta, "", "")]
     words = [word for question in questions for word in (len(question), *question)]

@@ -1,22 +1,26 @@
 """The road to a primary that sentinels watch: whoever is the primary now.
 
-Sentinels are asked again for every new connection, all of them at once; the first counts whose
-primary says itself that it is one. That needs no quorum: a sentinel with old news names a
-server that is gone or that answers to be a replica.
+Sentinels are asked for every new connection, all at once: what most of them say counts, and
+without a majority what any of them says. No more is needed, because the server itself must
+say that it is a primary, and a stale sentinel names one that is gone or that has been demoted.
+
+They are asked once a second besides. In a failover by hand the old primary goes on taking writes
+for some ten seconds, all of which are thrown away when it becomes a replica.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections import Counter
 
 import anyio
+import anyio.abc
 from coredis.connection import BaseConnection
 from coredis.exceptions import StalePrimaryError
 
 from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.asking import ask, first_answer
+from actor_queue.store.asking import ask
 from actor_queue.store.pipe import Command
 from actor_queue.store.refusals import WrongSetUp, unavailable
 from actor_queue.store.runner import Call, ScriptError
@@ -24,6 +28,7 @@ from actor_queue.store.server import ServerRunner
 
 LOOKUP_PAUSE_S = 0.1
 """An answer this young serves all connections, so that an outage floods no sentinel."""
+WATCH_INTERVAL_S = 1.0
 
 ROLE = Command(b"ROLE", ())
 
@@ -32,7 +37,14 @@ class SentinelRunner(ServerRunner):
     """A `Runner` on the primary, wherever it is."""
 
     def __init__(self, nodes: Nodes, probe: Call, durability: Durability = "memory") -> None:
-        super().__init__(Sentinels(nodes).connect, probe, durability, moves=True)
+        self._sentinels = Sentinels(nodes)
+        super().__init__(self._sentinels.connect, probe, durability, moves=True)
+
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """See `ServerRunner.serve`."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._sentinels.watch)
+            await super().serve(task_status=task_status)
 
 
 class Sentinels:
@@ -43,21 +55,35 @@ class Sentinels:
         self._asking = anyio.Lock()
         self._answer: Place | StoreUnavailable | None = None
         self._answered_at = 0.0
+        self._made: list[tuple[Place, BaseConnection]] = []
 
     async def connect(self) -> BaseConnection:
         """To the primary, not connected yet. Raises `StoreUnavailable`."""
-        connection = self._nodes.server(await self._primary())
+        place = await self._primary()
+        connection = self._nodes.server(place)
         # Between the look-up and the connection it may have become a replica.
         connection.register_connect_callback(_insist_on_primary)
+        self._made = [made for made in self._made if made[1].usable] + [(place, connection)]
         return connection
+
+    async def watch(self) -> None:
+        """Give up connections to a server that is not the primary any more. Until cancelled."""
+        while True:
+            await anyio.sleep(WATCH_INTERVAL_S)
+            try:
+                primary = await self._primary()
+            except StoreUnavailable:
+                continue
+            for place, connection in self._made:
+                if place != primary and connection.usable:
+                    connection.invalidate()
 
     async def _primary(self) -> Place:
         async with self._asking:
             age_s = anyio.current_time() - self._answered_at
             if self._answer is None or age_s > LOOKUP_PAUSE_S:
-                questions = [partial(self._named_by, seed) for seed in self._nodes.seeds]
                 try:
-                    self._answer = await first_answer(questions)
+                    self._answer = await self._look_up()
                 except StoreUnavailable as error:
                     self._answer = error
                 self._answered_at = anyio.current_time()
@@ -65,13 +91,41 @@ class Sentinels:
                 raise unavailable(self._answer, executed=False)
             return self._answer
 
-    async def _named_by(self, sentinel: Place) -> Place:
-        """The primary that one sentinel names, if it agrees."""
-        place = await self._asked(sentinel)
-        role = await ask(self._nodes.server(place), ROLE)
-        if not _is_primary(role):
-            raise StoreUnavailable("the sentinels name no primary at present", executed=False)
-        return place
+    async def _look_up(self) -> Place:
+        named, failures = await self._poll()
+        for place, _ in named.most_common():
+            try:
+                role = await ask(self._nodes.server(place), ROLE)
+            except StoreUnavailable as error:
+                failures.append(error)
+                continue
+            if _is_primary(role):
+                return place
+            demoted = "the server that the sentinels name is no primary at present"
+            failures.append(StoreUnavailable(demoted, executed=False))
+        wrong = [error for error in failures if isinstance(error, WrongSetUp)]
+        raise wrong[0] if wrong and not named else failures[-1]
+
+    async def _poll(self) -> tuple[Counter[Place], list[StoreUnavailable]]:
+        """How many sentinels name whom, as soon as most of them name the same."""
+        seeds = self._nodes.seeds
+        named: Counter[Place] = Counter()
+        failures: list[StoreUnavailable] = []
+
+        async def one(sentinel: Place) -> None:
+            try:
+                place = await self._asked(sentinel)
+            except StoreUnavailable as error:
+                failures.append(error)
+                return
+            named[place] += 1
+            if named[place] > len(seeds) // 2:
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for seed in seeds:
+                tasks.start_soon(one, seed)
+        return named, failures
 
     async def _asked(self, sentinel: Place) -> Place:
         name = self._nodes.name

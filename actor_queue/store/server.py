@@ -108,10 +108,12 @@ class Node:
             raise StoreMisconfigured(error.detail) from error
         return info
 
-    async def check_rights(self, probe: Call) -> None:
+    async def check_rights(self, probe: Call, *besides: Command) -> None:
         """Raises `StoreMisconfigured` when a script would be stopped half-way for want of one."""
         if not self.plain:
-            (reply,) = await self.run([rights_call(probe.keys[0])])
+            barrier = _BARRIERS[self._durability]
+            commands = besides if barrier is None else (*besides, barrier)
+            (reply,) = await self.run([rights_call(probe.keys[0], commands)])
             if missing := missing_rights(reply):
                 raise StoreMisconfigured(missing)
 
@@ -299,7 +301,8 @@ def _is(reply: object, code: str) -> bool:
 
 def _store_info(facts: object, policy: object, clock: object, local_s: float) -> StoreInfo:
     if isinstance(facts, ScriptError):
-        raise StoreUnavailable(f"Redis refuses INFO: {facts.text}", executed=False)
+        kind = WrongSetUp if facts.code == "NOPERM" else StoreUnavailable
+        raise kind(f"Redis refuses INFO: {facts.text}", executed=False)
     assert isinstance(facts, bytes)
     lines = (line.partition(":") for line in facts.decode("utf-8", "replace").splitlines())
     info = {name: value for name, _, value in lines}

@@ -58,7 +58,7 @@ class Connection(httpx.AsyncBaseTransport):
         """Written by its owner: trio's clock when it was put aside for reuse."""
         self._origin = origin
         self._answer = Answer()
-        self._request_sent = False
+        self._half_sent = False
         self._tcp: trio.SocketStream | None = None
         self._peek: _Peek
         self._stream: trio.abc.Stream
@@ -73,10 +73,10 @@ class Connection(httpx.AsyncBaseTransport):
         data = _on_the_wire(request)
         if self._tcp is None:
             await self._open()
+        self._answer = answer = Answer()
         self.phase = "while sending"
         await self._send(data)
         self.phase = "waiting for the answer"
-        self._answer = answer = Answer()
         body = b""
         while answer.status is None:
             body = await self.receive()
@@ -102,7 +102,7 @@ class Connection(httpx.AsyncBaseTransport):
     @property
     def reusable(self) -> bool:
         """Whether request and answer are complete, and a next request may follow."""
-        return self._answer.reusable and self._request_sent
+        return self._answer.reusable and not self._half_sent
 
     async def still_reusable(self) -> bool:
         """Whether an idle connection is as it was left; closes it if not.
@@ -143,12 +143,11 @@ class Connection(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("no connection") from error
 
     async def _send(self, data: bytes) -> None:
-        self._request_sent = False
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
-            return  # a receiver may refuse what it has not read to its end; its answer counts
-        self._request_sent = True
+            # A receiver may refuse what it has not read to its end: its answer counts.
+            self._half_sent = True
 
 
 class _Body(httpx.AsyncByteStream):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from tests.chaos.faults import KINDS, SAFE
 from tests.chaos.run import PER_SECOND, Plan, run
@@ -16,10 +17,13 @@ def main() -> int:
     kinds = [kind for kind in possible if any(part in kind for part in given.nemesis or [""])]
     print(f"seed {given.seed}, {given.replicas} replicas, {given.seconds:g} s", flush=True)
     began = time.monotonic()
-    verdict, _ = run(
+    done = run(
         Plan(given.seconds, given.seed, given.replicas, kinds, given.per_second),
         lambda line: print(f"  {line}", flush=True),
     )
+    verdict = done.verdict
+    if given.history is not None:
+        done.write(given.history)
     print("\n".join(verdict.lines()))
     for violation in verdict.violations:
         print(violation)
@@ -45,6 +49,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="Redis writes to disk once a second and the power fails: losses are counted",
     )
+    parser.add_argument("--history", type=Path, help="where to write all that happened")
     return parser.parse_args()
 
 

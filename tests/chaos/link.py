@@ -113,15 +113,16 @@ class Link:
                 threading.Thread(target=self._pump, args=(connection, *ends), daemon=True).start()
 
     def _connect(self) -> socket.socket | None:
+        if isinstance(self._upstream, int):
+            far = socket.socket()
+            address: str | tuple[str, int] = ("127.0.0.1", self._upstream)
+            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            far, address = socket.socket(socket.AF_UNIX), self._upstream
         try:
-            if isinstance(self._upstream, int):
-                far = socket.create_connection(("127.0.0.1", self._upstream), timeout=5)
-                far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                far.settimeout(None)
-                return far
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._upstream)
+            far.connect(address)
         except OSError:
+            far.close()
             return None
         return far
 

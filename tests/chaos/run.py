@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from tests.acceptance.history import Post
 from tests.acceptance.receiver import Attempt
 from tests.chaos.balancer import Traffic
 from tests.chaos.faults import KINDS, SAFE, Fault, Lane, Scene, perform
@@ -33,7 +38,27 @@ class Plan:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def run(plan: Plan, say: Say = lambda line: None) -> tuple[Verdict, list[Fault]]:
+@dataclass(frozen=True)
+class Run:
+    """What happened, and what it proves."""
+
+    verdict: Verdict
+    faults: list[Fault]
+    posts: list[Post]
+    attempts: list[Attempt]
+
+    def write(self, path: Path) -> None:
+        """The whole history, one JSON object a line."""
+        with path.open("w") as file:
+            records: Iterator[Any] = itertools.chain(self.faults, self.posts, self.attempts)
+            for each in records:
+                kind = type(each).__name__.lower()
+                record = {"what": kind, **dataclasses.asdict(each)}
+                record.pop("body", None)
+                file.write(json.dumps(record) + "\n")
+
+
+def run(plan: Plan, say: Say = lambda line: None) -> Run:
     """Faults for `plan.seconds`, then heal, drain, judge. The kinds and their order are the
     seed's; when exactly they fall is the machine's."""
     forgets = any(KINDS[kind].forgets for kind in plan.kinds)
@@ -45,7 +70,8 @@ def run(plan: Plan, say: Say = lambda line: None) -> tuple[Verdict, list[Fault]]
             whole.heal()
         whole.settle()
         whole.drain(gone=forgotten(whole, faults))
-        return verdict_on(whole, faults), faults
+        verdict = verdict_on(whole, faults)
+        return Run(verdict, faults, list(whole.journal.posts), whole.attempts)
 
 
 def forgotten(whole: Fleet, faults: Sequence[Fault]) -> set[str]:

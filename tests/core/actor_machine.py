@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, assert_never
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actor_queue.core import actor as rules
 from actor_queue.core.actor import ActorState, Effect, Event, Phase, Policy
@@ -54,6 +54,17 @@ NEVER = 10**15
 HORIZON_S = 4.0
 TICK_S = 1e-7
 """Two readings of the local clock are never the same."""
+
+turns = st.lists(
+    st.tuples(
+        st.integers(0, 5),
+        st.sampled_from(["ok"] * 6 + ["lost", "lost", "down", "stale"]),
+        st.sampled_from(["200", "200", "500", "500", "410", "later", "lost 200"]),
+    ),
+    min_size=4,
+    max_size=16,
+)
+"""What comes next, out of all that could; how the store behaves; what the receiver does."""
 
 Step = Callable[[ActorState, Event, Policy], tuple[ActorState, Effect | None]]
 Answer = Callable[[float], Event]
@@ -185,14 +196,6 @@ class ActorMachine(RuleBasedStateMachine):
         self.names.append((user, name))
         self.append(user, via, ttl, name, lost=lost)
 
-    @precondition(lambda self: self.names)
-    @rule(which=st.integers(0, 3), via=st.sampled_from(REPLICAS))
-    def post_again(self, which: int, via: str) -> None:
-        """The platform repeats itself."""
-        user, name = self.names[-1 - which % len(self.names)]
-        self.serial += 1
-        self.append(user, via, 0, name, lost=False)
-
     def append(self, user: str, via: str, ttl: int, name: str, *, lost: bool) -> None:
         body = json.dumps({"n": self.serial, "message": "oi"}).encode()
         message = Message(user, body, ttl, name, remembered=True)
@@ -257,22 +260,21 @@ class ActorMachine(RuleBasedStateMachine):
 
     # Whatever can happen next, in any order
 
-    @rule(
-        turns=st.lists(
-            st.tuples(
-                st.integers(0, 11),
-                st.sampled_from(["ok", "ok", "ok", "lost", "down", "stale"]),
-                st.sampled_from(["200", "200", "500", "410", "lost 200", "later"]),
-            ),
-            min_size=1,
-            max_size=5,
-        )
-    )
+    @rule(turns=turns)
     def something_happens(self, turns: list[tuple[int, str, str]]) -> None:
         for which, fate, outcome in turns:
             possible = self.possible()
             if possible:
                 possible[which % len(possible)](fate, outcome)
+
+    @rule(turns=turns)
+    def more_happens(self, turns: list[tuple[int, str, str]]) -> None:
+        self.something_happens(turns)
+
+    @rule(turns=turns)
+    def much_happens_until_all_is_at_rest(self, turns: list[tuple[int, str, str]]) -> None:
+        self.something_happens(turns)
+        self.come_to_rest()
 
     @rule()
     def come_to_rest(self) -> None:
@@ -546,13 +548,60 @@ class ActorMachine(RuleBasedStateMachine):
 
     # What the adversary does besides
 
-    @precondition(lambda self: self.actors)
-    @rule(which=st.integers(0, 5))
-    def wake_too_early(self, which: int) -> None:
-        actor = pick(list(self.actors.values()), which)
+    @rule(
+        what=st.sampled_from(["post again", "news twice", "wake early", "wake early"]),
+        which=st.integers(0, 5),
+    )
+    def mischief(self, what: str, which: int) -> None:
+        if what == "post again" and self.names:
+            self.post_again(which)
+        elif what == "news twice" and self.news:
+            self.news.append(pick(self.news, which))
+        elif what == "wake early" and self.actors:
+            self.wake_too_early(pick(list(self.actors.values()), which))
+
+    def post_again(self, which: int) -> None:
+        """The platform repeats itself."""
+        user, name = pick(self.names, which)
+        self.serial += 1
+        self.append(user, "r0", 0, name, lost=False)
+
+    def wake_too_early(self, actor: Busy) -> None:
         if isinstance(actor.effect, rules.Sleep):
             actor.not_before_ms = self.now
             self.wake(actor)
+
+    @rule(
+        what=st.sampled_from(["actor dies", "actor dies", "crash", "cut off", "cut off"]),
+        which=st.integers(0, 5),
+        replica=st.sampled_from(REPLICAS),
+    )
+    def disaster(self, what: str, which: int, replica: str) -> None:
+        if what == "crash":
+            self.crash(replica)
+        elif what == "cut off":
+            self.cut_off(replica)
+        elif self.actors:
+            self.an_actor_dies(pick(list(self.actors.values()), which))
+
+    def an_actor_dies(self, actor: Busy) -> None:
+        del self.actors[actor.replica, actor.user]
+        self.abandon(actor)
+
+    def crash(self, replica: str) -> None:
+        for actor in [one for one in self.actors.values() if one.replica == replica]:
+            del self.actors[replica, actor.user]
+            self.abandon(actor)
+        self.news = [one for one in self.news if one.replica != replica]
+        for where in range(SHARDS):
+            if self.trust.pop((replica, where), None):
+                self.told -= {user for user in USERS if shard(user) == where}
+        self.nonces[replica] += 1
+        self.cut.discard(replica)
+
+    def cut_off(self, replica: str) -> None:
+        """From the store: no answers, no renewals."""
+        self.cut ^= {replica}
 
     @rule(replica=st.sampled_from(REPLICAS))
     def sweep(self, replica: str) -> None:
@@ -566,30 +615,6 @@ class ActorMachine(RuleBasedStateMachine):
                 self.told.add(due.user)
                 self.news.append(News(replica, due.user, self.now + due.remaining_ms, asked))
 
-    @precondition(lambda self: self.news)
-    @rule(which=st.integers(0, 5))
-    def news_arrives_twice(self, which: int) -> None:
-        self.news.append(pick(self.news, which))
-
-    @precondition(lambda self: self.actors)
-    @rule(which=st.integers(0, 5))
-    def an_actor_dies(self, which: int) -> None:
-        actor = pick(list(self.actors.values()), which)
-        del self.actors[actor.replica, actor.user]
-        self.abandon(actor)
-
-    @rule(replica=st.sampled_from(REPLICAS))
-    def crash(self, replica: str) -> None:
-        for actor in [one for one in self.actors.values() if one.replica == replica]:
-            del self.actors[replica, actor.user]
-            self.abandon(actor)
-        self.news = [one for one in self.news if one.replica != replica]
-        for where in range(SHARDS):
-            if self.trust.pop((replica, where), None):
-                self.told -= {user for user in USERS if shard(user) == where}
-        self.nonces[replica] += 1
-        self.cut.discard(replica)
-
     def abandon(self, actor: Busy) -> None:
         """The actor is no more, whatever it was doing."""
         self.told.discard(actor.user)
@@ -599,12 +624,6 @@ class ActorMachine(RuleBasedStateMachine):
         if flight is not None:
             self.orphans.add((flight.batch.id, flight.number))
 
-    @rule(replica=st.sampled_from(REPLICAS))
-    def cut_off(self, replica: str) -> None:
-        """From the store: no answers, no renewals."""
-        self.cut ^= {replica}
-
-    @rule(replica=st.sampled_from(REPLICAS), where=st.integers(0, SHARDS - 1))
     def acquire(self, replica: str, where: int) -> None:
         if replica in self.cut:
             return
@@ -623,6 +642,9 @@ class ActorMachine(RuleBasedStateMachine):
                 self.end_attempt(actor, "timeout")
         self.now, self.ticks = until, 0
         self.renew()
+        for replica in REPLICAS:
+            for where in range(SHARDS):
+                self.acquire(replica, where)
 
     def renew(self) -> None:
         for (replica, where), (lease, _) in list(self.trust.items()):
@@ -692,8 +714,6 @@ class ActorMachine(RuleBasedStateMachine):
             self.oracle.unhold(self.now, user)
             self.ledger.held(user, 0)
         for _ in range(DRAIN_TURNS_MAX):
-            for where in range(SHARDS):
-                self.acquire("r0", where)
             self.sweep("r0")
             self.sweep("r1")
             self.come_to_rest()

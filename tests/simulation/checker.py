@@ -231,7 +231,7 @@ def _held(story: Story) -> Iterator[str]:
             continue
         for claim in batch.claims:
             e = claim.executed
-            until = [until for at, until in story.holds[batch.user] if at <= e.at]
+            until = [until for order, until in story.holds[batch.user] if order < claim.order]
             if until and e.now_ms < until[-1]:
                 yield f"an attempt of {batch.id} began at {e.at:.3f} while {batch.user} was held"
 

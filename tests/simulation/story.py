@@ -40,6 +40,8 @@ class Claimed:
     """One attempt that the server granted."""
 
     executed: Executed
+    order: int
+    """Counts what the server carried out: some of it in one moment."""
     token: str
     number: int
     limit_ms: int
@@ -87,15 +89,15 @@ class Story:
         """In the order of their first claims."""
         self.dropped: set[str] = set()
         self.flushed: defaultdict[str, list[Executed]] = defaultdict(list)
-        self.holds: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
-        """By user: when a hold was set, and until when on the server's clock."""
+        self.holds: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        """By user: in which order a hold was set, and until when on the server's clock."""
         self.shaken: set[str] = set()
         """Users of whom the server forgot something."""
         self.granted: list[Claimed] = []
         """Every grant, repetitions included."""
         self.strange: list[str] = []
         """Attempts at batches that no claim granted."""
-        for executed in history.of(Executed):
+        for self._order, executed in enumerate(history.of(Executed)):
             self._read(executed)
         for attempt in history.of(Attempted):
             if attempt.batch_id in self.batches:
@@ -126,7 +128,7 @@ class Story:
             self.flushed[user].append(e)
         elif e.script == "hold_v1":
             for_ms = int(e.args[5])
-            self.holds[user].append((e.at, e.now_ms + for_ms if for_ms else 0))
+            self.holds[user].append((self._order, e.now_ms + for_ms if for_ms else 0))
         elif e.script == "drop_v1" and isinstance(e.reply, list):
             self.dropped.update(item.text for item in map(_item, e.reply[2]))
             if batch := self.batches.get(e.reply[1].decode()):
@@ -163,7 +165,7 @@ class Story:
             batch = Batch(name.decode(), user, reason.decode(), closed, tuple(map(_item, items)))
             self.batches[batch.id] = batch
         batch.forgotten |= self.forgot(e.at)
-        claim = Claimed(e, token, number, e.now_ms + left_ms, batch)
+        claim = Claimed(e, self._order, token, number, e.now_ms + left_ms, batch)
         self.granted.append(claim)
         if not any((each.token, each.number) == (token, number) for each in batch.claims):
             batch.claims.append(claim)

@@ -326,8 +326,8 @@ class World:
             replica.wire.reconnect()
 
     def expect(self, seconds: float) -> None:
-        """A call is on its way for so long: before it nothing is over."""
-        self._expected = max(self._expected, trio.current_time() + seconds)
+        """A call is on its way for so long: before it, and the lease it may take, nothing is over."""
+        self._expected = max(self._expected, trio.current_time() + seconds + 1.1 * self.lease_s)
 
     # Excuses
 

@@ -28,8 +28,9 @@ LONG_MS = 3_600_000
 class Steady:
     """Use with `sending`."""
 
-    def __init__(self, store: RedisStore, users: Iterable[str]) -> None:
+    def __init__(self, store: RedisStore, namespace: str, users: Iterable[str]) -> None:
         self._store = store
+        self._namespace = namespace
         self.users = tuple(users)
         self.accepted_at: dict[str, list[float]] = {user: [] for user in self.users}
         self.refusals: list[StoreUnavailable] = []
@@ -57,32 +58,30 @@ class Steady:
 
     async def _send(self, user: str, stopping: trio.Event) -> None:
         while not stopping.is_set():
-            count = len(self.accepted_at[user])
-            message = Message(
-                user=user,
-                message_id=f"{user}-{count}",
-                ttl_ms=LONG_MS,
-                body=b"{}",
-                remembered=True,
-            )
+            name = f"{user}-{len(self.accepted_at[user])}"
+            await self._until_accepted(Message(user, b"{}", LONG_MS, name, remembered=True))
+            self.accepted_at[user].append(trio.current_time())
+            await trio.sleep(SEND_PAUSE_S)
+
+    async def _until_accepted(self, message: Message) -> None:
+        while True:
             try:
                 (answer,) = await self._store.append([message])
             except StoreUnavailable as error:
                 self.refusals.append(error)
                 await trio.sleep(REPEAT_PAUSE_S)
-                continue
-            assert isinstance(answer, Accepted)
-            self.accepted_at[user].append(trio.current_time())
-            await trio.sleep(SEND_PAUSE_S)
+            else:
+                assert isinstance(answer, Accepted)
+                return
 
     def assert_nothing_is_lost(self, servers: Iterable[TcpServer]) -> None:
-        kept = {user: kept_ids(servers, user) for user in self.users}
+        kept = {user: kept_ids(servers, self._namespace, user) for user in self.users}
         for user, ids in kept.items():
             sent = [f"{user}-{i}" for i in range(len(self.accepted_at[user]))]
             assert ids == sent, (user, len(ids), len(sent))
 
 
-def kept_ids(servers: Iterable[TcpServer], user: str) -> list[str]:
+def kept_ids(servers: Iterable[TcpServer], namespace: str, user: str) -> list[str]:
     """The ids of a user's pending messages, in order, wherever they are."""
     found: list[str] = []
     for server in servers:
@@ -91,7 +90,7 @@ def kept_ids(servers: Iterable[TcpServer], user: str) -> list[str]:
         with server.client() as client:
             if _role(client) != "master":
                 continue
-            for key in client.scan_iter(f"*:p:{user}", count=1_000):
+            for key in client.scan_iter(f"{{{namespace}:*:p:{user}", count=1_000):
                 items = client.lrange(key, 0, -1)
                 found += [json.loads(item)[2] for item in items]
     return found

@@ -89,17 +89,38 @@ def test_a_receiver_may_refuse_a_body_that_it_does_not_read() -> None:
         await accepted.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
         accepted.tcp.socket.shutdown(socket.SHUT_WR)
 
-    outcomes: list[Outcome] = []
-
     async def main() -> None:
+        large = batch(text="x" * 30_000_000)
         async with receiving(refuse) as receiver, WebhookClient(receiver.url) as client:
-            outcomes.append(await client.deliver(batch(text="x" * 30_000_000), AMPLE_S))
-            await receiver.until_open(0)
-            outcomes.append(await client.deliver(batch(text="x" * 30_000_000), AMPLE_S))
-            assert receiver.connections == 2, "half a request makes a connection useless"
+            outcome = await client.deliver(large, AMPLE_S)
+            assert outcome == Failed("answered 413", 413, final=True)
+            url = httpx.URL(receiver.url)
+            connection = Connection(Origin.of(url, None))
+            request = httpx.Request("POST", url, content=b"x" * 30_000_000)
+            assert (await connection.handle_async_request(request)).status_code == 413
+            assert connection.answer_ended
+            assert not connection.reusable
+            connection.close()
 
     run(main)
-    assert outcomes == [Failed("answered 413", 413, final=True)] * 2
+
+
+def test_a_connection_with_half_a_request_on_it_is_not_used_again() -> None:
+    async def read_the_first(accepted: Accepted) -> None:
+        await accepted.read_request()
+        await accepted.answer(200)
+        if accepted.receiver.connections == 1:
+            await trio.sleep_forever()
+
+    async def main() -> None:
+        async with receiving(read_the_first) as receiver, WebhookClient(receiver.url) as client:
+            assert await client.deliver(batch(), AMPLE_S) == Delivered(200)
+            outcome = await client.deliver(batch(text="x" * 30_000_000), 1.0)
+            assert outcome == Failed("timed out after 1 s while sending")
+            assert await client.deliver(batch(), AMPLE_S) == Delivered(200)
+            assert receiver.connections == 2
+
+    run(main)
 
 
 def test_a_name_with_an_underscore_is_looked_up_as_it_is() -> None:

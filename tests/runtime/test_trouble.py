@@ -1,0 +1,114 @@
+"""The store is away, or its answers are lost, at any step."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from actor_queue.core.outcome import Delivered, Outcome
+from actor_queue.runtime.actor import STORE_PAUSE_S
+from tests.runtime.harness import FAILED, Fault, Sent, in_turn, run, stage
+
+STEPS = range(24)
+"""Round trips of the story below, and a few more."""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("fault", ["refused", "lost"])
+def test_whichever_call_goes_wrong_nothing_is_lost_doubled_or_reordered(
+    fault: Fault, times: int
+) -> None:
+    async def main(step: int) -> None:
+        async with stage(retry_schedule_ms=(500, 500), lease_ttl_ms=9_000) as s:
+            a = await s.start("ra")
+            s.answer = in_turn(FAILED, takes_s=0.25)
+            s.fail_call(step, fault, times)
+            for number in range(4):
+                await a.post_surely("ana", str(number), 0.3, f"id-{number}")
+                await trio.sleep(0.2 if number % 2 else 0.4)
+            await trio.sleep(8)
+            s.check({"ana": ["0", "1", "2", "3"]})
+            assert s.seen[-1].outcome == Delivered(200)
+            # Every batch went through once: only a failure, never a lost answer, repeats one.
+            assert len(s.seen) == len({sent.batch.id for sent in s.seen}) + 1
+            view = await a.engine.describe("ana")
+            assert (view.state, view.pending) == ("idle", 0)
+
+    for step in STEPS:
+        run(lambda step=step: main(step), seed=step)  # type: ignore[misc]
+
+
+def test_while_the_store_is_away_nothing_is_sent_and_afterwards_everything_goes_soon() -> None:
+    async def main() -> None:
+        async with stage() as s:
+            a = await s.start("ra")
+            for number in range(10):
+                await a.post(f"user-{number}", "oi", ttl_s=2)
+            s.down = True
+            await trio.sleep(60)
+            assert s.seen == []
+            assert a.engine.counters.store_failures > 0
+            back, s.down = trio.current_time(), False
+            await trio.sleep(10)
+            assert s.texts() == [["oi"]] * 10
+            # A round every 0.2 s, 0.5 s for who else comes back, a sweep.
+            assert max(s.times(back)) <= 0.2 + 0.5 + 1.0
+            assert len({sent.batch.id for sent in s.seen}) == 10
+
+    run(main)
+
+
+@pytest.mark.parametrize("away_s", [1, 12])
+def test_an_outcome_that_could_not_be_recorded_is_recorded_when_the_store_is_back(
+    away_s: float,
+) -> None:
+    async def main() -> None:
+        async with stage(retry_schedule_ms=(1_000,)) as s:
+            a = await s.start("ra")
+
+            async def answer(sent: Sent) -> Outcome:
+                s.down = True
+                return Delivered(200)
+
+            s.answer = answer
+            await a.post("ana", "oi", ttl_s=0)
+            await trio.sleep(away_s)
+            s.down = False
+            await trio.sleep(2 * STORE_PAUSE_S)
+            assert (await a.engine.describe("ana")).state == "idle"
+            await trio.sleep(100)
+            assert s.texts() == [["oi"]]
+            assert a.engine.counters.delivered == 1
+
+    run(main)
+
+
+def test_the_store_is_asked_at_a_walking_pace_while_claims_fail() -> None:
+    async def main() -> None:
+        async with stage() as s:
+            a = await s.start("ra")
+            for number in range(5):
+                await a.post(f"user-{number}", "oi", ttl_s=1)
+            broken_since = trio.current_time() + 1
+
+            def refuse(name: str) -> None:
+                if name == "claim_v1":
+                    raise_away()
+
+            a.runner.before = refuse
+            await trio.sleep(11)
+            claims = len(s.calls("claim_v1", broken_since))
+            assert 5 * 10 / (2 * STORE_PAUSE_S) <= claims + 5
+            assert claims <= 5 * 10 / STORE_PAUSE_S + 5
+            assert len(s.asked) < 500
+            a.runner.before = lambda name: None
+            await trio.sleep(1)
+            assert len(s.seen) == 5
+
+    run(main)
+
+
+def raise_away() -> None:
+    from actor_queue.store.api import StoreUnavailable
+
+    raise StoreUnavailable("read only", executed=False)

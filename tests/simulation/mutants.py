@@ -1,0 +1,359 @@
+"""Mistakes in the protocol, each of which the simulation has to notice.
+
+Single lines of Lua are `Edit`s, of Python a context that patches. Where two defences stand
+behind each other, removing one shows nothing, which is what they are for; such mutants remove
+both, and say so in their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import trio
+
+from actor_queue.core import actor as machine
+from actor_queue.core.batch import Attempt
+from actor_queue.core.lease import TrustWindow
+from actor_queue.core.outcome import Ack
+from actor_queue.runtime.actor import Actor, World
+from actor_queue.runtime.owner import Owner
+from actor_queue.runtime.recoverer import Recoverer
+from actor_queue.store.scripts import Script, script
+from tests.simulation.world import Mutation, Verdict, simulate
+
+PRELUDE = "prelude_v1"
+ANYWHERE = "claim_v1"
+"""A script to look for the prelude in."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace `old`, which stands in the script exactly once, by `new`."""
+
+    script: str
+    old: str
+    new: str
+
+    def check_applies(self) -> None:
+        """Raises AssertionError if the scripts have changed so that this is no mistake any more."""
+        name = ANYWHERE if self.script == PRELUDE else self.script
+        found = script(name).plain_source.count(self.old)
+        assert found == 1, f"{self.old!r} is in {self.script} {found} times, not once"
+
+
+Patched = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`faults` are the ones without which the mistake cannot show; None: as the seed draws."""
+
+    name: str
+    edits: tuple[Edit, ...] = ()
+    patched: Patched = nullcontext
+    faults: Collection[str] | None = None
+
+    @property
+    def mutation(self) -> Mutation:
+        return Mutation(self._source, self.patched)
+
+    def _source(self, original: Script) -> str:
+        source = original.plain_source
+        for edit in self.edits:
+            if edit.script in (original.name, PRELUDE):
+                source = source.replace(edit.old, edit.new)
+        return source
+
+
+@dataclass(frozen=True)
+class Catch:
+    """After how many seeds a mutant was noticed, and by which rules."""
+
+    seeds: int
+    rules: tuple[str, ...]
+
+
+def hunt(mutant: Mutant, start: int, seeds_max: int) -> Catch | None:
+    """Run seeds from `start` on until one fails; None if none of `seeds_max` does."""
+    for count in range(seeds_max):
+        verdict: Verdict = simulate(start + count, mutant.faults, mutant.mutation)
+        if verdict.failed:
+            rules = dict.fromkeys(violation.rule for violation in verdict.violations)
+            return Catch(count + 1, tuple(rules))
+    return None
+
+
+# Mistakes in Python
+
+
+def _replaced(owner: object, name: str, new: object) -> Patched:
+    return lambda: mock.patch.object(owner, name, new)
+
+
+def _claimable_for_ever(self: Owner, shard: int) -> Any:
+    held = self._held.get(shard)
+    return None if held is None or self._draining else held.lease
+
+
+def _claimable_when_given(self: Owner, shard: int) -> Any:
+    held = self._held.get(shard) or self._given.get(shard)
+    return None if held is None or not held.trust.holds(self._clock()) else held.lease
+
+
+async def _ack_then_deliver(self: Actor, attempt: Attempt) -> Any:
+    await self._world.store.ack(attempt, 200)
+    return await _DELIVER(self, attempt)
+
+
+_DELIVER = Actor._deliver
+
+
+async def _deliver_without_limit(self: Actor, attempt: Attempt) -> Any:
+    """The attempt's time runs from here, not from the claim."""
+    self._claimed_at = trio.current_time()
+    full = Attempt(attempt.batch, attempt.number, 10**9)
+    return await _DELIVER(self, full)
+
+
+def _moved_by_any_news(
+    state: machine.ActorState, news: machine.Nudged, policy: machine.Policy
+) -> tuple[machine.ActorState, machine.Effect | None]:
+    if state.asking:
+        return state, None
+    return machine.replace(state, due=news.at, heard=news.heard), None
+
+
+async def _sweep_only_gains(self: Recoverer) -> None:
+    while True:
+        await self._owner.gained.wait()
+        self._owner.gained = trio.Event()
+        try:
+            await self.run_once()
+        except Exception:  # noqa: BLE001  # it is a mistake on purpose
+            await trio.sleep(0.2)
+
+
+async def _hand_over_silently(self: Owner, shards: Any, heirs: dict[int, str]) -> None:
+    await _HAND_OVER(self, shards, {})
+
+
+_HAND_OVER = Owner._hand_over
+
+
+async def _renew_blindly(self: Owner) -> None:
+    """Whatever the store said about each lease, it is still ours."""
+    held = list(self._held.values())
+    if held:
+        asked_at = self._clock()
+        await self._store.renew([each.lease for each in held], self._ttl_ms)
+        for each in held:
+            self._held[each.lease.shard] = type(each)(
+                each.lease, each.trust.extended(asked_at, self._times)
+            )
+
+
+@contextmanager
+def _never_doubts() -> Iterator[None]:
+    with mock.patch.object(Owner, "_renew", _renew_blindly), mock.patch.object(
+        Owner, "doubt", lambda self, shard: None
+    ):
+        yield
+
+
+async def _wake_all_at_once(self: Recoverer) -> bool:
+    """A sweep that does not wait for attempts under way."""
+    shards = self._owner.owned()
+    answers = await self._store.due(shards, 10_000, 1_000)
+    now = trio.current_time()
+    for shard, users in zip(shards, answers, strict=True):
+        for user in users:
+            if user.user not in self._registry:
+                self._registry.nudge(user.user, shard, now, now)
+    return False
+
+
+async def _settle_everything_as_done(self: Actor, settle: machine.Settle) -> Any:
+    if isinstance(settle.verdict, Ack):
+        return await _SETTLE(self, settle)
+    return await _SETTLE(self, machine.replace(settle, verdict=Ack(), status=200))
+
+
+_SETTLE = Actor._settle
+
+
+async def _claim_with_new_tokens(self: Actor) -> Any:
+    self._token = ""
+    return await _CLAIM(self)
+
+
+_CLAIM = Actor._claim
+
+FENCE = "if fenced(KEYS[1], ARGV[2], ARGV[3], now) then"
+NO_FENCE = Edit("claim_v1", FENCE, "if false then")
+NO_EXPIRY = Edit(PRELUDE, "or num(lease[3]) <= now", "")
+NO_NONCE = Edit(PRELUDE, "or lease[2] ~= nonce", "")
+ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)")
+COUNTED_EPOCH = Edit("acquire_v1", "math.max(epoch + 1, now)", "epoch + 1")
+TAKEN_OVER = "if u.fs == 'a' and now >= u.fu then"
+
+ROADS = ("slow", "refused", "lost_request", "lost_answer", "late", "copy", "cut")
+DEATHS = ("crash", "crash_midway", "pause", "pause_midway", "rolling")
+
+MUTANTS = (
+    # The fence
+    Mutant("a claim without a fence", (NO_FENCE,)),
+    Mutant(
+        "a claim without a fence, by owners that ignore their trust window",
+        (NO_FENCE,),
+        _replaced(Owner, "claimable", _claimable_for_ever),
+    ),
+    Mutant("the trust window is ignored", (), _replaced(Owner, "claimable", _claimable_for_ever)),
+    Mutant(">= for == on epochs, the nonce not compared", (ANY_HIGHER_EPOCH, NO_NONCE)),
+    Mutant("the nonce is not compared, epochs are counted", (NO_NONCE, COUNTED_EPOCH)),
+    Mutant("an expired lease is as good as a live one", (NO_EXPIRY,)),
+    Mutant("a live lease is stolen", (Edit("acquire_v1", "and num(lease[3]) > now", "and false"),)),
+    Mutant(
+        "a new owner gets the old epoch",
+        (Edit("acquire_v1", "math.max(epoch + 1, now)", "math.max(epoch, 1)"),),
+    ),
+    Mutant(
+        "a lease is renewed for anybody",
+        (Edit("renew_v1", "lease[1] ~= ARGV[2] or lease[2] ~= ARGV[3]", "false"),),
+    ),
+    Mutant("an owner does not hear that it lost its lease", (), _never_doubts),
+    Mutant(
+        "a retry by anybody",
+        (Edit("retry_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+    ),
+    Mutant(
+        "a burial by anybody",
+        (Edit("bury_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+    ),
+    Mutant("a retry for any attempt", (Edit("retry_v1", "or u.fa ~= num(ARGV[6])", ""),)),
+    Mutant(
+        "a shard is given back before claiming in it stops",
+        (),
+        _replaced(Owner, "claimable", _claimable_when_given),
+    ),
+    # Claims
+    Mutant("due is not looked at again", (Edit("claim_v1", "if now < at then", "if false then"),)),
+    Mutant(
+        "a claim's token is ignored",
+        (Edit("claim_v1", "if u.fo == ARGV[5] then", "if false then"),),
+    ),
+    Mutant(
+        "a repeated claim starts a new attempt",
+        (
+            Edit(
+                "claim_v1",
+                "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)",
+                "  if u.fs == 'a' and now < u.fu then\n"
+                "    redis.call('HINCRBY', user_key, 'fa', 1) return attempt(user_key, flight, now)",
+            ),
+        ),
+    ),
+    Mutant(
+        "each attempt has an id of its own",
+        (
+            Edit(
+                "claim_v1",
+                "u.fs, u.fu = 'a', now + num(ARGV[7])",
+                "redis.call('HSET', user_key, 'fid', ARGV[6] .. 'f')\n"
+                "u.fs, u.fu = 'a', now + num(ARGV[7])",
+            ),
+        ),
+    ),
+    Mutant(
+        "a takeover does not wait for the attempt's limit",
+        (
+            Edit(
+                "claim_v1",
+                TAKEN_OVER,
+                "if u.fs == 'a' and redis.call('HGET', user_key, 'fx') ~= ARGV[3] then at = now end\n"
+                "redis.call('HSET', user_key, 'fx', ARGV[3])\n" + TAKEN_OVER,
+            ),
+        ),
+        _replaced(Recoverer, "run_once", _wake_all_at_once),
+    ),
+    Mutant(
+        "an attempt's limit forgets the webhook's time",
+        (
+            Edit(
+                "claim_v1",
+                "u.fs, u.fu = 'a', now + num(ARGV[7])",
+                "u.fs, u.fu = 'a', now + 100",
+            ),
+        ),
+    ),
+    Mutant(
+        "an attempt's time runs from when it is heard of",
+        (),
+        _replaced(Actor, "_deliver", _deliver_without_limit),
+    ),
+    Mutant("a hold is ignored", (Edit(PRELUDE, "return math.max(at, u.hu)", "return at"),)),
+    # Verdicts
+    Mutant("an ack for any batch", (Edit("ack_v1", "or u.fid ~= ARGV[3]", ""),)),
+    Mutant("the ack goes before the attempt", (), _replaced(Actor, "_deliver", _ack_then_deliver)),
+    Mutant(
+        "a failed attempt is settled as a success",
+        (),
+        _replaced(Actor, "_settle", _settle_everything_as_done),
+    ),
+    Mutant(
+        "a retry is not in the timer index",
+        (
+            Edit(
+                "retry_v1",
+                "schedule_and_tell(KEYS[2], KEYS[3], ARGV[4], u, now, owner, ARGV[10], ARGV[11])",
+                "next_step(u)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a drop takes an attempt under way", (Edit("drop_v1", "if u.fs == 'r' then", "if u.fs then"),)
+    ),
+    # Messages in
+    Mutant(
+        "a message id is not remembered",
+        (Edit("append_v1", "redis.call('SET', id, '1', 'PX', remember_ms)", "local _ = id"),),
+    ),
+    Mutant(
+        "a message id is remembered although the message was refused",
+        (
+            Edit(
+                "append_v1",
+                "    what = 2\n",
+                "    what = 2 if id then redis.call('SET', id, '1', 'PX', remember_ms) end\n",
+            ),
+        ),
+    ),
+    # Timers and the sweep
+    Mutant(
+        "the sweep skips who is in flight",
+        (
+            Edit(
+                "due_v1",
+                "for i = 2, #found, 2 do",
+                "local kept = {}\nfor i = 1, #found, 2 do\n"
+                "  local f = string.sub(KEYS[1], 1, -4) .. 'f:' .. found[i]\n"
+                "  if redis.call('LLEN', f) == 0 then\n"
+                "    kept[#kept + 1] = found[i] kept[#kept + 1] = found[i + 1]\n  end\nend\n"
+                "found = kept\nfor i = 2, #found, 2 do",
+            ),
+        ),
+    ),
+    Mutant("there is no sweep but at a gain", (), _replaced(Recoverer, "run", _sweep_only_gains)),
+    Mutant("old news moves a timer later", (), _replaced(machine, "_moved", _moved_by_any_news)),
+    Mutant(
+        "an heir is not told of its shards", (), _replaced(Owner, "_hand_over", _hand_over_silently)
+    ),
+    Mutant(
+        "other owners are not told of sooner steps",
+        (Edit(PRELUDE, "if owner and at and (not before or at < num(before)) then", "if false then"),),
+    ),
+)
+UNUSED = (World, TrustWindow, ROADS, DEATHS)

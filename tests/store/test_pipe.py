@@ -1,0 +1,203 @@
+"""One connection: what each error means, and what a caller is told when it is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from coredis.exceptions import RedisError
+from coredis.parser import Parser
+
+from actor_queue.store.address import connector
+from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.pipe import PING, Command, Pipe
+from actor_queue.store.refusals import NOT_EXECUTED, Redirected, answered, may_pass
+from actor_queue.store.runner import ScriptError
+from tests.acceptance.redis_process import RedisProcess, redis_process
+from tests.servers import Server
+
+MISSING_SHA = "0" * 40
+WAIT = Command(b"WAIT", (1, 200))
+
+
+def told(line: str) -> ScriptError:
+    """What becomes of an error line on the wire."""
+    parser = Parser()
+    parser.feed(f"-{line}\r\n".encode())
+    parsed = parser.parse(decode=False, encoding="utf-8")
+    assert isinstance(parsed, tuple)
+    error = parsed[1]
+    assert isinstance(error, RedisError)
+    return answered(error)
+
+
+NOTHING_DONE = {
+    "NOSCRIPT": "NOSCRIPT No matching script. Please use EVAL.",
+    "LOADING": "LOADING Redis is loading the dataset in memory",
+    "READONLY": "READONLY You can't run script with write flag on readonly replica.",
+    "OOM": "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+    "MISCONF": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist",
+    "MASTERDOWN": "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "NOREPLICAS": "NOREPLICAS Not enough good replicas to write.",
+    "BUSY": "BUSY Redis is busy running a script. You can only call SCRIPT KILL",
+    "CLUSTERDOWN": "CLUSTERDOWN Hash slot not served",
+    "TRYAGAIN": "TRYAGAIN Multiple keys request during rehashing of slot",
+    "MOVED": "MOVED 3999 10.0.0.1:6381",
+    "ASK": "ASK 3999 10.0.0.1:6381",
+    "CROSSSLOT": "CROSSSLOT Keys in request don't hash to the same slot",
+    "NOAUTH": "NOAUTH Authentication required.",
+    "WRONGPASS": "WRONGPASS invalid username-password pair or user is disabled.",
+    "NOPERM": "NOPERM User app has no permissions to run the 'evalsha' command",
+    "EXECABORT": "EXECABORT Transaction discarded because of previous errors.",
+}
+PASSING = {"NOSCRIPT", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
+
+
+@pytest.mark.parametrize("code", NOT_EXECUTED)
+def test_an_error_from_before_a_script_s_first_line_means_that_nothing_was_done(code: str) -> None:
+    error = told(NOTHING_DONE[code])
+    assert (error.code, error.executed) == (code, False)
+    assert may_pass(error) is (code in PASSING)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERR Error running script: @user_script:3: Script attempted to access nonexistent global",
+        "OOM command not allowed when used memory > 'maxmemory'. script: 1a, on @user_script:7.",
+        "READONLY You can't write against a read only replica. script: 1a, on @user_script:7.",
+        "ERR ACL failure in script: User a has no permissions to run the 'zadd' command"
+        " script: 1a, on @user_script:9.",
+        "WRONGTYPE Operation against a key holding the wrong kind of value script: 1a,"
+        " on @user_script:2.",
+        "UNBLOCKED force unblock from blocking operation, instance state changed",
+        "NOBODYKNOWS what this is",
+    ],
+)
+def test_any_other_error_may_have_come_after_a_write(line: str) -> None:
+    error = told(line)
+    assert error.executed is None
+    assert not may_pass(error)
+
+
+def test_a_redirection_says_where_to() -> None:
+    moved, ask = told(NOTHING_DONE["MOVED"]), told("ASK 7 :6381")
+    assert isinstance(moved, Redirected)
+    assert isinstance(ask, Redirected)
+    assert (moved.slot, moved.host, moved.port, moved.asking) == (3999, "10.0.0.1", 6381, False)
+    assert (ask.host, ask.asking) == ("", True)
+
+
+def test_a_right_that_is_missing_is_named_and_nothing_else_of_the_server_s_words() -> None:
+    assert told("NOPERM User app has no permissions to run the 'zadd' command").text == (
+        "Redis does not allow its user the command ZADD: give it the rights in deploy/redis-acl.md"
+    )
+    assert "app" not in told("NOPERM No permissions to access a key").text.split()
+
+
+# Real servers in the state that the error speaks of
+
+
+def test_what_a_server_refuses_before_the_first_line_was_not_done(valkey_server: Server) -> None:
+    states = {
+        "OOM": ("maxmemory", "1", "0"),
+        "NOREPLICAS": ("min-replicas-to-write", "1", "0"),
+    }
+    with valkey_server.client() as eye:
+        sha = eye.script_load("#!lua\nreturn redis.call('INCR', KEYS[1])")
+        for code, (name, bad, good) in states.items():
+            eye.config_set(name, bad)
+            try:
+                error = run_one(valkey_server.url, Command(b"EVALSHA", (sha, 1, b"pipe:n")))
+            finally:
+                eye.config_set(name, good)
+            assert isinstance(error, ScriptError)
+            assert (error.code, error.executed) == (code, False)
+        assert eye.get("pipe:n") is None
+
+
+def test_what_is_refused_needs_no_word_that_it_is_safe(valkey_server: Server) -> None:
+    """A barrier that fails puts in doubt what was carried out, and nothing else."""
+
+    async def main() -> None:
+        async with piped(valkey_server.url, WAIT) as pipe:
+            (reply,) = await pipe.run([Command(b"EVALSHA", (MISSING_SHA, 0))])
+            assert isinstance(reply, ScriptError)
+            assert (reply.code, reply.executed) == ("NOSCRIPT", False)
+            with pytest.raises(StoreUnavailable, match="did not confirm") as caught:
+                await pipe.run([Command(b"DEL", (b"pipe:none",))])
+            assert caught.value.executed is None
+            assert pipe.last_failure is not None
+
+    trio.run(main)
+
+
+def test_an_answer_without_the_word_that_it_is_safe_is_in_doubt() -> None:
+    """The server freezes between the reply and the barrier's."""
+
+    async def main(process: RedisProcess) -> None:
+        async with piped(process.url, Command(b"WAIT", (1, 60_000))) as pipe:
+            with pytest.raises(StoreUnavailable) as caught:
+                await pipe.run([Command(b"SET", (b"k", b"v"))])
+            assert caught.value.executed is None
+
+    with redis_process() as process:
+        trio.run(main, process)
+        with process.client() as eye:
+            assert eye.get("k") == b"v"
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    async def main(process: RedisProcess) -> None:
+        with process.frozen(), trio.fail_after(5):
+            async with piped(process.url) as pipe:
+                with pytest.raises(StoreUnavailable, match="does not answer") as caught:
+                    await pipe.run([PING])
+                assert caught.value.executed is False
+
+    with redis_process() as process:
+        trio.run(main, process)
+
+
+def test_nobody_waits_for_ever_at_a_pipe_that_ends(valkey_server: Server) -> None:
+    async def main() -> None:
+        outcomes: list[StoreUnavailable] = []
+
+        async def ask(pipe: Pipe, command: Command) -> None:
+            with pytest.raises(StoreUnavailable) as caught:
+                await pipe.run([command])
+            outcomes.append(caught.value)
+
+        async with trio.open_nursery() as callers:
+            async with piped(valkey_server.url) as pipe:
+                callers.start_soon(ask, pipe, Command(b"BLPOP", (b"pipe:never", 0)))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                callers.start_soon(ask, pipe, PING)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+        assert [each.executed for each in outcomes if each.executed is False] == [False]
+        assert len(outcomes) == 2
+        with pytest.raises(StoreUnavailable) as caught:
+            await pipe.run([PING])
+        assert caught.value.executed is False
+
+    trio.run(main)
+
+
+def run_one(url: str, command: Command) -> object:
+    async def main() -> object:
+        async with piped(url) as pipe:
+            (reply,) = await pipe.run([command])
+            return reply
+
+    return trio.run(main)
+
+
+@asynccontextmanager
+async def piped(url: str, barrier: Command | None = None) -> AsyncIterator[Pipe]:
+    pipe = Pipe(connector(url), barrier)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pipe.serve)
+        yield pipe
+        nursery.cancel_scope.cancel()
