@@ -23,8 +23,8 @@ def description() -> dict[str, Any]:
     """Without names of hosts or people."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
         "valkey": _valkey_version(),
         "versions": {name: _version(name) for name in PACKAGES},

@@ -6,11 +6,15 @@ commands. Use as context managers; everything is gone afterwards, whatever the t
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -194,6 +198,55 @@ def watched(replicas: int = 2, sentinels: int = 3, *options: str) -> Iterator[Wa
             guards.append(stack.enter_context(_running(directory, port, words)))
         wait_for(lambda: all(_knows_all(guard, replicas, sentinels) for guard in guards))
         yield Watched(servers, guards)
+
+
+@contextmanager
+def tls_front(target: Path | Endpoint, certificate: Path) -> Iterator[Endpoint]:
+    """Speaks TLS in front of a server that does not: the wheel's is built without.
+
+    `certificate` holds the key too. Yields where to connect.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server((HOST, 0)) as listener:
+        threading.Thread(target=_accept, args=(listener, context, target), daemon=True).start()
+        yield listener.getsockname()[:2]
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def _accept(listener: socket.socket, context: ssl.SSLContext, target: Path | Endpoint) -> None:
+    while True:
+        try:
+            raw, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_forward, args=(raw, context, target), daemon=True).start()
+
+
+def _forward(raw: socket.socket, context: ssl.SSLContext, target: Path | Endpoint) -> None:
+    """Both ways in one thread, because an SSL socket is not for two."""
+    with contextlib.suppress(OSError), raw, _connected_to(target) as plain:
+        with context.wrap_socket(raw, server_side=True) as secure:
+            while True:
+                ready, _, _ = select.select([secure, plain], [], [], 30)
+                for source, sink in ((secure, plain), (plain, secure)):
+                    if source in ready:
+                        while True:
+                            data = source.recv(65_536)
+                            if not data:
+                                return
+                            sink.sendall(data)
+                            if not (isinstance(source, ssl.SSLSocket) and source.pending()):
+                                break
+
+
+def _connected_to(target: Path | Endpoint) -> socket.socket:
+    if isinstance(target, Path):
+        unix = socket.socket(socket.AF_UNIX)
+        unix.connect(str(target))
+        return unix
+    return socket.create_connection(target)
 
 
 def wait_for(condition: Callable[[], object], within_s: float = READY_S) -> None:

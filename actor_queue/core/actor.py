@@ -187,9 +187,9 @@ class IllegalEvent(Exception):
     """An event that cannot happen in this phase: a bug in the shell."""
 
 
-def started(due: float) -> tuple[ActorState, Effect]:
-    """A new actor, to wake at `due`."""
-    return ActorState(Phase.WAITING, due), Sleep()
+def started(due: float, heard: float) -> tuple[ActorState, Effect]:
+    """A new actor, to wake at `due`, as was heard at `heard`."""
+    return ActorState(Phase.WAITING, due, heard), Sleep()
 
 
 def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, Effect | None]:
@@ -228,7 +228,7 @@ def _moved(state: ActorState, news: Nudged, policy: Policy) -> tuple[ActorState,
     if state.asking:
         return state, None
     assert state.due is not None
-    at = news.at if news.asked >= state.heard else min(news.at, state.due)
+    at = news.at if news.asked > state.heard else min(news.at, state.due)
     heard = max(state.heard, news.heard)
     if at > heard + policy.horizon_s:
         return ActorState(Phase.DONE), Stop()

@@ -107,7 +107,7 @@ class Actor:
         self.user = user
         self.shard = shard
         self._state: ActorState
-        self._state, _ = started(due)
+        self._state, _ = started(due, trio.current_time())
         self._scope: trio.CancelScope | None = None
         self._holds_slot = False
         self._token = ""

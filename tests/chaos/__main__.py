@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.chaos.faults import KINDS, SAFE
 from tests.chaos.run import PER_SECOND, Plan, run
+from tests.chaos.verdict import CALM_S
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     print(f"seed {given.seed}, {given.replicas} replicas, {given.seconds:g} s", flush=True)
     began = time.monotonic()
     done = run(
-        Plan(given.seconds, given.seed, given.replicas, kinds, given.per_second),
+        Plan(given.seconds, given.seed, given.replicas, kinds, given.per_second, given.slack),
         lambda line: print(f"  {line}", flush=True),
     )
     verdict = done.verdict
@@ -48,6 +49,9 @@ def _arguments() -> argparse.Namespace:
         "--lossy",
         action="store_true",
         help="Redis writes to disk once a second and the power fails: losses are counted",
+    )
+    parser.add_argument(
+        "--slack", type=float, default=CALM_S, help="seconds late without a fault: a busy machine"
     )
     parser.add_argument("--history", type=Path, help="where to write all that happened")
     return parser.parse_args()

@@ -35,6 +35,8 @@ class Plan:
     replicas: int = 3
     kinds: Sequence[str] = SAFE
     per_second: float = PER_SECOND
+    calm_s: float = CALM_S
+    """How late the machine alone may make a batch."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,8 +71,8 @@ def run(plan: Plan, say: Say = lambda line: None) -> Run:
             faults = _storm(whole, plan, say)
             whole.heal()
         whole.settle()
-        whole.drain(gone=forgotten(whole, faults))
-        verdict = verdict_on(whole, faults)
+        whole.drain(60.0, gone=forgotten(whole, faults))
+        verdict = verdict_on(whole, faults, calm_s=plan.calm_s)
         return Run(verdict, faults, list(whole.journal.posts), whole.attempts)
 
 

@@ -55,17 +55,25 @@ HORIZON_S = 4.0
 TICK_S = 1e-7
 """Two readings of the local clock are never the same."""
 
+fates = st.sampled_from(["ok"] * 6 + ["lost", "lost", "down", "stale", "lapse"])
+"""Of a question: answered, answer lost, not executed, asked without trust in the lease, trust lost."""
+outcomes = st.sampled_from(["200", "200", "500", "500", "410", "later", "lost 200"])
+goes_on = st.tuples(st.just("goes on"), st.integers(0, 5), fates, outcomes)
 turns = st.lists(
-    st.tuples(
-        st.integers(0, 5),
-        st.sampled_from(["ok"] * 6 + ["lost", "lost", "down", "stale"]),
-        st.sampled_from(["200", "200", "500", "500", "410", "later", "lost 200"]),
+    st.one_of(
+        goes_on,
+        goes_on,
+        goes_on,
+        st.tuples(st.just("post"), st.sampled_from(USERS), st.sampled_from([0, 0, 1_000])),
+        st.tuples(st.just("wake early"), st.integers(0, 5)),
+        st.tuples(st.just("drop"), st.sampled_from(USERS)),
     ),
     min_size=4,
-    max_size=16,
+    max_size=20,
 )
-"""What comes next, out of all that could; how the store behaves; what the receiver does."""
+"""What happens one after the other: of all that could go on, one; or something in between."""
 
+Turns = list[tuple[Any, ...]]
 Step = Callable[[ActorState, Event, Policy], tuple[ActorState, Effect | None]]
 Answer = Callable[[float], Event]
 """What the store or the receiver said, once it is known at what time it was heard."""
@@ -261,18 +269,26 @@ class ActorMachine(RuleBasedStateMachine):
     # Whatever can happen next, in any order
 
     @rule(turns=turns)
-    def something_happens(self, turns: list[tuple[int, str, str]]) -> None:
-        for which, fate, outcome in turns:
-            possible = self.possible()
-            if possible:
-                possible[which % len(possible)](fate, outcome)
+    def something_happens(self, turns: Turns) -> None:
+        for turn in turns:
+            match turn:
+                case "goes on", which, fate, outcome:
+                    possible = self.possible()
+                    if possible:
+                        pick(possible, which)(fate, outcome)
+                case "post", user, ttl:
+                    self.post(user, "r0", ttl, lost=False)
+                case "wake early", which:
+                    self.mischief("wake early", which)
+                case "drop", user:
+                    self.somebody_orders(user, "r0", "drop")
 
     @rule(turns=turns)
-    def more_happens(self, turns: list[tuple[int, str, str]]) -> None:
+    def more_happens(self, turns: Turns) -> None:
         self.something_happens(turns)
 
     @rule(turns=turns)
-    def much_happens_until_all_is_at_rest(self, turns: list[tuple[int, str, str]]) -> None:
+    def much_happens_until_all_is_at_rest(self, turns: Turns) -> None:
         self.something_happens(turns)
         self.come_to_rest()
 
@@ -408,6 +424,7 @@ class ActorMachine(RuleBasedStateMachine):
     def ask_claim(self, actor: Busy, fate: str) -> None:
         assert self.now >= actor.not_before_ms, "a question without a reason"
         where = shard(actor.user)
+        self.perhaps_lapse(actor, fate)
         lease = self.trusted(actor.replica, where)
         if fate == "stale" and (actor.replica, where) in self.trust:
             lease, _ = self.trust[actor.replica, where]
@@ -446,9 +463,16 @@ class ActorMachine(RuleBasedStateMachine):
             case _:
                 assert_never(claim)
 
+    def perhaps_lapse(self, actor: Busy, fate: str) -> None:
+        """The process was frozen for so long that it may not trust its lease any more."""
+        lease = self.trusted(actor.replica, shard(actor.user))
+        if fate == "lapse" and lease is not None:
+            self.trust[actor.replica, shard(actor.user)] = (lease, self.now)
+
     # Attempts
 
     def begin_attempt(self, actor: Busy, attempt: Attempt, fate: str) -> None:
+        self.perhaps_lapse(actor, fate)
         stale = fate == "stale" and self.now < actor.deadline_ms
         if self.trusted(actor.replica, shard(actor.user)) is None and not stale:
             actor.answer = says(rules.Lost())
@@ -477,6 +501,7 @@ class ActorMachine(RuleBasedStateMachine):
 
     def ask_settle(self, actor: Busy, settle: rules.Settle, fate: str) -> None:
         attempt, verdict = settle.attempt, settle.verdict
+        self.perhaps_lapse(actor, fate)
         key = (attempt.batch.id, attempt.number)
         self.check_verdict(actor, attempt, verdict)
         assert actor.verdicts.setdefault(key, verdict) == verdict, "another verdict"
@@ -667,6 +692,12 @@ class ActorMachine(RuleBasedStateMachine):
             for user in USERS:
                 held = self.oracle.holdings(user)
                 self.ledger.check_holdings(user, held["sealed"] + held["open"], held["flight"])
+
+    @invariant()
+    def nobody_waits_beyond_the_horizon(self) -> None:
+        for actor in self.actors.values():
+            if actor.state.phase is Phase.WAITING and actor.due_ms < NEVER:
+                assert actor.due_ms <= self.now + HORIZON_S * 1_000
 
     def check_at_rest(self) -> None:
         for user in self.told:

@@ -18,7 +18,7 @@ from actor_queue.core.outcome import Ack, Bury, Failed, Retry
 from tests.core.actor_machine import PAUSE_MS, ActorMachine, Step
 
 EXAMPLES_MAX = 400
-STEPS = 50
+STEPS = 40
 
 Result = tuple[ActorState, Effect | None]
 Fault = Callable[[ActorState, Event, Policy], Result]

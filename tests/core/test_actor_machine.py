@@ -7,8 +7,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.core.actor_machine import ActorMachine
 
-QUICK_EXAMPLES = 300
-QUICK_STEPS = 50
+QUICK_EXAMPLES = 250
+QUICK_STEPS = 40
 
 
 def test_nothing_is_lost_repeated_forgotten_or_asked_in_vain() -> None:

@@ -252,7 +252,7 @@ MUTANTS = (
                 "claim_v1",
                 "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)",
                 "  if u.fs == 'a' and now < u.fu then\n"
-                "    redis.call('HINCRBY', user_key, 'fa', 1) return attempt(user_key, flight, now)",
+                "    redis.call('HSET', user_key, 'fa', u.fa + 1) return attempt(user_key, flight, now)",
             ),
         ),
     ),
@@ -314,7 +314,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a drop takes an attempt under way", (Edit("drop_v1", "if u.fs == 'r' then", "if u.fs then"),)
+        "a drop takes an attempt under way", (Edit("drop_v1", "if u.fs == 'r' then\n  batch", "if u.fs then\n  batch"),)
     ),
     # Messages in
     Mutant(

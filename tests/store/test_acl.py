@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ async def _attempts(store: RedisStore, leases: dict[int, Lease]) -> None:
 
 async def _claim(store: RedisStore, leases: dict[int, Lease], user: str) -> tuple[Lease, Attempt]:
     lease = leases[shard_of(user, len(leases))]
-    token = batch_id(lease.shard, f"{trio.current_time():020.9f}")
+    token = batch_id(lease.shard, secrets.token_hex(10))
     claim = await store.claim(lease, user, token, token)
     assert isinstance(claim, Attempt), claim
     return lease, claim

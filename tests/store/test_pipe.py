@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from coredis.exceptions import RedisError
 from coredis.parser import Parser
 
@@ -37,9 +38,9 @@ NOTHING_DONE = {
     "NOSCRIPT": "NOSCRIPT No matching script. Please use EVAL.",
     "LOADING": "LOADING Redis is loading the dataset in memory",
     "READONLY": "READONLY You can't run script with write flag on readonly replica.",
-    "OOM": "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-    "MISCONF": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist",
-    "MASTERDOWN": "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "OOM": "OOM allow-oom flag is not set on the script, can not run it when used memory is …",
+    "MISCONF": "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist",
+    "MASTERDOWN": "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is 'no'.",
     "NOREPLICAS": "NOREPLICAS Not enough good replicas to write.",
     "BUSY": "BUSY Redis is busy running a script. You can only call SCRIPT KILL",
     "CLUSTERDOWN": "CLUSTERDOWN Hash slot not served",
@@ -170,7 +171,7 @@ def test_nobody_waits_for_ever_at_a_pipe_that_ends(valkey_server: Server) -> Non
                 await pipe.run([command])
             outcomes.append(caught.value)
 
-        async with trio.open_nursery() as callers:
+        async with trio.open_nursery() as callers:  # noqa: SIM117 - they outlive the pipe
             async with piped(valkey_server.url) as pipe:
                 callers.start_soon(ask, pipe, Command(b"BLPOP", (b"pipe:never", 0)))
                 await trio.testing.wait_all_tasks_blocked(0.05)

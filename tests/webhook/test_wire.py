@@ -172,6 +172,18 @@ def test_only_a_connection_with_nothing_left_on_it_is_used_again(
     assert receiver.connections == connections
 
 
+def test_a_short_body_that_comes_after_its_head_is_waited_for() -> None:
+    async def hesitate(accepted: Accepted) -> None:
+        while await accepted.read_request():
+            for piece in (OK[:-2], OK[-2:-1], OK[-1:]):
+                await accepted.send(piece)
+                await trio.testing.wait_all_tasks_blocked()
+
+    outcomes, receiver = two_attempts(hesitate, at_once)
+    assert outcomes == [Delivered(200)] * 2
+    assert receiver.connections == 1
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next(tls: bool) -> None:
     said = trio.Event()
