@@ -158,7 +158,7 @@ def cluster(primaries: int = 3, replicas: int = 1, *options: str) -> Iterator[Cl
     with _directory() as directory, ExitStack() as stack:
         servers = []
         count = primaries * (1 + replicas)
-        ports = _free_ports(2 * count)
+        ports = free_ports(2 * count)
         buses = dict(zip(ports, ports[count:], strict=False))
         for port, bus in buses.items():
             words = _server_words(port) + _cluster_words(port, bus) + list(options)
@@ -182,7 +182,7 @@ def cluster(primaries: int = 3, replicas: int = 1, *options: str) -> Iterator[Cl
 def watched(replicas: int = 2, sentinels: int = 3, *options: str) -> Iterator[Watched]:
     """A primary whose replicas are in step and whom all sentinels know."""
     with _directory() as directory, ExitStack() as stack:
-        ports = _free_ports(1 + replicas + sentinels)
+        ports = free_ports(1 + replicas + sentinels)
         servers = []
         for port in ports[: 1 + replicas]:
             words = _server_words(port) + list(options)
@@ -201,14 +201,14 @@ def watched(replicas: int = 2, sentinels: int = 3, *options: str) -> Iterator[Wa
 
 
 @contextmanager
-def tls_front(target: Path | Endpoint, certificate: Path) -> Iterator[Endpoint]:
+def tls_front(target: Path | Endpoint, certificate: Path, host: str = HOST) -> Iterator[Endpoint]:
     """Speaks TLS in front of a server that does not: the wheel's is built without.
 
     `certificate` holds the key too. Yields where to connect.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with socket.create_server((HOST, 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
         threading.Thread(target=_accept, args=(listener, context, target), daemon=True).start()
         yield listener.getsockname()[:2]
         with contextlib.suppress(OSError):
@@ -227,18 +227,23 @@ def _accept(listener: socket.socket, context: ssl.SSLContext, target: Path | End
 def _forward(raw: socket.socket, context: ssl.SSLContext, target: Path | Endpoint) -> None:
     """Both ways in one thread, because an SSL socket is not for two."""
     with contextlib.suppress(OSError), raw, _connected_to(target) as plain:
-        with context.wrap_socket(raw, server_side=True) as secure:
+        raw.settimeout(5)
+        secure = context.wrap_socket(raw, server_side=True)
+        secure.settimeout(None)
+        with secure:
             while True:
-                ready, _, _ = select.select([secure, plain], [], [], 30)
-                for source, sink in ((secure, plain), (plain, secure)):
-                    if source in ready:
-                        while True:
-                            data = source.recv(65_536)
-                            if not data:
-                                return
-                            sink.sendall(data)
-                            if not (isinstance(source, ssl.SSLSocket) and source.pending()):
-                                break
+                ready, _, _ = select.select([secure, plain], [], [])
+                if secure in ready:
+                    data = secure.recv(65_536)
+                    while secure.pending():
+                        data += secure.recv(65_536)
+                    plain.sendall(data)
+                elif not (data := plain.recv(65_536)):
+                    return
+                else:
+                    secure.sendall(data)
+                if not data:
+                    return
 
 
 def _connected_to(target: Path | Endpoint) -> socket.socket:
@@ -354,7 +359,7 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server((HOST, 0), reuse_port=False))

@@ -8,13 +8,13 @@ needs to understand them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 USER_BYTES_MAX = 512
 MESSAGE_ID_BYTES_MAX = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """An admitted message, not yet durable."""
 
     user: str
@@ -26,8 +26,7 @@ class Message:
     """Whether the sender named the message: only then does the store look for a repetition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The store has the message (or had it already)."""
 
     user: str

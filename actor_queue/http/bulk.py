@@ -39,7 +39,7 @@ from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
 
 ROUTE: Final = "/api/messages"
-CHUNK_MESSAGES_MAX: Final = 200
+CHUNK_MESSAGES_MAX: Final = 500
 """Admitted between two turns of the event loop, about 5 ms. In bytes a chunk is bounded by what
 one read of the socket brings and one unfinished message."""
 ANSWERS_BYTES_MAX: Final = 16 * 1024 * 1024

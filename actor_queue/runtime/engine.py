@@ -191,18 +191,20 @@ class Engine:
         asked = trio.current_time()
         results = await self.store.append(messages)
         heard = trio.current_time()
+        latest: dict[str, float] = {}
         for result in results:
-            match result:
-                case Accepted(duplicate=True):
-                    self.counters.duplicates += 1
-                    self._nudge(result.user, result.next_in_ms, asked, heard)
-                case Accepted():
-                    self.counters.accepted += 1
-                    self._nudge(result.user, result.next_in_ms, asked, heard)
-                    if self.events.listened:
-                        self._publish(result)
-                case Full():
-                    self.counters.refused_full += 1
+            if isinstance(result, Full):
+                self.counters.refused_full += 1
+                continue
+            latest[result.user] = result.next_in_ms
+            if result.duplicate:
+                self.counters.duplicates += 1
+                continue
+            self.counters.accepted += 1
+            if self.events.listened:
+                self._publish(result)
+        for user, next_in_ms in latest.items():
+            self._nudge(user, next_in_ms, asked, heard)
         return results
 
     def _publish(self, accepted: Accepted) -> None:

@@ -18,7 +18,7 @@ CALL_MESSAGES_MAX = 500
 CALL_BYTES_MAX = 1_048_576
 """One call's share of the server's time: about a millisecond, and never a stall."""
 
-AHEAD_MS = 1.0
+AHEAD_MS = 0.5
 """A timer aims this much before its time: it wakes up to a millisecond late, and its claim is
 on the way for a while. The claim script knows what is early; then it costs one more question."""
 

@@ -235,8 +235,9 @@ async def run_connection(
         try:
             await connection.run(task_status=task_status)
         except RedisError as error:
-            discard(connection)
             task_status.started(error)
+        finally:
+            discard(connection)
         tasks.cancel_scope.cancel()
 
 

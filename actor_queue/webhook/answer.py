@@ -4,7 +4,7 @@ Nearly every receiver answers plainly: HTTP/1.1, no interim answer, a head that 
 piece, one `content-length` or none needed. `_plain` knows exactly those, a strict subset of what
 h11 takes, and a test holds it to h11's reading of them. Everything else is left to h11: chunks,
 interim answers, a body that ends with the connection, folded lines, heads in pieces, oddities.
-h11 alone costs 60 µs of CPU for an answer, under load, and `_plain` 8 µs.
+Without `_plain` an exchange costs 117 µs of CPU instead of 65 (measured as `wire` says).
 """
 
 from __future__ import annotations

@@ -7,19 +7,27 @@ import sys
 import time
 from pathlib import Path
 
-from tests.chaos.faults import KINDS, SAFE
+from tests.chaos.faults import KINDS, kinds_of
 from tests.chaos.run import PER_SECOND, Plan, run
 from tests.chaos.verdict import CALM_S
 
 
 def main() -> int:
     given = _arguments()
-    possible = KINDS if given.lossy else SAFE
+    possible = kinds_of(given.redis, lossy=given.lossy)
     kinds = [kind for kind in possible if any(part in kind for part in given.nemesis or [""])]
     print(f"seed {given.seed}, {given.replicas} replicas, {given.seconds:g} s", flush=True)
     began = time.monotonic()
     done = run(
-        Plan(given.seconds, given.seed, given.replicas, kinds, given.per_second, given.slack),
+        Plan(
+            given.seconds,
+            given.seed,
+            given.replicas,
+            kinds,
+            given.per_second,
+            given.redis,
+            given.slack,
+        ),
         lambda line: print(f"  {line}", flush=True),
     )
     verdict = done.verdict
@@ -38,6 +46,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=120.0, help="of faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replicas", type=int, default=3)
+    parser.add_argument(
+        "--redis", choices=["single", "cluster", "sentinel"], default="single", help="behind them"
+    )
     parser.add_argument("--per-second", type=float, default=PER_SECOND, help="messages")
     parser.add_argument(
         "--nemesis",

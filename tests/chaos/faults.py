@@ -17,12 +17,15 @@ import redis
 
 from tests.acceptance.receiver import CLOSE, HANG, OK, Answer, reply, slow
 from tests.acceptance.waiting import until, wait_until
-from tests.chaos.fleet import Fleet, Replica
+from tests.chaos.failovers import handed_over, primary_killed, slots_moved
+from tests.chaos.fleet import SHARDS, Fleet, Replica, StoreKind
 from tests.chaos.link import Mode
 
 READY_S = 20.0
 RECONNECT_S = 3.0
 """A half-open connection is replaced within this."""
+FAILED_OVER_S = 5.0
+"""The service is back so long after Redis is."""
 FORGOTTEN_S = 1.0
 """What a server that syncs once a second loses when the power goes."""
 RETRIED_S = 2.5
@@ -75,6 +78,7 @@ class Kind:
     freezes: bool = False
     forgets: bool = False
     """Redis loses what it did meanwhile; only where losses are allowed."""
+    stores: tuple[StoreKind, ...] = ("single", "cluster", "sentinel")
 
 
 def perform(name: str, scene: Scene) -> Fault:
@@ -206,14 +210,38 @@ KINDS: dict[str, Kind] = {
     "replica frozen for half a lease": Kind("replica", _frozen_for(0.5), leases=True, freezes=True),
     "replica frozen for a lease": Kind("replica", _frozen_for(1), leases=True, freezes=True),
     "replica frozen for three leases": Kind("replica", _frozen_for(3), leases=True, freezes=True),
-    "Valkey killed": Kind("surroundings", _valkey_killed, grace_s=RECONNECT_S),
-    "Valkey frozen": Kind("surroundings", _valkey_frozen, grace_s=RECONNECT_S),
-    "power cut": Kind("surroundings", _power_cut, grace_s=RECONNECT_S, forgets=True),
-    "scripts flushed": Kind("surroundings", _scripts_flushed, doubles=False),
-    "clients cut": Kind("surroundings", _clients_cut, grace_s=RETRIED_S),
-    "Valkey full": Kind("surroundings", _valkey_full, doubles=False),
-    "replica apart from Redis": Kind("surroundings", _apart_from_redis, grace_s=RECONNECT_S),
-    "replica far from Redis": Kind("surroundings", _far_from_redis, doubles=False),
+    "Valkey killed": Kind("surroundings", _valkey_killed, grace_s=RECONNECT_S, stores=("single",)),
+    "Valkey frozen": Kind("surroundings", _valkey_frozen, grace_s=RECONNECT_S, stores=("single",)),
+    "power cut": Kind(
+        "surroundings", _power_cut, grace_s=RECONNECT_S, forgets=True, stores=("single",)
+    ),
+    "scripts flushed": Kind("surroundings", _scripts_flushed, doubles=False, stores=("single",)),
+    "clients cut": Kind("surroundings", _clients_cut, grace_s=RETRIED_S, stores=("single",)),
+    "Valkey full": Kind("surroundings", _valkey_full, doubles=False, stores=("single",)),
+    "replica apart from Redis": Kind(
+        "surroundings", _apart_from_redis, grace_s=RECONNECT_S, stores=("single",)
+    ),
+    "replica far from Redis": Kind(
+        "surroundings", _far_from_redis, doubles=False, stores=("single",)
+    ),
+    "primary killed": Kind(
+        "surroundings",
+        lambda scene: primary_killed(scene.fleet.store, scene.chance),
+        grace_s=FAILED_OVER_S,
+        stores=("cluster", "sentinel"),
+    ),
+    "primary handed over": Kind(
+        "surroundings",
+        lambda scene: handed_over(scene.fleet.store, scene.chance),
+        grace_s=FAILED_OVER_S,
+        stores=("cluster", "sentinel"),
+    ),
+    "slots moved": Kind(
+        "surroundings",
+        lambda scene: slots_moved(scene.fleet.store, scene.chance, SHARDS),
+        grace_s=RECONNECT_S,
+        stores=("cluster",),
+    ),
     "replica apart from the webhook": Kind("surroundings", _apart_from_webhook, grace_s=RETRIED_S),
     "webhook fails": Kind(
         "surroundings", _answering(OK, reply(500), reply(503), reply(429)), doubles=False
@@ -223,5 +251,9 @@ KINDS: dict[str, Kind] = {
     "webhook resets": Kind("surroundings", _answering(OK, CLOSE), doubles=False),
 }
 
-SAFE = tuple(name for name, kind in KINDS.items() if not kind.forgets)
-"""Those that lose nothing."""
+
+def kinds_of(store: StoreKind, *, lossy: bool = False) -> tuple[str, ...]:
+    """What can be done to a fleet with this store; without `lossy`, nothing that may lose."""
+    return tuple(
+        name for name, kind in KINDS.items() if store in kind.stores and (lossy or not kind.forgets)
+    )

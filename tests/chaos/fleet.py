@@ -1,5 +1,8 @@
 """Several replicas as one service: each with links of its own to one Valkey and one receiver.
 
+In place of the Valkey there can be a cluster, or a primary behind sentinels; these name their own
+addresses, so there are no links to them.
+
 Owns the processes and what is known about them from outside. Does nothing to them by itself.
 """
 
@@ -16,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.acceptance.client import Client
 from tests.acceptance.history import Journal
@@ -27,7 +30,10 @@ from tests.acceptance.waiting import wait_for_delivery, wait_until
 from tests.chaos.balancer import Balancer
 from tests.chaos.link import Link, linked
 from tests.chaos.witness import Sample, Witness, witnessing
+from tests.redis_topologies import Cluster, Watched, cluster, watched
 from tests.servers import running, valkey_binary
+
+StoreKind = Literal["single", "cluster", "sentinel"]
 
 LEASE_S = 2.0
 SHARDS = 16
@@ -40,6 +46,8 @@ VARIABLES = {
     "AQ_RETRY_SCHEDULE": ",".join(["0.2", "0.4", *["1"] * 60]),
 }
 
+DURABLE = {"AQ_DURABILITY": "replica"}
+"""Where a failover may forget what only the primary had."""
 STARTS_MAX = 3
 EACH_WRITE = ("--appendonly", "yes", "--appendfsync", "always")
 EACH_SECOND = ("--appendonly", "yes", "--appendfsync", "everysec")
@@ -90,8 +98,9 @@ class Replica:
 
     index: int
     service: Service
-    to_redis: Link
     to_webhook: Link
+    link: Link | None = None
+    """To the Valkey."""
 
     @property
     def name(self) -> str:
@@ -103,6 +112,11 @@ class Replica:
 
     def made(self, attempt: Attempt) -> bool:
         return attempt.headers["host"].endswith(f":{self.to_webhook.port}")
+
+    @property
+    def to_redis(self) -> Link:
+        assert self.link is not None, "there is no single Redis"
+        return self.link
 
     def freeze(self) -> None:
         self.service.freeze()
@@ -116,18 +130,32 @@ class Replica:
         return {record["replica"] for record in records if "replica" in record}
 
 
+Store = Valkey | Cluster | Watched
+
+
 @dataclass
 class Fleet:
     """Use with `fleet`."""
 
     replicas: list[Replica]
-    redis: Valkey
+    store: Store
     receiver: Receiver
     journal: Journal
     client: Balancer
-    witness: Witness
     lease_s: float
+    eye: Witness | None = None
+    """Looks at the Valkey."""
     _grow: Callable[[], Replica] = field(repr=False, default=lambda: NotImplemented)
+
+    @property
+    def redis(self) -> Valkey:
+        assert isinstance(self.store, Valkey), "there is no single Redis"
+        return self.store
+
+    @property
+    def witness(self) -> Witness:
+        assert self.eye is not None, "there is no single Redis"
+        return self.eye
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -135,7 +163,7 @@ class Fleet:
 
     @property
     def samples(self) -> list[Sample]:
-        return list(self.witness.samples)
+        return [] if self.eye is None else list(self.eye.samples)
 
     def join(self) -> Replica:
         """One more, started and ready."""
@@ -156,8 +184,9 @@ class Fleet:
         """Everything runs and reaches everything."""
         self.receiver.mix = None
         for replica in self.replicas:
-            replica.to_redis.heal()
             replica.to_webhook.heal()
+            if replica.link is not None:
+                replica.link.heal()
         for replica in self.replicas:
             if replica.alive:
                 replica.thaw()
@@ -207,27 +236,32 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    size: int, variables: Mapping[str, str] | None = None, *, options: Sequence[str] = EACH_WRITE
+    size: int,
+    variables: Mapping[str, str] | None = None,
+    *,
+    kind: StoreKind = "single",
+    options: Sequence[str] = EACH_WRITE,
 ) -> Iterator[Fleet]:
     """`size` replicas that share everything, ready. At the end their logs are looked through."""
     with ExitStack() as stack:
         receiver = stack.enter_context(receiving())
-        redis = stack.enter_context(_valkey(options))
-        settings = {**VARIABLES, **(variables or {})}
+        store = stack.enter_context(_store(kind, options))
+        settings = {**VARIABLES, **(DURABLE if kind != "single" else {}), **(variables or {})}
         journal, replicas = Journal(), list[Replica]()
-        shards = int(settings["AQ_SHARDS"])
 
         def grow() -> Replica:
-            replica = _replica(stack, len(replicas), redis, receiver, journal, settings)
+            replica = _replica(stack, len(replicas), store, receiver, journal, settings)
             replicas.append(replica)
             replica.service.start()
             balancer.ports.append(replica.service.port)
             return replica
 
         balancer = Balancer(0, journal, chance=random.Random(size))
-        witness = stack.enter_context(witnessing(redis.socket_path, shards))
+        eye = None
+        if isinstance(store, Valkey):
+            eye = stack.enter_context(witnessing(store.socket_path, int(settings["AQ_SHARDS"])))
         lease_s = float(settings["AQ_LEASE_TTL"])
-        whole = Fleet(replicas, redis, receiver, journal, balancer, witness, lease_s, grow)
+        whole = Fleet(replicas, store, receiver, journal, balancer, lease_s, eye, grow)
         for _ in range(size):
             grow()
         whole.settle()
@@ -237,22 +271,41 @@ def fleet(
 def _replica(
     stack: ExitStack,
     index: int,
-    redis: Valkey,
+    store: Store,
     receiver: Receiver,
     journal: Journal,
     settings: Mapping[str, Any],
 ) -> Replica:
-    to_redis = stack.enter_context(linked(redis.socket_path))
+    link = None
+    if isinstance(store, Valkey):
+        link = stack.enter_context(linked(store.socket_path))
+        url = f"redis://127.0.0.1:{link.port}"
+    else:
+        url = store.url
     to_webhook = stack.enter_context(linked(receiver.port))
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="aq-"))
     variables = {
-        "REDIS_URL": f"redis://127.0.0.1:{to_redis.port}",
+        "REDIS_URL": url,
         "WEBHOOK_URL": f"http://127.0.0.1:{to_webhook.port}/hook",
         **settings,
     }
     service = Service(Path(directory), variables, client=Client(0, journal))
     stack.push(service.closing)
-    return Replica(index, service, to_redis, to_webhook)
+    return Replica(index, service, to_webhook, link)
+
+
+@contextmanager
+def _store(kind: StoreKind, options: Sequence[str]) -> Iterator[Store]:
+    match kind:
+        case "single":
+            with _valkey(options) as valkey:
+                yield valkey
+        case "cluster":
+            with cluster() as made:
+                yield made
+        case "sentinel":
+            with watched(replicas=1) as made:
+                yield made
 
 
 @contextmanager

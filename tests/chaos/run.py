@@ -16,8 +16,8 @@ from typing import Any
 from tests.acceptance.history import Post
 from tests.acceptance.receiver import Attempt
 from tests.chaos.balancer import Traffic
-from tests.chaos.faults import KINDS, SAFE, Fault, Lane, Scene, perform
-from tests.chaos.fleet import EACH_SECOND, EACH_WRITE, Fleet, fleet
+from tests.chaos.faults import KINDS, Fault, Lane, Scene, kinds_of, perform
+from tests.chaos.fleet import EACH_SECOND, EACH_WRITE, Fleet, StoreKind, fleet
 from tests.chaos.verdict import CALM_S, Verdict, judge
 
 GAP_S = (0.5, 2.5)
@@ -33,8 +33,9 @@ class Plan:
     seconds: float
     seed: int
     replicas: int = 3
-    kinds: Sequence[str] = SAFE
+    kinds: Sequence[str] = kinds_of("single")
     per_second: float = PER_SECOND
+    store: StoreKind = "single"
     calm_s: float = CALM_S
     """How late the machine alone may make a batch."""
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def run(plan: Plan, say: Say = lambda line: None) -> Run:
     seed's; when exactly they fall is the machine's."""
     forgets = any(KINDS[kind].forgets for kind in plan.kinds)
     options = EACH_SECOND if forgets else EACH_WRITE
-    with fleet(plan.replicas, plan.variables, options=options) as whole:
+    with fleet(plan.replicas, plan.variables, kind=plan.store, options=options) as whole:
         traffic = Traffic(whole.client, per_second=plan.per_second, seed=plan.seed)
         with traffic.running():
             faults = _storm(whole, plan, say)

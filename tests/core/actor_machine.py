@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, assert_never
 
 from hypothesis import strategies as st
@@ -56,7 +56,7 @@ TICK_S = 1e-7
 """Two readings of the local clock are never the same."""
 
 fates = st.sampled_from(["ok"] * 6 + ["lost", "lost", "down", "stale", "lapse"])
-"""Of a question: answered, answer lost, not executed, asked without trust in the lease, trust lost."""
+"""Of a question: answered, answer lost, not executed, asked without trust, trust just lost."""
 outcomes = st.sampled_from(["200", "200", "500", "500", "410", "later", "lost 200"])
 goes_on = st.tuples(st.just("goes on"), st.integers(0, 5), fates, outcomes)
 turns = st.lists(
@@ -363,8 +363,7 @@ class ActorMachine(RuleBasedStateMachine):
         if news.at_ms / 1_000 > heard + HORIZON_S:
             self.told.discard(news.user)
             return
-        state, effect = rules.started(news.at_ms / 1_000)
-        state = replace(state, heard=heard)
+        state, effect = rules.started(news.at_ms / 1_000, heard)
         actor = Busy(news.replica, news.user, state, effect, not_before_ms=news.at_ms)
         self.actors[news.replica, news.user] = actor
 

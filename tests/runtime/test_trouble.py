@@ -7,9 +7,10 @@ import trio
 
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.runtime.actor import STORE_PAUSE_S
+from actor_queue.store.api import StoreUnavailable
 from tests.runtime.harness import FAILED, Fault, Sent, in_turn, run, stage
 
-STEPS = range(24)
+STEPS = range(20)
 """Round trips of the story below, and a few more."""
 
 
@@ -98,7 +99,7 @@ def test_the_store_is_asked_at_a_walking_pace_while_claims_fail() -> None:
             a.runner.before = refuse
             await trio.sleep(11)
             claims = len(s.calls("claim_v1", broken_since))
-            assert 5 * 10 / (2 * STORE_PAUSE_S) <= claims + 5
+            assert claims >= 5 * 10 / (2 * STORE_PAUSE_S) - 5
             assert claims <= 5 * 10 / STORE_PAUSE_S + 5
             assert len(s.asked) < 500
             a.runner.before = lambda name: None
@@ -109,6 +110,4 @@ def test_the_store_is_asked_at_a_walking_pace_while_claims_fail() -> None:
 
 
 def raise_away() -> None:
-    from actor_queue.store.api import StoreUnavailable
-
     raise StoreUnavailable("read only", executed=False)

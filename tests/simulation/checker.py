@@ -24,7 +24,7 @@ from tests.simulation.history import (
     Trouble,
 )
 from tests.simulation.plan import Plan
-from tests.simulation.story import Batch, Claimed, Story
+from tests.simulation.story import Batch, Story
 
 LATE_S = 0.25
 """What a delay may be where nothing excuses it: a graceful stop and a rebalance do not."""
@@ -225,6 +225,16 @@ def _attempt_early(story: Story) -> Iterator[str]:
                 yield f"attempt {later.number} of {batch.id} followed attempt {earlier.number}"
 
 
+def _dropped_midway(story: Story) -> Iterator[str]:
+    """An attempt under way cannot be called back, so a drop leaves it."""
+    for batch in story.batches.values():
+        for drop in batch.dropped:
+            last = [claim for claim in batch.claims if claim.executed.at < drop.at][-1]
+            waits = any(last.executed.at <= e.at <= drop.at for e in batch.retries)
+            if not waits and batch.user not in story.shaken:
+                yield f"a drop at {drop.at:.3f} took {batch.id}, whose attempt was under way"
+
+
 def _held(story: Story) -> Iterator[str]:
     for batch in story.batches.values():
         if batch.user in story.shaken:
@@ -393,6 +403,7 @@ RULES = {
     "early": _early,
     "attempt early": _attempt_early,
     "held": _held,
+    "dropped": _dropped_midway,
     "gave up": _gave_up_early,
     "token": _one_claim_one_attempt,
     "fence": _fence,
@@ -401,4 +412,3 @@ RULES = {
     "late": _late,
     "stuck": _stuck,
 }
-__all__ = ["RULES", "Claimed", "Violation", "judge"]

@@ -291,6 +291,9 @@ class World:
                 self._places[user] = place
             if (place is not None) != bool(pending or line or flight):
                 self._broken("index", f"{user} is due {place}, has {pending + line + flight}")
+            soonest, latest = _due(facts)
+            if place is not None and not soonest <= place <= latest:
+                self._broken("index", f"{user} is due {soonest}, and the index says {place}")
             if bool(flight) != (b"fs" in facts):
                 self._broken("index", f"{user}'s batch in flight and its messages disagree")
             closed = sum(int(each.split(b",")[0]) for each in line if each[:1] != b"R")
@@ -335,6 +338,17 @@ class World:
         """From now on, and so long, a delay is excused."""
         now = trio.current_time()
         self.history.note(Trouble(now, now + seconds, what))
+
+
+def _due(facts: dict[bytes, bytes]) -> tuple[int, int]:
+    """When a user's next step is due by its own hash, at the soonest and at the latest."""
+    number = {name: int(facts.get(name, 0)) for name in (b"fu", b"sn", b"sd", b"od", b"hu")}
+    state, held = facts.get(b"fs"), number[b"hu"]
+    if state == b"a":
+        # A hold counts again once the attempt's limit has passed.
+        return number[b"fu"], max(number[b"fu"], held)
+    at = number[b"fu"] if state else number[b"sd"] if number[b"sn"] else number[b"od"]
+    return max(at, held), max(at, held)
 
 
 def _users_in(keys: Sequence[bytes]) -> list[str]:

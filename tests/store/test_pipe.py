@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -11,11 +12,16 @@ import trio.testing
 from coredis.exceptions import RedisError
 from coredis.parser import Parser
 
+from actor_queue.core.message import Message
+from actor_queue.core.settings import Settings
 from actor_queue.store.address import connector
-from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.api import Lease, StoreUnavailable
+from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import PING, Command, Pipe
+from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.refusals import NOT_EXECUTED, Redirected, answered, may_pass
 from actor_queue.store.runner import ScriptError
+from actor_queue.store.server import connected, probe_call
 from tests.acceptance.redis_process import RedisProcess, redis_process
 from tests.servers import Server
 
@@ -148,6 +154,37 @@ def test_an_answer_without_the_word_that_it_is_safe_is_in_doubt() -> None:
         trio.run(main, process)
         with process.client() as eye:
             assert eye.get("k") == b"v"
+
+
+def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
+    valkey_server: Server, namespace: str
+) -> None:
+    """On a server without a replica, what waits for one is in doubt."""
+    doubts: list[str] = []
+
+    async def main() -> None:
+        settings = Settings(redis_url=valkey_server.url, namespace=namespace, shards=1)
+        probe = probe_call(Keys(namespace, 1).meta, 1, FORMAT)
+        async with connected(valkey_server.url, probe, "replica") as runner:
+            store = RedisStore(runner, settings, replica="r-1")
+            (lease,) = await store.acquire([0], "r-1", "n", 5_000)
+            assert isinstance(lease, Lease)
+
+            async def doubtful(verb: str, *args: Any) -> None:
+                with pytest.raises(StoreUnavailable, match="did not confirm") as caught:
+                    await getattr(store, verb)(*args)
+                assert caught.value.executed is None
+                doubts.append(verb)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(doubtful, "append", [Message("ana", b"{}", 0, "m", True)])
+                nursery.start_soon(doubtful, "claim", lease, "ana", "token", "batch")
+                with trio.fail_after(1):
+                    await store.renew([lease], 5_000)
+            assert runner.trouble() is not None
+
+    trio.run(main)
+    assert sorted(doubts) == ["append", "claim"]
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:

@@ -1,0 +1,81 @@
+"""What happens to a cluster, or to a primary behind sentinels: another primary, moved slots.
+
+Nothing here loses an acknowledged write that one replica has.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import redis
+
+from tests.redis_topologies import SENTINEL_NAME, Cluster, TcpServer, Watched, wait_for
+from tests.store.slots import slot_of
+
+STEP_S = 0.05
+"""Between two steps of a slot's move, so that calls meet each of them."""
+
+
+def primary_killed(store: object, chance: random.Random) -> None:
+    """A primary dies, its replica takes over, and it comes back to follow."""
+    primary = _some_primary(store, chance)
+    primary.kill()
+    # Empty as it is, it must not come back as the primary.
+    wait_for(lambda: _others_lead(store, primary))
+    primary.start()
+    wait_for(lambda: _follows(primary))
+
+
+def handed_over(store: object, chance: random.Random) -> None:
+    """An operator asks for another primary."""
+    primary = _some_primary(store, chance)
+    if isinstance(store, Cluster):
+        heir = store.replica_of(primary)
+        heir.ask("CLUSTER", "FAILOVER")
+    else:
+        assert isinstance(store, Watched)
+        wait_for(lambda: store.sentinels[0].ask("SENTINEL", "FAILOVER", SENTINEL_NAME))
+    wait_for(lambda: _others_lead(store, primary))
+    wait_for(lambda: _follows(primary))
+
+
+def slots_moved(store: object, chance: random.Random, shards: int) -> None:
+    """The slot of a shard moves to another primary, key by key."""
+    assert isinstance(store, Cluster)
+    key = b"{aq:%d}:due" % chance.randrange(shards)
+    source = store.owner_of(key)
+    target = chance.choice([each for each in _primaries(store) if each is not source])
+    for _ in store.move_slot(slot_of(key), source, target):
+        time.sleep(STEP_S)
+
+
+def _some_primary(store: object, chance: random.Random) -> TcpServer:
+    if isinstance(store, Watched):
+        return store.primary
+    assert isinstance(store, Cluster)
+    return chance.choice(_primaries(store))
+
+
+def _primaries(store: Cluster) -> list[TcpServer]:
+    return [server for server in store.servers if server.ask("ROLE")[0] == b"master"]
+
+
+def _others_lead(store: object, primary: TcpServer) -> bool:
+    if isinstance(store, Watched):
+        return store.primary is not primary
+    assert isinstance(store, Cluster)
+    others = [server for server in store.servers if server is not primary]
+    leaders = [server for server in others if server.ask("ROLE")[0] == b"master"]
+    return len(leaders) == len(store.primaries) and all(
+        b"cluster_state:ok" in server.ask("CLUSTER", "INFO") for server in others
+    )
+
+
+def _follows(server: TcpServer) -> bool:
+    """Whether it is a replica in step with its primary."""
+    try:
+        role, *facts = server.ask("ROLE")
+    except redis.RedisError:
+        return False
+    return bool(role == b"slave" and facts[2] == b"connected")
