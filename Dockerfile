@@ -6,7 +6,7 @@ RUN python -m venv /opt/actor-queue
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 # The lock pins what the service needs; the extras and the tools of development stay out.
 RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock \
-    anyio coredis httpx hypercorn prometheus-client python-dotenv quart quart-trio redis rich trio typer
+    anyio coredis h11 httpx hypercorn prometheus-client python-dotenv quart quart-trio redis rich trio typer
 COPY actor_queue ./actor_queue
 RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock .
 

@@ -35,7 +35,7 @@ from actor_queue.store import api
 from tests.model.ledger import Kept, Ledger, numbers_of
 from tests.model.oracle import Oracle
 
-USERS = ("ana", "bia", "caio")
+USERS = ("ana", "bia")
 REPLICAS = ("r0", "r1")
 SHARDS = 2
 SCHEDULE_MS = (400, 1_000)
@@ -55,25 +55,24 @@ HORIZON_S = 4.0
 TICK_S = 1e-7
 """Two readings of the local clock are never the same."""
 
-fates = st.sampled_from(["ok"] * 6 + ["lost", "lost", "down", "stale", "lapse"])
-"""Of a question: answered, answer lost, not executed, asked without trust, trust just lost."""
-outcomes = st.sampled_from(["200", "200", "500", "500", "410", "later", "lost 200"])
-goes_on = st.tuples(st.just("goes on"), st.integers(0, 5), fates, outcomes)
-turns = st.lists(
-    st.one_of(
-        goes_on,
-        goes_on,
-        goes_on,
-        st.tuples(st.just("post"), st.sampled_from(USERS), st.sampled_from([0, 0, 1_000])),
-        st.tuples(st.just("wake early"), st.integers(0, 5)),
-        st.tuples(st.just("drop"), st.sampled_from(USERS)),
-    ),
-    min_size=4,
-    max_size=20,
-)
-"""What happens one after the other: of all that could go on, one; or something in between."""
-
 Turns = list[tuple[Any, ...]]
+FATES = ("ok", "ok", "ok", "ok", "lost", "down", "stale", "lapse")
+"""Of a question: answered, answer lost, not executed, asked without trust, trust just lost."""
+OUTCOMES = ("200", "500", "410", "later", "lost 200")
+BETWEEN: Turns = [
+    *(("post", user, ttl) for user in USERS for ttl in (0, 1_000)),
+    *(("wake early", which) for which in range(2)),
+    *(("drop", user) for user in USERS),
+]
+TURNS: Turns = [
+    *(("goes on", which, "ok", outcome) for outcome in OUTCOMES for which in range(4)),
+    *(("goes on", which, fate, "200") for fate in FATES for which in range(4)),
+    *(2 * BETWEEN),
+]
+"""Of all that could go on, one (how the store behaves, what the receiver does); or something else
+in between."""
+turns = st.lists(st.sampled_from(TURNS), min_size=4, max_size=20)
+
 Step = Callable[[ActorState, Event, Policy], tuple[ActorState, Effect | None]]
 Answer = Callable[[float], Event]
 """What the store or the receiver said, once it is known at what time it was heard."""
