@@ -63,6 +63,7 @@ BETWEEN: Turns = [
     *(("post", user, ttl) for user in USERS for ttl in (0, 1_000)),
     *(("wake early", which) for which in range(2)),
     *(("drop", user) for user in USERS),
+    *(("crossing", ttls) for ttls in ((0,), (1_000,), (1_000, 0), (0, 1_000))),
 ]
 TURNS: Turns = [
     *(("goes on", which, "ok", outcome) for outcome in OUTCOMES for which in range(4)),
@@ -281,24 +282,37 @@ class ActorMachine(RuleBasedStateMachine):
                     self.mischief("wake early", which)
                 case "drop", user:
                     self.somebody_orders(user, "r0", "drop")
+                case "crossing", ttls:
+                    self.news_crosses_an_answer(ttls)
+
+    def news_crosses_an_answer(self, ttls: tuple[int, ...]) -> None:
+        """Somebody writes while an answer is on its way to the actor, and the news is quicker; of
+        two messages the later one's."""
+        waiting = [actor for actor in self.actors.values() if actor.answer is not None]
+        if waiting:
+            before = len(self.news)
+            for ttl in ttls:
+                self.post(waiting[0].user, waiting[0].replica, ttl, lost=False)
+            for news in reversed(self.news[before:]):
+                self.news_arrives(news)
 
     @rule(turns=turns)
     def more_happens(self, turns: Turns) -> None:
         self.something_happens(turns)
 
-    @rule(turns=turns)
-    def much_happens_until_all_is_at_rest(self, turns: Turns) -> None:
+    @rule(turns=turns, outcome=st.sampled_from(OUTCOMES))
+    def much_happens_until_all_is_at_rest(self, turns: Turns, outcome: str) -> None:
         self.something_happens(turns)
-        self.come_to_rest()
+        self.come_to_rest(outcome)
 
-    @rule()
-    def come_to_rest(self) -> None:
+    @rule(outcome=st.sampled_from(OUTCOMES))
+    def come_to_rest(self, outcome: str) -> None:
         self.sound = False
         for _ in range(ACTIONS_AT_REST_MAX):
             possible = self.possible()
             if not possible:
                 break
-            possible[0]("ok", "200")
+            possible[0]("ok", outcome)
         else:
             raise AssertionError("the actors never come to rest")
         self.check_at_rest()
@@ -745,7 +759,7 @@ class ActorMachine(RuleBasedStateMachine):
         for _ in range(DRAIN_TURNS_MAX):
             self.sweep("r0")
             self.sweep("r1")
-            self.come_to_rest()
+            self.come_to_rest("200")
             following = self.next_moment()
             if following is None:
                 break

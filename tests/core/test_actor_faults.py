@@ -17,7 +17,7 @@ from actor_queue.core.actor import ActorState, Effect, Event, Phase, Policy, Set
 from actor_queue.core.outcome import Ack, Bury, Failed, Retry
 from tests.core.actor_machine import PAUSE_MS, ActorMachine, Step
 
-EXAMPLES_MAX = 400
+EXAMPLES_MAX = 300
 STEPS = 40
 
 Result = tuple[ActorState, Effect | None]

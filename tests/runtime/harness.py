@@ -304,7 +304,7 @@ class Stage:
         return [asked for asked in self.asked if script in asked.scripts and asked.at >= since]
 
     def check(self, accepted: dict[str, list[str]]) -> None:
-        """What was accepted was delivered: in order, one batch at a time, each text in one batch."""
+        """What was accepted was delivered: in order, never two at once, each text in one batch."""
         assert {sent.user for sent in self.seen} <= set(accepted)
         for user, texts in accepted.items():
             sent = self.of(user)

@@ -6,6 +6,7 @@ id, what it was not told to be kept.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,10 +109,8 @@ class Story:
         await self._try(self.replica.engine.typing(user, None))
 
     async def _try(self, call: Any) -> None:
-        try:
+        with suppress(StoreUnavailable):
             await call
-        except StoreUnavailable:
-            pass
 
     async def do_away(self, seconds: float) -> None:
         self.s.down = True

@@ -1,0 +1,128 @@
+"""`python -m tests.simulation`: many seeds, or `mutants`: which mistakes are noticed how soon."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tests.simulation.mutants import MUTANTS, Catch, Mutant, hunt
+from tests.simulation.world import Verdict, simulate
+
+AGAIN_EVERY = 50
+"""One seed in so many is run twice, and has to be the same both times."""
+SHOWN_MAX = 3
+RUNS = 5
+"""Per mutant, each from another seed on."""
+HUNT_SEEDS_MAX = 1_000
+HUNT_START = 100_000
+TABLE = Path(__file__).parents[2] / "docs" / "simulation.md"
+MARKS = ("<!-- mutants: begin -->", "<!-- mutants: end -->")
+
+
+def main() -> int:
+    """Exit status 1 if a seed failed or a mutant was missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("seeds", "mutants"), default="seeds")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--trace", action="store_true", help="print everything that happened")
+    parser.add_argument("--runs", type=int, default=RUNS, help="per mutant")
+    asked = parser.parse_args()
+    if asked.what == "mutants":
+        return table(asked.runs, asked.jobs)
+    return many(asked.start, asked.seeds, asked.jobs, trace=asked.trace)
+
+
+# Seeds
+
+
+def many(start: int, count: int, jobs: int, *, trace: bool) -> int:
+    """Run `count` seeds and say which failed, and how to run those again."""
+    began = time.monotonic()
+    failed, rules = [], Counter[str]()
+    if trace or jobs == 1:
+        reports: Iterator[str] = map(report, range(start, start + count))
+        if trace:
+            _print_trace(simulate(start))
+    else:
+        pool = ProcessPoolExecutor(jobs)
+        reports = iter(pool.map(report, range(start, start + count), chunksize=5))
+    for seed, told in enumerate(reports, start):
+        if told:
+            failed.append(seed)
+            rules.update({line.split(":")[0].strip() for line in told.splitlines()[1:]})
+            print(told, flush=True)
+    took_s = time.monotonic() - began
+    print(f"{count} seeds, {len(failed)} failed, {count / took_s:.1f} seeds/s ({jobs} processes)")
+    return 1 if failed else 0
+
+
+def report(seed: int) -> str:
+    """What is wrong with a seed and how to see it again; empty when all is well."""
+    verdict = simulate(seed)
+    lines = [f"    {each.rule}: {each.what}" for each in verdict.violations[:SHOWN_MAX]]
+    if seed % AGAIN_EVERY == 0 and simulate(seed).digest != verdict.digest:
+        lines.append("    replay: a second run of the same seed was another one")
+    if not lines:
+        return ""
+    faults = ", ".join(sorted(verdict.plan.rates)) or "none"
+    again = f"python -m tests.simulation --start {seed} --seeds 1 --trace"
+    return "\n".join([f"seed {seed} failed; faults: {faults}; again: {again}", *lines])
+
+
+def _print_trace(verdict: Verdict) -> None:
+    print(verdict.plan)
+    for record in verdict.history.records:
+        print(record)
+    print(verdict.history.ending)
+
+
+# Mutants
+
+
+def table(runs: int, jobs: int) -> int:
+    """Hunt every mutant `runs` times and write the table into the page about the simulation."""
+    tasks = [(number, run) for number in range(len(MUTANTS)) for run in range(runs)]
+    catches: dict[int, list[Catch | None]] = {number: [] for number in range(len(MUTANTS))}
+    with ProcessPoolExecutor(jobs) as pool:
+        for (number, _), catch in zip(tasks, pool.map(_hunt, tasks), strict=True):
+            catches[number].append(catch)
+            if len(catches[number]) == runs:
+                print(row(MUTANTS[number], catches[number]), flush=True)
+    rows = [row(mutant, catches[number]) for number, mutant in enumerate(MUTANTS)]
+    head = ["| mistake | noticed by | median seeds | most seeds |", "|---|---|--:|--:|"]
+    text = TABLE.read_text("utf-8")
+    before, _, rest = text.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    inside = "\n".join([MARKS[0], *head, *rows, MARKS[1]])
+    TABLE.write_text(before + inside + after, "utf-8")
+    return 1 if any(None in found for found in catches.values()) else 0
+
+
+def _hunt(task: tuple[int, int]) -> Catch | None:
+    number, run = task
+    return hunt(MUTANTS[number], HUNT_START * (run + 1), HUNT_SEEDS_MAX)
+
+
+def row(mutant: Mutant, catches: list[Catch | None]) -> str:
+    """One line of the table."""
+    found = [catch for catch in catches if catch is not None]
+    if len(found) < len(catches):
+        missed = len(catches) - len(found)
+        return f"| {mutant.name} | **missed {missed} of {len(catches)} times** | | |"
+    rules = Counter(rule for catch in found for rule in catch.rules)
+    named = ", ".join(rule for rule, _ in rules.most_common(3))
+    seeds = [catch.seeds for catch in found]
+    name = mutant.name + (f" (with {', '.join(mutant.faults)})" if mutant.faults else "")
+    return f"| {name} | {named} | {statistics.median(seeds):g} | {max(seeds)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
