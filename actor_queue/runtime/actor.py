@@ -118,6 +118,11 @@ class Actor:
         """Whether its task only has to end yet; it hears no more news."""
         return self._state.phase is Phase.DONE
 
+    @property
+    def sleeping(self) -> bool:
+        """Whether it waits for its time."""
+        return self._scope is not None
+
     def nudge(self, at: float, asked: float) -> None:
         """News on the trio clock: the next step is at `at`, the store was asked at `asked`."""
         news = Nudged(at, asked, trio.current_time())

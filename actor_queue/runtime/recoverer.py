@@ -85,8 +85,7 @@ class Recoverer:
                 self._registry.nudge(user, shard, now + remaining_ms / 1000, asked)
             else:
                 # Its timer was set more exactly than this; only a much sooner one was missed.
-                at = now + remaining_ms / 1000 + KNOWN_MARGIN_S
-                self._registry.nudge(user, shard, at, asked=-math.inf)
+                self._registry.hint(user, now + remaining_ms / 1000 + KNOWN_MARGIN_S)
         full = any(len(users) == limit and users[-1].remaining_ms <= 0 for users in answers)
         return full and started > 0
 

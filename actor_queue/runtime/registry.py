@@ -6,6 +6,8 @@ not the amount that waits. Whoever is refused one is found by the sweep in time.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from actor_queue.runtime.actor import Actor, World
@@ -50,6 +52,12 @@ class Registry:
             self._actors[user] = actor
             assert self._nursery is not None
             self._nursery.start_soon(self._live, actor, name=Actor)
+
+    def hint(self, user: str, at: float) -> None:
+        """A sleeper's next step may be at `at` already; whoever is busy hears the truth anyway."""
+        actor = self._actors.get(user)
+        if actor is not None and actor.sleeping:
+            actor.nudge(at, asked=-math.inf)
 
     def _has_room(self, due_in_s: float) -> bool:
         """Those who are due at once come before those who only wait."""

@@ -15,7 +15,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from actor_queue.core import actor as rules
 from actor_queue.core.actor import ActorState, Effect, Event, Phase, Policy, Settle
 from actor_queue.core.outcome import Ack, Bury, Failed, Retry
-from tests.core.actor_machine import PAUSE_MS, ActorMachine, Step
+from tests.core.actor_machine import ActorMachine
+from tests.core.actor_world import PAUSE_MS, Step
 
 EXAMPLES_MAX = 1_000
 STEPS = 40
