@@ -1,4 +1,6 @@
-"""Prints docs/state_machine.md from the code: `python docs/make_state_diagram.py > docs/state_machine.md`.
+"""Prints docs/state_machine.md from the code.
+
+`python docs/make_state_diagram.py > docs/state_machine.md`
 
 The edges are not written down here: every event is tried in every phase of the real machine.
 """
@@ -57,7 +59,8 @@ EVENTS: dict[str, Event] = {
 
 PREFACE = """# State machines
 
-Made by `python docs/make_state_diagram.py > docs/state_machine.md`; a test compares this file with the code.
+Made by `python docs/make_state_diagram.py > docs/state_machine.md`;
+a test compares this file with the code.
 
 ## The actor: one user's timer task in a replica's memory
 
@@ -78,6 +81,7 @@ stateDiagram-v2
     delivering --> idle: acknowledged, nothing more waits
     delivering --> collecting: acknowledged or dead, newer messages wait
     delivering --> retrying: the attempt failed
+    delivering --> held: settled under a hold
     delivering --> delivering: the attempt's time limit passed: the next attempt
     retrying --> delivering: claimed when due, or flushed
     retrying --> idle: dropped
@@ -93,7 +97,7 @@ stateDiagram-v2
 | state | means |
 |---|---|
 | `delivering` | an attempt is under way, until it is settled or its time limit passes |
-| `held` | a human took over: messages are kept, nothing is sent; an attempt under way is not called back |
+| `held` | a human took over: messages are kept, nothing is sent; attempts go on to their end |
 | `retrying` | the batch in flight waits for its next attempt; newer messages collect behind it |
 | `collecting` | messages wait for the window to close, or a closed batch or a replay for its turn |
 | `idle` | nothing waits |

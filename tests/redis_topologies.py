@@ -145,6 +145,17 @@ class Watched:
         places = ",".join(f"{HOST}:{server.port}" for server in self.sentinels)
         return f"redis+sentinel://{places}/{name}"
 
+    @contextmanager
+    def mistaken_sentinel(self) -> Iterator[TcpServer]:
+        """One more, which believes that a replica is the primary."""
+        (replica, *_) = [server for server in self.servers if server is not self.primary]
+        (port,) = free_ports(1)
+        with _directory() as directory:
+            file = directory / "sentinel.conf"
+            file.write_text(_sentinel_file(port, replica.port, 9))
+            with _running(directory, port, [str(file), "--sentinel"]) as sentinel:
+                yield sentinel
+
     @property
     def primary(self) -> TcpServer:
         """Whom the first sentinel names."""

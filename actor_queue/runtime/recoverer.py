@@ -9,6 +9,7 @@ as fast as it goes out, in the order in which it is due.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import trio
 
@@ -45,14 +46,11 @@ class Recoverer:
         """Until cancelled."""
         while True:
             try:
-                more = await self.run_once()
+                await self.run_once()
                 pause_s = SWEEP_S
             except StoreUnavailable:
                 self._counters.store_failures += 1
-                more, pause_s = False, RETRY_S
-            if more:
-                await self._half_done()
-                continue
+                pause_s = RETRY_S
             with trio.move_on_after(pause_s):
                 await self._owner.gained.wait()
             self._owner.gained = trio.Event()
@@ -61,10 +59,26 @@ class Recoverer:
         """Something may have been missed: do not wait for the next sweep."""
         self._owner.gained.set()
 
-    async def run_once(self) -> bool:
-        """One look at every shard of ours. True when more is due than was brought in."""
-        shards = self._owner.owned()
+    async def run_once(self) -> None:
+        """One sweep of every shard of ours, and on through those that hold more than a look sees.
+
+        The others are not left waiting for a long backlog: after `SWEEP_S` they have their turn.
+        """
         self._counters.sweeps += 1
+        until = trio.current_time() + SWEEP_S
+        crowded = await self._look(self._owner.owned())
+        while crowded:
+            await self._half_done()
+            if trio.current_time() > until:
+                return self.look_again()
+            crowded = await self._look(crowded)
+
+    async def _look(self, shards: Sequence[int]) -> list[int]:
+        """Wake who is due. The shards in which more is due than could be seen or brought in.
+
+        The fewer shards, the more users of each: together always more than are brought in at once,
+        so those who are awake already never hide everybody else.
+        """
         limit = max(8, math.ceil(2 * self._backlog_max / max(1, len(shards))))
         asked = trio.current_time()
         answers = await self._store.due(shards, int(WITHIN_S * 1000), limit)
@@ -74,20 +88,26 @@ class Recoverer:
             for shard, users in zip(shards, answers, strict=True)
             for user in users
         )
-        started = 0
+        crowded = {
+            shard
+            for shard, users in zip(shards, answers, strict=True)
+            if len(users) == limit and users[-1].remaining_ms <= 0
+        }
+        started = refused = 0
         for remaining_ms, user, shard in found:
-            if user not in self._registry:
+            if user in self._registry:
+                # Its timer was set more exactly than this; only a much sooner one was missed.
+                self._registry.hint(user, now + remaining_ms / 1000 + KNOWN_MARGIN_S)
+            elif remaining_ms <= 0 and self._registry.awake >= self._backlog_max:
+                crowded.add(shard)
+                refused += 1
+            else:
+                self._registry.nudge(user, shard, now + remaining_ms / 1000, asked)
                 started += 1
                 if started % BURST == 0:
                     await trio.lowlevel.checkpoint()
-                if remaining_ms <= 0 and self._registry.awake >= self._backlog_max:
-                    return True
-                self._registry.nudge(user, shard, now + remaining_ms / 1000, asked)
-            else:
-                # Its timer was set more exactly than this; only a much sooner one was missed.
-                self._registry.hint(user, now + remaining_ms / 1000 + KNOWN_MARGIN_S)
-        full = any(len(users) == limit and users[-1].remaining_ms <= 0 for users in answers)
-        return full and started > 0
+        # With nobody new in sight those who are there do not get on: not worth asking at once.
+        return sorted(crowded) if started or refused else []
 
     async def _half_done(self) -> None:
         """Until there is room for as many again."""

@@ -92,7 +92,7 @@ def answered(error: RedisError) -> ScriptError:
     code, text = _code(error), str(error)
     # The script had begun when one of its own commands was refused.
     begun = "@user_script" in text
-    if begun and text.startswith("ACL failure"):
+    if begun and text.startswith(("ACL failure", "The user executing the script")):
         code = "NOPERM"
     known = refusal(code)
     if known is None:
@@ -149,7 +149,7 @@ def _worded(code: str, known: Refusal, text: str) -> str:
     elif "channel" in text:
         what = "its channels"
     else:
-        what = "its keys"
+        what = "its keys" if " key" in text else "a command of its scripts"
     return f"Redis does not allow its user {what}: give it the rights in {ACL_RECIPE}"
 
 

@@ -226,10 +226,8 @@ def test_the_adversary_catches_a_claim_repeated_under_another_token() -> None:
 
 
 def run(plant: Step, *, fresh_token: bool = False) -> None:
-    class Faulty(ActorMachine):
-        take_step = staticmethod(plant)
-
-    Faulty.fresh_token = fresh_token
+    parts = {"take_step": staticmethod(plant), "fresh_token": fresh_token}
+    Faulty = type("Faulty", (ActorMachine,), parts)
     run_state_machine_as_test(
         Faulty,
         settings=settings(

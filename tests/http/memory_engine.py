@@ -138,7 +138,7 @@ class MemoryEngine:
     async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
         waiting = self.messages.get(user, [])
         if waiting and ttl_ms is not None:
-            waiting[-1] = replace(waiting[-1], ttl_ms=ttl_ms)
+            waiting[-1] = waiting[-1]._replace(ttl_ms=ttl_ms)
         return bool(waiting), await self.describe(user)
 
     async def hold(self, user: str, for_ms: int) -> UserView:

@@ -115,7 +115,7 @@ def _changed(story: Story) -> Iterator[str]:
 
 
 def _disorder(story: Story) -> Iterator[str]:
-    """Per user: batches follow the order of the appends and pass over nothing but what was dropped."""
+    """Per user: batches follow the order of the appends and pass over only what was dropped."""
     for user, batches in _by_user(story).items():
         if user in story.shaken:
             continue
@@ -155,7 +155,9 @@ def _overlap(story: Story) -> Iterator[str]:
         for one, next_one in itertools.combinations(attempts, 2):
             if one.ended is not None and one.ended <= next_one.at:
                 continue
-            excused = user in story.shaken or any(one.at - 4 < leap <= next_one.at for leap in leaps)
+            excused = user in story.shaken or any(
+                one.at - 4 < leap <= next_one.at for leap in leaps
+            )
             if pauses:
                 excused |= one.batch_id == next_one.batch_id
                 excused |= story.batches[one.batch_id].resolved_by(next_one.at)
@@ -178,8 +180,18 @@ def _repeated(story: Story) -> Iterator[str]:
 
 
 HARMLESS = frozenset(
-    "rolling deaf skew webhook_slow webhook_hangs webhook_fails webhook_gone webhook_answer_lost"
-    " webhook_retry_after webhook_refuses".split()
+    [
+        "rolling",
+        "deaf",
+        "skew",
+        "webhook_slow",
+        "webhook_hangs",
+        "webhook_fails",
+        "webhook_gone",
+        "webhook_answer_lost",
+        "webhook_retry_after",
+        "webhook_refuses",
+    ]
 )
 
 
@@ -220,7 +232,8 @@ def _attempt_early(story: Story) -> Iterator[str]:
                 if any(between[-1].at <= e.at <= until.at for e in story.flushed[batch.user]):
                     continue
             if until.now_ms < due_ms:
-                yield f"attempt {later.number} of {batch.id} began {due_ms - until.now_ms} ms before {why}"
+                early_ms = due_ms - until.now_ms
+                yield f"attempt {later.number} of {batch.id} began {early_ms} ms before {why}"
             if later.number != earlier.number + 1:
                 yield f"attempt {later.number} of {batch.id} followed attempt {earlier.number}"
 
@@ -281,10 +294,10 @@ def _fence(story: Story) -> Iterator[str]:
                 ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
                 last = not e.script.startswith("claim") and given.get(e.shard) == claimed
                 if e.wrote and not ours and not last:
-                    yield f"{e.script} of {e.replica} at {e.at:.3f} changed something without the lease"
+                    yield f"{e.script} of {e.replica} at {e.at:.3f} wrote without the lease"
             case "renew_v1":
                 if said == 1 and (int(e.args[1]), e.args[2]) != e.lease[:2]:
-                    yield f"{e.replica} renewed shard {e.shard} at {e.at:.3f}, which is {e.lease.owner}'s"
+                    yield f"{e.replica} renewed {e.lease.owner}'s shard {e.shard} at {e.at:.3f}"
             case "release_v1" if said == 1:
                 if (int(e.args[0]), e.args[1]) != e.lease[:2]:
                     yield f"{e.replica} gave back shard {e.shard}, which is {e.lease.owner}'s"
@@ -330,7 +343,7 @@ def _knew_better(story: Story) -> Iterator[str]:
                 given[lease] = record.at
             elif record.script == "claim_v1":
                 if lease in given:
-                    yield f"{record.replica} claims at {record.at:.3f} in {record.shard}, which it gave back"
+                    yield f"{record.replica} claims at {record.at:.3f} in a shard it gave back"
                 if record.at > until.get(lease, 0.0) and not story.plan.has("skew"):
                     yield f"{record.replica} claims at {record.at:.3f} with a lease that was over"
 

@@ -8,7 +8,7 @@ lease's time and a second.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -178,5 +178,3 @@ class Nemesis:
 
     def _note(self, what: str) -> None:
         self.world.history.note(Noted(trio.current_time(), what))
-
-

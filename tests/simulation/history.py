@@ -135,7 +135,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Something that must not be at all: a replica died of a bug, data that contradict themselves."""
+    """Something that must not be: a replica died of a bug, data that contradict themselves."""
 
     at: float
     rule: str
@@ -166,7 +166,17 @@ class Ending:
 
 
 Record = (
-    Called | Sent | Granted | Executed | Moved | Attempted | Trouble | Stepped | Lost | Broken | Noted
+    Called
+    | Sent
+    | Granted
+    | Executed
+    | Moved
+    | Attempted
+    | Trouble
+    | Stepped
+    | Lost
+    | Broken
+    | Noted
 )
 R = TypeVar("R")
 

@@ -158,8 +158,9 @@ async def _renew_blindly(self: Owner) -> None:
 
 @contextmanager
 def _never_doubts() -> Iterator[None]:
-    with mock.patch.object(Owner, "_renew", _renew_blindly), mock.patch.object(
-        Owner, "doubt", lambda self, shard: None
+    with (
+        mock.patch.object(Owner, "_renew", _renew_blindly),
+        mock.patch.object(Owner, "doubt", return_value=None),
     ):
         yield
 
@@ -252,7 +253,8 @@ MUTANTS = (
                 "claim_v1",
                 "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)",
                 "  if u.fs == 'a' and now < u.fu then\n"
-                "    redis.call('HSET', user_key, 'fa', u.fa + 1) return attempt(user_key, flight, now)",
+                "    redis.call('HSET', user_key, 'fa', u.fa + 1)\n"
+                "    return attempt(user_key, flight, now)",
             ),
         ),
     ),
@@ -273,7 +275,8 @@ MUTANTS = (
             Edit(
                 "claim_v1",
                 TAKEN_OVER,
-                "if u.fs == 'a' and redis.call('HGET', user_key, 'fx') ~= ARGV[3] then at = now end\n"
+                "if u.fs == 'a' and redis.call('HGET', user_key, 'fx') ~= ARGV[3] then\n"
+                "  at = now\nend\n"
                 "redis.call('HSET', user_key, 'fx', ARGV[3])\n" + TAKEN_OVER,
             ),
         ),
@@ -314,7 +317,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a drop takes an attempt under way", (Edit("drop_v1", "if u.fs == 'r' then\n  batch", "if u.fs then\n  batch"),)
+        "a drop takes an attempt under way",
+        (Edit("drop_v1", "if u.fs == 'r' then\n  batch", "if u.fs then\n  batch"),),
     ),
     # Messages in
     Mutant(
@@ -353,7 +357,13 @@ MUTANTS = (
     ),
     Mutant(
         "other owners are not told of sooner steps",
-        (Edit(PRELUDE, "if owner and at and (not before or at < num(before)) then", "if false then"),),
+        (
+            Edit(
+                PRELUDE,
+                "if owner and at and (not before or at < num(before)) then",
+                "if false then",
+            ),
+        ),
     ),
 )
 UNUSED = (World, TrustWindow, ROADS, DEATHS)

@@ -71,9 +71,9 @@ class Batch:
 
     def resolved_by(self, at: float) -> bool:
         """Whether by then it was taken by the receiver, a dead letter, or dropped."""
-        return any(a.processed and a.ended is not None and a.ended <= at for a in self.attempts) or any(
-            each.at <= at for each in (*self.buried, *self.dropped)
-        )
+        return any(
+            a.processed and a.ended is not None and a.ended <= at for a in self.attempts
+        ) or any(each.at <= at for each in (*self.buried, *self.dropped))
 
 
 class Story:

@@ -25,8 +25,17 @@ if TYPE_CHECKING:
 REPLY_TIMEOUT_S = 2.0
 RECONNECT_S = 0.25
 OWNERS = frozenset(
-    "claim_v1 claim_replay_v1 ack_v1 retry_v1 bury_v1 acquire_v1 renew_v1 release_v1"
-    " heartbeat_v1".split()
+    [
+        "claim_v1",
+        "claim_replay_v1",
+        "ack_v1",
+        "retry_v1",
+        "bury_v1",
+        "acquire_v1",
+        "renew_v1",
+        "release_v1",
+        "heartbeat_v1",
+    ]
 )
 """Scripts of which a copy may arrive long after: all that may be repeated without a name."""
 
@@ -228,11 +237,7 @@ class Wire:
 
     def _struck(self, fault: str, share: float) -> bool:
         rate = self.world.plan.rates.get(fault)
-        return (
-            rate is not None
-            and self.world.chaos
-            and self._chance.random() < share * rate
-        )
+        return rate is not None and self.world.chaos and self._chance.random() < share * rate
 
     @property
     def chance(self) -> random.Random:

@@ -121,9 +121,7 @@ class Clients:
                 await engine.dead_replay(letter.id)
                 return
 
-    async def _ask(
-        self, verb: str, user: str, do: Callable[[Engine], Awaitable[Any]]
-    ) -> bool:
+    async def _ask(self, verb: str, user: str, do: Callable[[Engine], Awaitable[Any]]) -> bool:
         """Whether it was answered."""
         call = Called(trio.current_time(), verb, user)
         self.world.history.note(call)
@@ -134,9 +132,7 @@ class Clients:
         call.answered, call.accepted = trio.current_time(), True
         return True
 
-    async def _through(
-        self, do: Callable[[Engine], Awaitable[Any]], chance: random.Random
-    ) -> Any:
+    async def _through(self, do: Callable[[Engine], Awaitable[Any]], chance: random.Random) -> Any:
         """Through any replica that takes requests."""
         serving = [replica for replica in self.world.replicas if replica.serving]
         if not serving:

@@ -46,7 +46,15 @@ LOOK_S = 0.25
 LAST_S = 0.5
 """After everything is quiet, for what should not come any more."""
 UNSEEN = frozenset(
-    "due_v1 describe_v1 lease_v1 page_v1 dead_letter_v1 dead_queued_v1 heartbeat_v1".split()
+    [
+        "due_v1",
+        "describe_v1",
+        "lease_v1",
+        "page_v1",
+        "dead_letter_v1",
+        "dead_queued_v1",
+        "heartbeat_v1",
+    ]
 )
 """Scripts that the checker has no use for."""
 
@@ -329,7 +337,7 @@ class World:
             replica.wire.reconnect()
 
     def expect(self, seconds: float) -> None:
-        """A call is on its way for so long: before it, and the lease it may take, nothing is over."""
+        """A call is on its way for so long: nothing is over before it and a lease it takes."""
         self._expected = max(self._expected, trio.current_time() + seconds + 1.1 * self.lease_s)
 
     # Excuses

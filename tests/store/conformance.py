@@ -63,7 +63,7 @@ class AppendConformance:
     async def test_a_user_s_messages_keep_their_order_and_their_bytes(self, s: Stage) -> None:
         lease = await s.own()
         strange = [r'{"n":1.0e+2,"é":"\u00e9"}', '{ "z":"]}[,", "a":[[]] }', '{"a":1,"a":2}']
-        sent = [replace(s.message("", ttl_ms=0), body=body.encode()) for body in strange]
+        sent = [s.message("", ttl_ms=0)._replace(body=body.encode()) for body in strange]
         await s.store.append(sent)
         kept = (await s.attempt(lease)).batch.items
         assert [item.split(b",", 3)[3] for item in kept] == [one.body + b"]" for one in sent]

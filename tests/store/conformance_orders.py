@@ -9,6 +9,7 @@ import pytest
 
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import (
+    DeadLetter,
     Fenced,
     Gone,
     Lease,
@@ -24,7 +25,7 @@ from tests.store.stage import ATTEMPT_MS, Stage, scenario, texts
 class OrderConformance:
     """Typing, hold, flush, drop, describe, dead letters."""
 
-    @scenario(max_ttl_ms=10_000)
+    @scenario(max_ttl_ms=10_000, default_ttl_ms=1_000)
     async def test_typing_extends_the_window_and_never_past_its_cap(self, s: Stage) -> None:
         await s.send("a", ttl_ms=4_000)
         s.now.ms += 3_000
@@ -464,7 +465,8 @@ class LeaseConformance:
             for i in range(9):
                 names.append(await s.bury_one(leases[people[i % 3]], user=people[i % 3]))
                 s.now.ms += i % 2
-            seen, cursor = [], None
+            seen: list[DeadLetter] = []
+            cursor = None
             while True:
                 page = await s.store.dead(limit, cursor)
                 assert all(letter.batch is None for letter in page.letters)

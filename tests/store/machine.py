@@ -164,11 +164,11 @@ class Machine(Judged):
         if not self.sent or company == "itself":
             self.message(pick(USERS, which), ttl, named=True, size=0)
         old = self.sent[-1] if company == "itself" else pick(self.sent, which)
-        messages = [replace(old, ttl_ms=ttl, body=self.body())]
+        messages = [old._replace(ttl_ms=ttl, body=self.body())]
         if company == "new":
             messages.append(self.message(old.user, ttl, named=True, size=0))
         elif company == "itself":
-            messages.append(replace(old, body=self.body()))
+            messages.append(old._replace(body=self.body()))
         self.append(messages, lost=True)
 
     def message(self, user: str, ttl: int, named: bool, size: int) -> Message:

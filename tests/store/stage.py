@@ -91,7 +91,7 @@ def texts(found: Attempt | tuple[bytes, ...]) -> list[str]:
 
 
 def scenario(**overrides: Any) -> Callable[[Callable[..., Awaitable[None]]], Any]:
-    """Make `async def test_x(self, s: Stage)` a test of a class whose fixture `opens` opens stages."""
+    """Make `async def test_x(self, s: Stage)` a test; its class has the fixture `opens`."""
 
     def as_test(body: Callable[..., Awaitable[None]]) -> Any:
         def test(self: object, opens: Open) -> None:

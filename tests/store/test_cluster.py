@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
 import redis
@@ -15,24 +14,25 @@ import trio
 from actor_queue import ActorQueue
 from actor_queue.core.batch import Batch
 from actor_queue.core.message import Accepted, Message
-from actor_queue.core.settings import Durability, Settings
+from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.store.address import Place, nodes
+from actor_queue.store.address import nodes
 from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
-from actor_queue.store.cluster import ClusterRunner, slot_map, slot_of
-from actor_queue.store.connect import runner_for
-from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import discard
-from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.runner import Call
-from actor_queue.store.scripts import all_scripts, script
-from actor_queue.store.server import probe_call
+from actor_queue.store.cluster import ClusterRunner, slot_of
+from actor_queue.store.redis import RedisStore
 from tests.redis_topologies import HOST, Cluster, TcpServer, cluster, free_ports, wait_for
 from tests.servers import Server, delete_namespace
-from tests.store import slots
 from tests.store.conformance import AppendConformance
 from tests.store.conformance_orders import OrderConformance
 from tests.store.driver import Now, Subject
+from tests.store.on_cluster import (
+    due_key,
+    eye_of,
+    opened,
+    probe_of,
+    user_on,
+    users_everywhere,
+)
 from tests.store.stage import Open, Stage
 from tests.store.steady import Steady, kept_ids
 
@@ -51,49 +51,8 @@ def shared() -> Iterator[Cluster]:
 @pytest.fixture
 def settings(shared: Cluster, namespace: str) -> Iterator[Settings]:
     yield Settings(redis_url=shared.url, namespace=namespace, shards=SHARDS)
-    with _eye(shared) as eye:
+    with eye_of(shared) as eye:
         delete_namespace(eye, namespace)
-
-
-def _eye(made: Cluster) -> Any:
-    return redis.RedisCluster(HOST, made.primaries[0].port)
-
-
-def _probe(settings: Settings) -> Call:
-    return probe_call(Keys(settings.namespace, settings.shards).meta, settings.shards, FORMAT)
-
-
-@asynccontextmanager
-async def opened(
-    settings: Settings, durability: Durability = "memory", *, prepared: bool = True
-) -> AsyncIterator[tuple[RedisStore, ClusterRunner]]:
-    assert settings.redis_url is not None
-    runner = runner_for(settings.redis_url, _probe(settings), durability)
-    assert isinstance(runner, ClusterRunner)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(runner.serve)
-        if prepared:
-            await runner.prepare()
-        yield RedisStore(runner, settings, replica="r-1"), runner
-        nursery.cancel_scope.cancel()
-
-
-def user_on(made: Cluster, server: TcpServer, settings: Settings) -> str:
-    """A user whose shard is on that primary."""
-    keys = Keys(settings.namespace, settings.shards)
-    for number in range(10_000):
-        shard = keys.shards[shard_of(f"u{number}", settings.shards)]
-        if made.owner_of(shard.due) is server:
-            return f"u{number}"
-    raise AssertionError("no shard is there")
-
-
-def users_everywhere(made: Cluster, settings: Settings) -> list[str]:
-    return [user_on(made, server, settings) for server in made.primaries]
-
-
-def due_key(settings: Settings, user: str) -> bytes:
-    return Keys(settings.namespace, settings.shards).shards[shard_of(user, settings.shards)].due
 
 
 class TestCluster(AppendConformance, OrderConformance):
@@ -103,9 +62,9 @@ class TestCluster(AppendConformance, OrderConformance):
     def opens(self, shared: Cluster) -> Open:
         @asynccontextmanager
         async def on_cluster(settings: Settings, now: Now) -> AsyncIterator[Stage]:
-            with _eye(shared) as eye:
+            with eye_of(shared) as eye:
                 subject = Subject(eye, settings, now)
-                runner = ClusterRunner(nodes(shared.url), _probe(settings))
+                runner = ClusterRunner(nodes(shared.url), probe_of(settings))
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runner.serve)
                     store = RedisStore(runner, settings, clock=now)
@@ -114,24 +73,6 @@ class TestCluster(AppendConformance, OrderConformance):
                 delete_namespace(eye, settings.namespace)
 
         return on_cluster
-
-
-# The map
-
-
-@pytest.mark.parametrize("key", [b"aq:meta", b"{aq:7}:u:{x}", b"{}:a", b"a{b", b"{aq:12}:due"])
-def test_a_key_s_slot_is_what_the_specification_says(key: bytes) -> None:
-    assert slot_of(key) == slots.slot_of(key)
-
-
-def test_a_map_names_the_asked_host_where_a_node_does_not_know_its_own() -> None:
-    reply = [
-        [0, 9, [None, 1, b"id"], [b"replica", 2, b"id"]],
-        [10, slots.SLOTS - 1, [b"h", 3, b"id"]],
-    ]
-    found = slot_map(reply, Place("asked", 9))
-    assert found[9] == Place("asked", 1)
-    assert found[10] == Place("h", 3)
 
 
 # One road through all of it
@@ -239,7 +180,7 @@ def test_a_call_follows_an_ask_and_is_carried_out_there_once(
     async def main() -> None:
         async with opened(settings) as (store, runner):
             # One key: with more, a node that has none of them says TRYAGAIN.
-            (lease,) = await store.acquire([_shard(settings, user)], "r-1", "n", 5_000)
+            (lease,) = await store.acquire([shard_of(user, settings.shards)], "r-1", "n", 5_000)
             assert isinstance(lease, Lease)
             assert runner.trouble() is None
 
@@ -296,61 +237,65 @@ def test_lost_scripts_and_killed_connections_lose_and_double_nothing(
 
 
 def test_what_may_have_been_carried_out_is_never_sent_again(
+    shared: Cluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has no name of its sender's, so a second copy would be kept."""
+    monkeypatch.setattr("actor_queue.store.pipe.REPLY_TIMEOUT_S", 0.3)
+    server = shared.primaries[0]
+    user = user_on(shared, server, settings)
+
+    async def thaw() -> None:
+        # Shorter than what makes the cluster take the node for dead.
+        await trio.sleep(0.6)
+        server.thaw()
+
+    async def main() -> None:
+        async with opened(settings) as (store, _), trio.open_nursery() as nursery:
+            await store.describe(user)
+            server.freeze()
+            nursery.start_soon(thaw)
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.append([Message(user, b"{}", 1_000, "m", False)])
+            assert caught.value.executed is None
+        # The server has read what the service had given up.
+        await _until(lambda: kept_ids([server], settings.namespace, user))
+
+    trio.run(main)
+    assert kept_ids([server], settings.namespace, user) == ["m"]
+
+
+def test_messages_of_one_user_in_several_calls_keep_their_order_while_their_slot_moves(
     shared: Cluster, settings: Settings
 ) -> None:
-    """Messages without a name of their sender's: a second copy would be kept."""
-    users = users_everywhere(shared, settings)
-    unknown: list[StoreUnavailable] = []
-
-    async def send(store: RedisStore, user: str, number: int) -> None:
-        try:
-            await store.append([Message(user, b"{}", 60_000, f"{user}-{number}", False)])
-        except StoreUnavailable as error:
-            unknown.append(error)
+    """The first call has a new user, whose keys are missing, and must wait; the second need not."""
+    source, target = shared.primaries[0], shared.primaries[1]
+    settings = replace(settings, max_messages=10)
+    user = user_on(shared, source, settings)
+    slot = slot_of(due_key(settings, user))
+    numbers = range(10_000, 99_999)
+    stranger = next(
+        f"n{i}" for i in numbers if due_key(settings, f"n{i}") == due_key(settings, user)
+    )
+    sent = [Message(user, b"{}", 1_000, f"m{i}", False) for i in range(800)]
 
     async def main() -> None:
         async with opened(settings) as (store, _):
-            for number in range(60):
-                async with trio.open_nursery() as nursery:
-                    for user in users:
-                        nursery.start_soon(send, store, user, number)
-                    if number % 3 == 0:
-                        for server in shared.primaries:
-                            server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-
-    trio.run(main)
-    for user in users:
-        kept = kept_ids(shared.servers, settings.namespace, user)
-        assert len(kept) == len(set(kept))
-        assert len(kept) >= 60 - len(unknown)
-
-
-def test_more_than_one_call_of_a_user_is_never_under_way_at_the_same_time(
-    shared: Cluster, settings: Settings
-) -> None:
-    """1,200 messages of one user are three calls; a slot that moves may refuse any of them."""
-    source, target = shared.primaries[0], shared.primaries[1]
-    user = user_on(shared, source, settings)
-    slot = slot_of(due_key(settings, user))
-    many = [Message(user, b"{}", 1_000, f"m{i}", False) for i in range(1_200)]
-
-    async def main() -> list[str]:
-        async with opened(settings) as (store, _):
-            await store.append(many[:1])
+            await store.acquire([shard_of(user, settings.shards)], "r-1", "n", 60_000)
+            # A batch in the line and one message more: all keys of this user are there.
+            await store.append(sent[:11])
             steps = shared.move_slot(slot, source, target)
             next(steps)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(store.append, many[1:])
+                unknown = Message(stranger, b"{}", 1_000, "s", False)
+                nursery.start_soon(store.append, [unknown, *sent[11:]])
                 await trio.sleep(0.3)
                 await trio.to_thread.run_sync(list, steps)
-            view = await store.describe(user)
-            assert view.pending == 1_200
-            dropped = await store.drop(user)
-            return [item.split(b",")[2].decode() for item in dropped.items]
 
-    assert trio.run(main) == [f'"m{i}"' for i in range(1_200)]
+    trio.run(main)
+    kept = kept_ids([target], settings.namespace, user)
     for _ in shared.move_slot(slot, target, source):
         pass
+    assert kept == [message.message_id for message in sent]
 
 
 # What dies
@@ -514,44 +459,6 @@ def cluster_url_of(server: Server) -> Iterator[str]:
             yield f"redis+cluster://{HOST}:{port}"
         finally:
             client.config_set("port", 0)
-
-
-@pytest.mark.parametrize(
-    ("url", "word"),
-    [
-        ("redis+cluster://h:1/1", "database 0"),
-        ("redis+cluster://h:1?color=red", "option"),
-        ("redis+cluster://h:1?tls=maybe", "true or false"),
-        ("redis+cluster://h:1?ssl_ca_certs=/x", "tls=true"),
-        ("redis+cluster://h:1?tls=true&ssl_ca_certs=/nowhere.pem", "No such file"),
-        ("redis+sentinel://h:1", "names sentinels and no primary"),
-        ("redis+sentinel://h:x/name", "cannot be understood"),
-    ],
-)
-def test_a_url_that_contradicts_itself_is_refused(url: str, word: str) -> None:
-    with pytest.raises(StoreMisconfigured, match=word) as caught:
-        nodes(url)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_url_s_hosts_user_and_password_are_read_as_they_stand() -> None:
-    found = nodes("redis+cluster://us%40er:p%2Fw@a:1,b,[::1]:3/0")
-    assert found.seeds == (Place("a", 1), Place("b", 6379), Place("::1", 3))
-    assert "p/w" not in repr(found)
-    connection = cast("Any", found.server(Place("a", 1)))
-    assert (connection._username, connection._password) == ("us@er", "p/w")
-    discard(connection)
-
-
-def test_every_script_that_only_reads_says_so_in_its_first_line() -> None:
-    """The runner sends these together, and the others one after the other for each slot."""
-    reading = {each.name for each in all_scripts() if "no-writes" in each.source.split("\n")[0]}
-    assert {"describe_v1", "due_v1", "lease_v1", "page_v1"} <= reading
-    assert script("append_v1").name not in reading
-
-
-def _shard(settings: Settings, user: str) -> int:
-    return shard_of(user, settings.shards)
 
 
 def _is_primary(server: TcpServer) -> bool:

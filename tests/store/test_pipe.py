@@ -12,10 +12,11 @@ import trio.testing
 from coredis.exceptions import RedisError
 from coredis.parser import Parser
 
-from actor_queue.core.message import Message
+from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Settings
+from actor_queue.store import server
 from actor_queue.store.address import connector
-from actor_queue.store.api import Lease, StoreUnavailable
+from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import PING, Command, Pipe
 from actor_queue.store.redis import FORMAT, RedisStore
@@ -77,6 +78,8 @@ def test_an_error_from_before_a_script_s_first_line_means_that_nothing_was_done(
         "READONLY You can't write against a read only replica. script: 1a, on @user_script:7.",
         "ERR ACL failure in script: User a has no permissions to run the 'zadd' command"
         " script: 1a, on @user_script:9.",
+        "ERR The user executing the script can't run this command or subcommand script: 1a,"
+        " on @user_script:9.",
         "WRONGTYPE Operation against a key holding the wrong kind of value script: 1a,"
         " on @user_script:2.",
         "UNBLOCKED force unblock from blocking operation, instance state changed",
@@ -141,6 +144,13 @@ def test_what_is_refused_needs_no_word_that_it_is_safe(valkey_server: Server) ->
     trio.run(main)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actor_queue.store.pipe.REPLY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("actor_queue.store.pipe.GREETING_TIMEOUT_S", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_answer_without_the_word_that_it_is_safe_is_in_doubt() -> None:
     """The server freezes between the reply and the barrier's."""
 
@@ -157,9 +167,11 @@ def test_an_answer_without_the_word_that_it_is_safe_is_in_doubt() -> None:
 
 
 def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
-    valkey_server: Server, namespace: str
+    valkey_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a server without a replica, what waits for one is in doubt."""
+    assert server._BARRIERS["replica"] is not None
+    monkeypatch.setitem(server._BARRIERS, "replica", WAIT)
     doubts: list[str] = []
 
     async def main() -> None:
@@ -187,6 +199,28 @@ def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
     assert sorted(doubts) == ["append", "claim"]
 
 
+def test_waiting_for_a_file_that_is_not_written_is_refused_at_the_start(
+    valkey_server: Server, namespace: str
+) -> None:
+    async def main() -> list[Appended]:
+        settings = Settings(redis_url=valkey_server.url, namespace=namespace, shards=1)
+        probe = probe_call(Keys(namespace, 1).meta, 1, FORMAT)
+        async with connected(valkey_server.url, probe, "fsync") as runner:
+            with pytest.raises(StoreMisconfigured, match="appendonly yes"):
+                await runner.prepare()
+            with valkey_server.client() as eye:
+                eye.config_set("appendonly", "yes")
+                try:
+                    await runner.prepare()
+                    store = RedisStore(runner, settings, replica="r-1")
+                    return await store.append([Message("ana", b"{}", 0, "m", True)])
+                finally:
+                    eye.config_set("appendonly", "no")
+
+    assert len(trio.run(main)) == 1
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
     async def main(process: RedisProcess) -> None:
         with process.frozen(), trio.fail_after(5):

@@ -182,6 +182,22 @@ def test_one_sentinel_is_enough_to_find_the_primary(shared: Watched, namespace: 
             sentinel.thaw()
 
 
+def test_a_sentinel_that_names_a_replica_is_not_believed(shared: Watched, namespace: str) -> None:
+    async def main() -> None:
+        with shared.mistaken_sentinel() as mistaken:
+            alone = f"redis+sentinel://{HOST}:{mistaken.port}/{SENTINEL_NAME}"
+            with pytest.RaisesGroup(
+                pytest.RaisesExc(StoreUnavailable, match="no primary at present")
+            ):
+                async with opened(alone, namespace):
+                    pass
+            both = alone.replace("://", f"://{HOST}:{shared.sentinels[0].port},")
+            async with opened(both, namespace) as (store, _):
+                await _append(store)
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [

@@ -1,0 +1,42 @@
+"""What a namespace's data must be for a replica to start on it."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+import trio
+
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import StoreMisconfigured
+from actor_queue.store.keys import Keys
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.server import connected, probe_call
+from tests.servers import Server
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"shards": 8, "format": FORMAT}, "AQ_SHARDS=8"),
+        ({"shards": 4, "format": FORMAT + 1}, f"has data of format {FORMAT + 1}"),
+        ({"shards": 4, "format": FORMAT - 1}, f"has data of format {FORMAT - 1}"),
+    ],
+)
+def test_data_of_another_shape_is_refused_and_stays_as_it_is(
+    server: Server, eye: redis.Redis, namespace: str, facts: dict[str, int], words: str
+) -> None:
+    settings = Settings(redis_url=server.url, namespace=namespace, shards=4)
+    meta = Keys(namespace, 4).meta
+    eye.hset(meta, mapping=facts)  # type: ignore[arg-type]
+
+    async def main() -> str:
+        async with connected(server.url, probe_call(meta, 4, FORMAT)) as runner:
+            await runner.prepare()
+            with pytest.raises(StoreMisconfigured) as caught:
+                await RedisStore(runner, settings).check(allow_eviction=False)
+            return str(caught.value)
+
+    sentence = trio.run(main)
+    assert words in sentence
+    assert "\n" not in sentence
+    assert eye.hgetall(meta) == {k.encode(): str(v).encode() for k, v in facts.items()}
