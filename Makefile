@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test lint format bench lock clean
+.PHONY: install run test lint format bench simulate chaos lock clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -35,6 +35,17 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Replicas on virtual time with every fault; a seed that fails is printed and replays exactly.
+SEEDS ?= 2000
+simulate: install
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Real processes under kill -9, freezes, partitions and Redis failures, for SECONDS.
+SECONDS ?= 120
+SEED ?= 1
+chaos: install
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED)
 
 # The lock file serves every supported Python: markers choose within it.
 lock:

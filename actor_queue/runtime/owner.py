@@ -74,6 +74,8 @@ class Owner:
         self._clock = clock
         self._held: dict[int, _Held] = {}
         self._given: dict[int, _Held] = {}
+        self._unsure: set[int] = set()
+        """Shards of which the store did not say whether we took them, or gave them back."""
         self._seen: dict[str, int] = {}
         self._ring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._draining = False
@@ -131,6 +133,7 @@ class Owner:
 
     async def run_once(self) -> float:
         """Renew what is ours, give up and take what should move. Seconds until the next round."""
+        began = self._clock()
         await self._renew()
         if self._draining:
             return self._times.renew_every_s
@@ -140,7 +143,9 @@ class Owner:
             return RETURN_S
         await self._give_up()
         soonest_free_s = await self._acquire()
-        return min(self._times.renew_every_s, soonest_free_s, self._soonest_silence_s())
+        # From the beginning, as trust is: after a slow round little of it is left.
+        renew_in_s = max(0.0, began + self._times.renew_every_s - self._clock())
+        return min(renew_in_s, soonest_free_s, self._soonest_silence_s())
 
     def drain(self) -> None:
         """Start nothing new. What is under way may finish: the leases stay until `release`."""
@@ -216,25 +221,33 @@ class Owner:
             leases.append(held.lease)
             if held.trust.holds(now):
                 self._given[shard] = _Held(held.lease, window)
+        self._unsure.update(shards)
         await self._store.release(leases, heirs)
+        self._unsure.difference_update(shards)
         for shard in shards:
             self._events.publish("moved", shard=shard, owner=heirs.get(shard))
 
     # Take
 
     async def _acquire(self) -> float:
-        """Take what should be ours and is free. Seconds until more of it may be."""
+        """Take what should be ours and is free. Seconds until more of it may be.
+
+        Also what may be ours already: asked again under the same nonce the store tells, and what
+        should be another's is handed over in the next round and need not wait for its lease to end.
+        """
         assigned = self._assigned([member.id for member in self.members] or [self._replica])
         wanted = [
             shard
             for shard, owner in enumerate(assigned)
-            if owner == self._replica and shard not in self._held
+            if shard not in self._held and (owner == self._replica or shard in self._unsure)
         ]
         soonest_free_s = float("inf")
         if not wanted:
             return soonest_free_s
         asked_at = self._clock()
+        self._unsure.update(wanted)
         answers = await self._store.acquire(wanted, self._replica, self._nonce, self._ttl_ms)
+        self._unsure.difference_update(wanted)
         window = TrustWindow.opened(asked_at, self._times)
         for answer in answers:
             match answer:

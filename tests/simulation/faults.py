@@ -114,9 +114,14 @@ class Nemesis:
         self.world.agenda.after(seconds, thaw)
 
     def _roll(self, chance: random.Random) -> None:
-        """A graceful stop; the successor comes up a moment later. No delay is excused."""
+        """A graceful stop; the successor comes up a moment later. No delay is excused.
+
+        Never of the last one that serves: nobody could take over from it.
+        """
         victim = self._victim(chance)
-        if victim and victim.serving and victim not in self._frozen:
+        serving = [each for each in self.world.replicas if each.serving]
+        awake = [each for each in serving if each not in self._frozen]
+        if victim in awake and len(awake) > 1:
             self._note(f"stop {victim.name}")
             victim.stop()
 

@@ -28,6 +28,7 @@ from trio._core import _run as internals
 T = TypeVar("T")
 Task = trio.lowlevel.Task
 
+STEP_S = 1e-9
 PROCESS: ContextVar[str | None] = ContextVar("process", default=None)
 """Which process a task belongs to; inherited by the tasks that it starts."""
 
@@ -46,11 +47,30 @@ def run(main: Callable[[], Awaitable[T]], seed: str) -> T:
     # A run is over before a collection would pay.
     gc.disable()
     try:
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        return trio.run(main, clock=_clock())
     finally:
         gc.enable()
         internals._r.setstate(state)
         internals._ALLOW_DETERMINISTIC_SCHEDULING = allowed  # type: ignore[misc]
+
+
+def _clock() -> trio.testing.MockClock:
+    """Jumps to the next deadline, and past it by no less than a step that a float can hold.
+
+    The clock's own jump adds the distance to the deadline, and where rounding makes that sum stop
+    short of it, the distance left is too small to change it: the run would spin for ever.
+    """
+    clock = trio.testing.MockClock(autojump_threshold=0)
+
+    def jump() -> None:
+        left_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        if 0 < left_s < math.inf:
+            clock.jump(max(left_s, STEP_S))
+
+    if not hasattr(clock, "_autojump"):
+        raise RuntimeError(f"trio {trio.__version__}'s MockClock has no _autojump any more")
+    clock._autojump = jump  # type: ignore[method-assign]
+    return clock
 
 
 class Freezer:

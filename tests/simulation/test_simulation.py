@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from tests.simulation.__main__ import report
+from tests.simulation.history import Attempted
 from tests.simulation.plan import FAULTS, draw
 from tests.simulation.world import simulate
 
 SEEDS = 240
-JOBS = 2
+PART = 20
 
 
-def test_every_guarantee_holds_in_hundreds_of_random_worlds() -> None:
-    with ProcessPoolExecutor(JOBS) as pool:
-        failures = [told for told in pool.map(report, range(SEEDS), chunksize=5) if told]
+@pytest.mark.parametrize("start", range(0, SEEDS, PART))
+def test_every_guarantee_holds_in_random_worlds_from(start: int) -> None:
+    failures = [told for told in map(report, range(start, start + PART)) if told]
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.parametrize("seed", [36, 40, 123, 372, 397, 519, 582, 1022])
+@pytest.mark.parametrize("seed", [36, 40, 123, 156, 163, 372, 397, 519, 582, 1022, 1031])
 def test_what_once_failed_stays_right(seed: int) -> None:
     assert report(seed) == ""
 
@@ -57,6 +57,3 @@ def test_work_is_done_in_every_world() -> None:
     assert not verdict.failed
     sent = {text for record in verdict.history.of(Attempted) for text in record.texts}
     assert len(sent) > 10
-
-
-from tests.simulation.history import Attempted  # noqa: E402
