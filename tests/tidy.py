@@ -17,7 +17,7 @@ FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 500
 EXCEPTIONS: dict[str, int] = {
     "tests/model/oracle.py": 601,
-    "tests/store/machine.py": 515,
+    "tests/store/machine.py": 509,
     "tests/test_cli.py": 538,
 }
 """`path` or `path:function` → its size now. A size below it must be written down here."""

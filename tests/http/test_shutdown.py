@@ -260,6 +260,7 @@ def serve_once(bind: str, use: Callable[[list[str]], Awaitable[None]] = nothing)
 def refused(server: Served) -> bool:
     try:
         socket.create_connection(server.address, timeout=1.0).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
+        # Reset: it was in the listener's queue when that was closed.
         return True
     return False

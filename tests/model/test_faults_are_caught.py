@@ -12,7 +12,7 @@ from tests.model.faults import FAULTS, Fault
 from tests.store.driver import Now, Subject, memory_subject
 from tests.store.machine import Machine
 
-EXAMPLES_MAX = 200
+EXAMPLES_MAX = 1_500
 STEPS = 10
 
 
