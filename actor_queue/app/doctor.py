@@ -13,20 +13,20 @@ import ssl
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from actor_queue.app.logs import redact_url
+from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
 from actor_queue.core.setting_kinds import MANY_NODE_SCHEMES
 from actor_queue.core.settings import Settings
+from actor_queue.store.address import scheme_of
+from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.embedded import running_server_url
 
-TIMEOUT_S = 5.0
 VERSION_MIN = (6, 2)
 WAITAOF_VERSION_MIN = (7, 2)
 MEMORY_SHARE_WARN = 0.8
@@ -95,30 +95,38 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             " redis://localhost:6379/0",
         )
         return
-    if url.partition("://")[0].lower() in MANY_NODE_SCHEMES:
-        yield Finding(
-            "fail", "redis", "clusters and sentinels are not supported yet: name one server"
-        )
+    if scheme_of(url) in MANY_NODE_SCHEMES:
+        yield from _many(url, settings)
         return
-    client: redis.Redis = redis.Redis.from_url(
-        url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-    with client:
-        try:
-            client.ping()
-        except (redis.RedisError, OSError, ValueError) as error:
-            yield _unreachable(url, error)
-            return
-        yield Finding("ok", "redis", f"answers at {redact_url(url)}")
-        yield from _server(client, settings)
+    with one_server(url) as client:
+        yield from _server(client, redact_url(url), settings)
 
 
-def _unreachable(url: str, error: Exception) -> Finding:
-    where = redact_url(url)
+def _many(url: str, settings: Settings) -> Iterator[Finding]:
+    """Every primary for itself; the first words of a finding say which one."""
+    try:
+        places = primaries(url)
+    except StoreMisconfigured as error:
+        yield Finding("fail", "redis", str(error))
+        return
+    except (redis.RedisError, OSError) as error:
+        yield _unreachable(redact_url(url), error)
+        return
+    if not places:
+        yield Finding(
+            "fail",
+            "redis",
+            "no sentinel knows a primary of that name: correct the name after / in REDIS_URL, it is"
+            " the one in the sentinels' `sentinel monitor`",
+        )
+    for place in places:
+        where = f"{place.host}:{place.port}"
+        with server_at(url, place) as client:
+            for finding in _server(client, where, settings):
+                yield replace(finding, text=f"{where}: {finding.text.removeprefix(where + ' ')}")
+
+
+def _unreachable(where: str, error: Exception) -> Finding:
     match error:
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
             text = f"{where} refuses the user or password: correct them in REDIS_URL"
@@ -133,8 +141,14 @@ def _unreachable(url: str, error: Exception) -> Finding:
     return Finding("fail", "redis", text)
 
 
-def _server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+def _server(client: redis.Redis, where: str, settings: Settings) -> Iterator[Finding]:
     """The checks that need a connection; each fails for itself."""
+    try:
+        client.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        yield _unreachable(where, error)
+        return
+    yield Finding("ok", "redis", f"answers at {where}")
     try:
         info: Info = client.info()
     except redis.RedisError as error:
@@ -299,7 +313,10 @@ def _latency(client: redis.Redis) -> Iterator[Finding]:
 
 
 def _shards(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
-    answer: Any = client.hget(f"{settings.namespace}:meta", "shards")
+    try:
+        answer: Any = client.hget(f"{settings.namespace}:meta", "shards")
+    except redis.exceptions.MovedError:
+        return  # another node of the cluster has the key, and is asked too
     if answer is None:
         yield Finding("ok", "shards", f"the namespace {settings.namespace} has not been used yet")
     elif answer == str(settings.shards):

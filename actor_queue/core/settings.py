@@ -125,7 +125,9 @@ class Variable:
 # fmt: off
 VARIABLES: tuple[Variable, ...] = (
     Variable("REDIS_URL", "redis_url", kinds.REDIS_URL, "",
-             "where Redis is, with user, password and db in the usual places", secret=True),
+             "where Redis is: redis://user:password@host:6379/0, rediss://… with TLS, unix://…, or"
+             " redis+cluster://host:6379,host:6379, redis+sentinel://host:26379,host:26379/name",
+             secret=True),
     Variable("REDIS_HOST", None, kinds.HOST, "",
              "the host of Redis, used when REDIS_URL is not set"),
     Variable("REDIS_PORT", None, kinds.REDIS_PORT, "6379",
