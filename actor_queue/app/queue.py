@@ -75,11 +75,14 @@ class ActorQueue:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._connected())
-            await self._start()
-            await stack.enter_async_context(self.engine.running())
-            self._stack = stack.pop_all()
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._connected())
+                await self._start()
+                await stack.enter_async_context(self.engine.running())
+                self._stack = stack.pop_all()
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
         return self
 
     async def __aexit__(
@@ -88,7 +91,12 @@ class ActorQueue:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # Raised inside the block: it goes on as it is, not in the groups of our nurseries.
+            if _only(group) is not error:
+                raise
 
     async def push(
         self,
@@ -134,6 +142,13 @@ class ActorQueue:
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one exception that groups of one were put around; a group of several as it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _attempt(deliver: DeliverCallback | Receiver) -> Callable[[Batch, float], Awaitable[Outcome]]:
