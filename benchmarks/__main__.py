@@ -11,7 +11,7 @@ from importlib import import_module
 from benchmarks import machine, processes, report
 from benchmarks.figures import Benchmark, Figure, Result
 
-NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers"]
+NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers", "workers", "replicas"]
 LEAVE_THE_CORE_IDLE = {"lateness"}
 
 

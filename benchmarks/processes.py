@@ -41,6 +41,12 @@ AUTOGROUP = Path("/proc/self/autogroup")
 _CORES = sorted(os.sched_getaffinity(0))
 
 
+def cpu_s(pid: int) -> float:
+    """User and system seconds of all threads of a process so far, to 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process that was started here."""
@@ -55,8 +61,12 @@ class Running:
 
     def cpu_s(self) -> float:
         """User and system seconds of all threads so far, to 10 ms."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return cpu_s(self.pid)
+
+    def children(self) -> list[int]:
+        """Their process ids: the workers of a service that has some."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for listed in tasks for pid in listed.read_text().split()]
 
     def rss_bytes(self) -> int:
         """Resident memory. Differences of it do not depend on who else maps the same libraries."""

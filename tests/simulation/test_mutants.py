@@ -1,0 +1,36 @@
+"""The checker notices mistakes: those that show in a few seeds. `docs/simulation.md` has all."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.__main__ import HUNT_START
+from tests.simulation.mutants import MUTANTS, hunt
+
+SEEDS_MAX = 40
+QUICK = {
+    "a claim without a fence",
+    "a claim without a fence, by owners that ignore their trust window",
+    "the trust window is ignored",
+    "an expired lease is as good as a live one",
+    "a live lease is stolen",
+    "a new owner gets the old epoch",
+    "a lease is renewed for anybody",
+    "an owner does not hear that it lost its lease",
+    "a shard is given back before claiming in it stops",
+    "due is not looked at again",
+    "a repeated claim starts a new attempt",
+    "each attempt has an id of its own",
+    "a takeover does not wait for the attempt's limit",
+}
+
+
+def test_the_quick_ones_exist() -> None:
+    assert {mutant.name for mutant in MUTANTS} >= QUICK
+
+
+@pytest.mark.parametrize(
+    "mutant", [each for each in MUTANTS if each.name in QUICK], ids=lambda each: each.name
+)
+def test_a_mistake_is_noticed(mutant: object) -> None:
+    assert hunt(mutant, HUNT_START, SEEDS_MAX) is not None  # type: ignore[arg-type]
