@@ -22,6 +22,15 @@ QUICK = {
     "a repeated claim starts a new attempt",
     "each attempt has an id of its own",
     "a takeover does not wait for the attempt's limit",
+    "a hold is ignored",
+    "the ack goes before the attempt",
+    "a failed attempt is settled as a success",
+    "a retry is not in the timer index",
+    "a drop takes an attempt under way",
+    "a message id is not remembered",
+    "a message id is remembered although the message was refused",
+    "the sweep skips who is in flight",
+    "other owners are not told of sooner steps",
 }
 
 
