@@ -10,33 +10,41 @@ sees them as under way until their limit.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from actor_queue.core.lease import LeaseTimes, TrustWindow
+from actor_queue.core.lease import LeaseTimes, TrustWindow, next_renewal
 from actor_queue.core.ring import assign
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store.api import Lease, LeaseHeld, Replica, Store, StoreUnavailable
 
 RETRY_S = 0.2
-"""After a round that the store did not answer."""
+"""After a call that the store did not answer."""
 RETURN_S = 0.5
-"""After an outage everybody's lease has run out: who comes back first leaves the others theirs."""
+"""After an outage nobody is known to live: who comes back first leaves the others theirs."""
+GIVE_TURNS = 3
+"""So often a shard is given back whose owner was not told whether it was."""
 SETTLE_ROUNDS = 2
 """A newcomer is seen this often before shards are given up for it."""
 MOVES_PART = 8
 """At most this part of all shards is given up in one round."""
 EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
+LEAD_S = 0.005
+"""What is due to be extended so soon is extended now: the rest of a pause that ended early, or
+that another clock measured, may be too short to be slept through."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     lease: Lease
+    asked_at: float
+    """When it was last extended, as `Owner._clock` said before."""
     trust: TrustWindow
 
 
@@ -74,13 +82,19 @@ class Owner:
         self._clock = clock
         self._held: dict[int, _Held] = {}
         self._given: dict[int, _Held] = {}
+        self._renewing: set[int] = set()
+        self._moving: set[int] = set()
+        """Shards that are being taken or given back."""
         self._unsure: set[int] = set()
         """Shards of which the store did not say whether we took them, or gave them back."""
         self._seen: dict[str, int] = {}
         self._ring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._heirs: dict[int, str] | None = None
+        """Who gets what is left when we are leaving."""
         self._draining = False
-        self._after_outage = False
-        self._round_now = trio.Event()
+        self._heard_at = math.inf
+        """When the store last said who lives."""
+        self._pause = trio.CancelScope()
         self.gained = trio.Event()
         """Set when shards were acquired; whoever waits for it puts a fresh one."""
         self.members: tuple[Replica, ...] = ()
@@ -113,39 +127,56 @@ class Owner:
 
     def look_again(self) -> None:
         """Something has changed: do not wait for the next round."""
-        self._round_now.set()
+        self._pause.cancel()
 
-    # The loop
+    def _look_in(self, seconds: float) -> None:
+        self._pause.deadline = min(self._pause.deadline, trio.current_time() + seconds)
+
+    # The loops
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            self._round_now = trio.Event()
-            try:
-                pause_s = await self.run_once()
-                self._after_outage = False
-            except StoreUnavailable:
-                self._counters.store_failures += 1
-                self._after_outage = True
-                pause_s = RETRY_S
-            with trio.move_on_after(pause_s):
-                await self._round_now.wait()
+        """Until cancelled. A server of a cluster that is away holds up nothing on the others."""
+        async with trio.open_nursery() as self._calls:
+            self._calls.start_soon(self._keep_leases)
+            await self._keep_rounds()
 
-    async def run_once(self) -> float:
-        """Renew what is ours, give up and take what should move. Seconds until the next round."""
-        began = self._clock()
-        await self._renew()
-        if self._draining:
-            return self._times.renew_every_s
+    async def _keep_leases(self) -> None:
+        """Extend, in one round trip, all that are due to be; soon again what was not answered."""
+        while True:
+            pause_s = RETRY_S
+            idle = [shard for shard in self._held if shard not in self._renewing]
+            for shards in self._store.by_server(idle):
+                asked_at = min(self._held[shard].asked_at for shard in shards)
+                left_s = next_renewal(asked_at, self._times) - self._clock()
+                if left_s > LEAD_S:
+                    pause_s = min(pause_s, left_s)
+                else:
+                    self._renewing.update(shards)
+                    self._calls.start_soon(self._renew, [self._held[shard] for shard in shards])
+            await trio.sleep(pause_s)
+
+    async def _keep_rounds(self) -> None:
+        while not self._draining:
+            # From the beginning, as trust is: after a slow round little of it is left.
+            self._pause = trio.CancelScope(deadline=trio.current_time() + self._times.renew_every_s)
+            try:
+                await self.run_once()
+            except StoreUnavailable:
+                self._failed()
+            with self._pause:
+                await trio.sleep_forever()
+
+    async def run_once(self) -> None:
+        """Say that we live and hear who else does, give up and take what should move."""
         self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
         self._count_rounds()
-        if self._after_outage:
-            return RETURN_S
-        await self._give_up()
-        soonest_free_s = await self._acquire()
-        # From the beginning, as trust is: after a slow round little of it is left.
-        renew_in_s = max(0.0, began + self._times.renew_every_s - self._clock())
-        return min(renew_in_s, soonest_free_s, self._soonest_silence_s())
+        self._look_in(self._soonest_silence_s())
+        heard_at, self._heard_at = self._heard_at, self._clock()
+        if self._heard_at - heard_at > self._times.ttl_s / 2:
+            self._look_in(RETURN_S)
+        elif not self._draining:
+            self._give_up()
+            self._take()
 
     def drain(self) -> None:
         """Start nothing new. What is under way may finish: the leases stay until `release`."""
@@ -154,25 +185,30 @@ class Owner:
     async def release(self) -> None:
         """Leave, and hand everything over. A store that is away lets the leases run out instead."""
         self._draining = True
-        try:
-            # Whoever joined since the last round may be the heir of everything: a rolling deploy.
-            self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
-            await self._store.leave(self._replica)
+        with trio.move_on_after(self._times.ttl_s):
+            try:
+                # Whoever joined since the last round may be the heir of everything: a rolling
+                # deploy.
+                self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
+                await self._store.leave(self._replica)
+            except StoreUnavailable:
+                self._counters.store_failures += 1
             others = [member.id for member in self.members if member.id != self._replica]
-            heirs = dict(enumerate(assign(others, self._shards))) if others else {}
-            await self._hand_over(list(self._held), heirs)
-        except StoreUnavailable:
-            self._counters.store_failures += 1
-            self._held.clear()
+            self._heirs = dict(enumerate(assign(others, self._shards))) if others else {}
+            async with trio.open_nursery() as calls:
+                self._hand_over(calls, list(self._held), self._heirs)
 
     # Keep
 
-    async def _renew(self) -> None:
-        held = list(self._held.values())
-        if not held:
-            return
+    async def _renew(self, held: Sequence[_Held]) -> None:
         asked_at = self._clock()
-        kept = await self._store.renew([each.lease for each in held], self._ttl_ms)
+        try:
+            kept = await self._store.renew([each.lease for each in held], self._ttl_ms)
+        except StoreUnavailable:
+            self._counters.store_failures += 1
+            return
+        finally:
+            self._renewing.difference_update(each.lease.shard for each in held)
         for each, ours in zip(held, kept, strict=True):
             shard = each.lease.shard
             if self._held.get(shard) != each:
@@ -181,11 +217,17 @@ class Owner:
                 if not each.trust.holds(self._clock()):
                     # Trust had lapsed, and whoever woke meanwhile was sent away.
                     self.gained.set()
-                self._held[shard] = _Held(each.lease, each.trust.extended(asked_at, self._times))
+                trust = each.trust.extended(asked_at, self._times)
+                self._held[shard] = _Held(each.lease, asked_at, trust)
             else:
                 del self._held[shard]
                 self._counters.fenced += 1
                 self._events.publish("moved", shard=shard, owner=None)
+                self.look_again()
+
+    def _failed(self) -> None:
+        self._counters.store_failures += 1
+        self._look_in(RETRY_S)
 
     def _count_rounds(self) -> None:
         """How many rounds in a row each other member was seen."""
@@ -195,11 +237,11 @@ class Owner:
     def _soonest_silence_s(self) -> float:
         """When somebody who says nothing more will count as gone."""
         others = [member.seen_ms_ago for member in self.members if member.id != self._replica]
-        return (self._ttl_ms - max(others)) / 1000 + EXPIRED_S if others else float("inf")
+        return (self._ttl_ms - max(others)) / 1000 + EXPIRED_S if others else math.inf
 
     # Give
 
-    async def _give_up(self) -> None:
+    def _give_up(self) -> None:
         settled = [name for name, rounds in self._seen.items() if rounds >= SETTLE_ROUNDS]
         assigned = self._assigned([self._replica, *settled])
         heirs = {
@@ -208,29 +250,41 @@ class Owner:
             if owner != self._replica and shard in self._held
         }
         moves_max = max(1, self._shards // MOVES_PART)
-        await self._hand_over(sorted(heirs)[:moves_max], heirs)
+        self._hand_over(self._calls, sorted(heirs)[:moves_max], heirs)
 
-    async def _hand_over(self, shards: Sequence[int], heirs: dict[int, str]) -> None:
-        if not shards:
-            return
+    def _hand_over(
+        self, calls: trio.Nursery, shards: Sequence[int], heirs: Mapping[int, str]
+    ) -> None:
         now = self._clock()
         window = TrustWindow(now + self._attempt_s)
-        leases = []
-        for shard in shards:
-            held = self._held.pop(shard)
-            leases.append(held.lease)
-            if held.trust.holds(now):
-                self._given[shard] = _Held(held.lease, window)
+        self._moving.update(shards)
+        for part in self._store.by_server(shards):
+            gone = [self._held.pop(shard) for shard in part]
+            for held in gone:
+                if held.trust.holds(now):
+                    self._given[held.lease.shard] = _Held(held.lease, held.asked_at, window)
+            calls.start_soon(self._give, [held.lease for held in gone], heirs)
+
+    async def _give(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
+        shards = [lease.shard for lease in leases]
         self._unsure.update(shards)
-        await self._store.release(leases, heirs)
-        self._unsure.difference_update(shards)
-        for shard in shards:
-            self._events.publish("moved", shard=shard, owner=heirs.get(shard))
+        for _ in range(GIVE_TURNS):
+            try:
+                await self._store.release(leases, heirs)
+            except StoreUnavailable:
+                self._counters.store_failures += 1
+                await trio.sleep(RETRY_S)
+                continue
+            self._unsure.difference_update(shards)
+            for shard in shards:
+                self._events.publish("moved", shard=shard, owner=heirs.get(shard))
+            break
+        self._moving.difference_update(shards)
 
     # Take
 
-    async def _acquire(self) -> float:
-        """Take what should be ours and is free. Seconds until more of it may be.
+    def _take(self) -> None:
+        """Take what should be ours and is free.
 
         Also what may be ours already: asked again under the same nonce the store tells, and what
         should be another's is handed over in the next round and need not wait for its lease to end.
@@ -239,26 +293,38 @@ class Owner:
         wanted = [
             shard
             for shard, owner in enumerate(assigned)
-            if shard not in self._held and (owner == self._replica or shard in self._unsure)
+            if shard not in self._held
+            and shard not in self._moving
+            and (owner == self._replica or shard in self._unsure)
         ]
-        soonest_free_s = float("inf")
-        if not wanted:
-            return soonest_free_s
+        self._moving.update(wanted)
+        for shards in self._store.by_server(wanted):
+            self._calls.start_soon(self._acquire, shards)
+
+    async def _acquire(self, shards: Sequence[int]) -> None:
         asked_at = self._clock()
-        self._unsure.update(wanted)
-        answers = await self._store.acquire(wanted, self._replica, self._nonce, self._ttl_ms)
-        self._unsure.difference_update(wanted)
+        try:
+            answers = await self._store.acquire(shards, self._replica, self._nonce, self._ttl_ms)
+        except StoreUnavailable:
+            self._unsure.update(shards)
+            self._failed()
+            return
+        finally:
+            self._moving.difference_update(shards)
+        self._unsure.difference_update(shards)
         window = TrustWindow.opened(asked_at, self._times)
         for answer in answers:
             match answer:
                 case Lease(shard):
-                    self._held[shard] = _Held(answer, window)
+                    self._held[shard] = _Held(answer, asked_at, window)
                     self._given.pop(shard, None)
                     self._events.publish("moved", shard=shard, owner=self._replica)
                     self.gained.set()
                 case LeaseHeld(_, _, remaining_ms):
-                    soonest_free_s = min(soonest_free_s, remaining_ms / 1000 + EXPIRED_S)
-        return soonest_free_s
+                    self._look_in(remaining_ms / 1000 + EXPIRED_S)
+        if self._heirs is not None:
+            # Came when we had already left.
+            self._hand_over(self._calls, list(self._held), self._heirs)
 
     def _assigned(self, members: Sequence[str]) -> tuple[str, ...]:
         names = tuple(sorted({self._replica, *members}))

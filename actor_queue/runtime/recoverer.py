@@ -41,32 +41,43 @@ class Recoverer:
         self._registry = registry
         self._backlog_max = max(BACKLOG_MAX, 2 * slots_max)
         self._counters = counters
+        self._under_way: set[int] = set()
+        """Shards that are being swept."""
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-                pause_s = SWEEP_S
-            except StoreUnavailable:
-                self._counters.store_failures += 1
-                pause_s = RETRY_S
-            with trio.move_on_after(pause_s):
-                await self._owner.gained.wait()
-            self._owner.gained = trio.Event()
+        """Until cancelled. A server of a cluster that is away holds up no sweep on the others."""
+        async with trio.open_nursery() as sweeps:
+            while True:
+                idle = [shard for shard in self._owner.owned() if shard not in self._under_way]
+                for shards in self._store.by_server(idle):
+                    self._under_way.update(shards)
+                    sweeps.start_soon(self._sweep, shards)
+                with trio.move_on_after(SWEEP_S):
+                    await self._owner.gained.wait()
+                self._owner.gained = trio.Event()
+
+    async def _sweep(self, shards: Sequence[int]) -> None:
+        try:
+            await self.run_once(shards)
+        except StoreUnavailable:
+            self._counters.store_failures += 1
+            await trio.sleep(RETRY_S)
+            self.look_again()
+        finally:
+            self._under_way.difference_update(shards)
 
     def look_again(self) -> None:
         """Something may have been missed: do not wait for the next sweep."""
         self._owner.gained.set()
 
-    async def run_once(self) -> None:
-        """One sweep of every shard of ours, and on through those that hold more than a look sees.
+    async def run_once(self, shards: Sequence[int]) -> None:
+        """One sweep of these shards of ours, and on through those that hold more than a look sees.
 
         The others are not left waiting for a long backlog: after `SWEEP_S` they have their turn.
         """
         self._counters.sweeps += 1
         until = trio.current_time() + SWEEP_S
-        crowded = await self._look(self._owner.owned())
+        crowded = await self._look(shards)
         while crowded:
             await self._half_done()
             if trio.current_time() > until:

@@ -295,6 +295,10 @@ class Store(Protocol):
 
     # Ownership
 
+    def by_server(self, shards: Sequence[int]) -> list[list[int]]:
+        """The shards, those of one server together: it may be away when the others are not."""
+        ...
+
     async def acquire(
         self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
     ) -> list[Lease | LeaseHeld]: ...

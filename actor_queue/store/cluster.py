@@ -183,6 +183,10 @@ class ClusterRunner:
                 member.refused = None
         return reply
 
+    def server_of(self, key: bytes) -> Place | None:
+        """See `Runner.server_of`."""
+        return self._slots[slot_of(key)]
+
     # Listening, and what the store asks besides
 
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:

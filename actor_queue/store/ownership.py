@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import cast, get_args
 
 from actor_queue.core.batch import Attempt, Batch, PayloadMode, Reason
@@ -180,6 +180,14 @@ class Ownership(StoreBase):
         ]
 
     # Leases
+
+    def by_server(self, shards: Sequence[int]) -> list[list[int]]:
+        """See `Store.by_server`."""
+        groups: dict[Hashable, list[int]] = {}
+        for shard in shards:
+            server = self._runner.server_of(self._keys.shards[shard].lease)
+            groups.setdefault(server, []).append(shard)
+        return list(groups.values())
 
     async def acquire(
         self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,10 @@ class Runner(Protocol):
 
         Raises `StoreUnavailable` when the connection fails before every reply has arrived.
         """
+        ...
+
+    def server_of(self, key: bytes) -> Hashable:
+        """Whatever tells the servers apart: the one that has this key, as far as is known."""
         ...
 
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:

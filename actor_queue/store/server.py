@@ -189,6 +189,9 @@ class ServerRunner:
         self._notice(calls, replies)
         return replies
 
+    def server_of(self, key: bytes) -> None:
+        """See `Runner.server_of`: there is one."""
+
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`."""
         await listen(self._connect, channel, hear)

@@ -22,6 +22,7 @@ from actor_queue.core.outcome import Ack
 from actor_queue.runtime.actor import Actor, World
 from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.recoverer import Recoverer
+from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.scripts import Script, script
 from tests.simulation.world import Mutation, Verdict, simulate
 
@@ -132,28 +133,31 @@ async def _sweep_only_gains(self: Recoverer) -> None:
         await self._owner.gained.wait()
         self._owner.gained = trio.Event()
         try:
-            await self.run_once()
+            await self.run_once(self._owner.owned())
         except Exception:  # noqa: BLE001  # it is a mistake on purpose
             await trio.sleep(0.2)
 
 
-async def _hand_over_silently(self: Owner, shards: Any, heirs: dict[int, str]) -> None:
-    await _HAND_OVER(self, shards, {})
+async def _give_silently(self: Owner, leases: Any, heirs: dict[int, str]) -> None:
+    await _GIVE(self, leases, {})
 
 
-_HAND_OVER = Owner._hand_over
+_GIVE = Owner._give
 
 
-async def _renew_blindly(self: Owner) -> None:
+async def _renew_blindly(self: Owner, held: Any) -> None:
     """Whatever the store said about each lease, it is still ours."""
-    held = list(self._held.values())
-    if held:
-        asked_at = self._clock()
+    asked_at = self._clock()
+    try:
         await self._store.renew([each.lease for each in held], self._ttl_ms)
-        for each in held:
-            self._held[each.lease.shard] = type(each)(
-                each.lease, each.trust.extended(asked_at, self._times)
-            )
+    except StoreUnavailable:
+        return
+    finally:
+        self._renewing.difference_update(each.lease.shard for each in held)
+    for each in held:
+        if each.lease.shard in self._held:
+            trust = each.trust.extended(asked_at, self._times)
+            self._held[each.lease.shard] = type(each)(each.lease, asked_at, trust)
 
 
 @contextmanager
@@ -165,9 +169,8 @@ def _never_doubts() -> Iterator[None]:
         yield
 
 
-async def _wake_all_at_once(self: Recoverer) -> bool:
+async def _wake_all_at_once(self: Recoverer, shards: Any) -> bool:
     """A sweep that does not wait for attempts under way."""
-    shards = self._owner.owned()
     answers = await self._store.due(shards, 10_000, 1_000)
     now = trio.current_time()
     for shard, users in zip(shards, answers, strict=True):
@@ -352,9 +355,7 @@ MUTANTS = (
     ),
     Mutant("there is no sweep but at a gain", (), _replaced(Recoverer, "run", _sweep_only_gains)),
     Mutant("old news moves a timer later", (), _replaced(machine, "_moved", _moved_by_any_news)),
-    Mutant(
-        "an heir is not told of its shards", (), _replaced(Owner, "_hand_over", _hand_over_silently)
-    ),
+    Mutant("an heir is not told of its shards", (), _replaced(Owner, "_give", _give_silently)),
     Mutant(
         "other owners are not told of sooner steps",
         (

@@ -29,6 +29,8 @@ T = TypeVar("T")
 Task = trio.lowlevel.Task
 
 STEP_S = 1e-9
+PASSES_MAX = 100_000
+"""Of the scheduler at one moment of virtual time; more is somebody who never sleeps."""
 PROCESS: ContextVar[str | None] = ContextVar("process", default=None)
 """Which process a task belongs to; inherited by the tasks that it starts."""
 
@@ -46,12 +48,36 @@ def run(main: Callable[[], Awaitable[T]], seed: str) -> T:
     internals._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     # A run is over before a collection would pay.
     gc.disable()
+    watch = _Watch()
     try:
-        return trio.run(main, clock=_clock())
+        return trio.run(watch.over, main, clock=_clock(), instruments=[watch])
     finally:
         gc.enable()
         internals._r.setstate(state)
         internals._ALLOW_DETERMINISTIC_SCHEDULING = allowed  # type: ignore[misc]
+
+
+class _Watch(trio.abc.Instrument):
+    """Ends a run in which time stands still because somebody asks again and again."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._moment = -math.inf
+        self._passes = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Once in each pass of the scheduler."""
+        if (moment := trio.current_time()) > self._moment:
+            self._moment, self._passes = moment, 0
+        self._passes += 1
+        if self._passes == PASSES_MAX:
+            self._scope.cancel()
+
+    async def over(self, main: Callable[[], Awaitable[T]]) -> T:
+        """What `main` returns. Raises RuntimeError if it had to be ended."""
+        with self._scope:
+            return await main()
+        raise RuntimeError(f"virtual time stands still at {self._moment!r}: somebody never sleeps")
 
 
 def _clock() -> trio.testing.MockClock:

@@ -113,6 +113,9 @@ class Wire:
         self._note_grants(calls, exchange.replies, asked)
         return exchange.replies
 
+    def server_of(self, key: bytes) -> None:
+        """See `Runner.server_of`."""
+
     def _note(self, calls: Sequence[Call]) -> None:
         for name, shard, epoch, nonce in map(_lease_named, calls):
             if nonce:

@@ -53,6 +53,9 @@ class DirectRunner:
             code, _, words = str(error).partition(" ")
             return ScriptError(code, words, None)
 
+    def server_of(self, key: bytes) -> object:
+        return None
+
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
         raise NotImplementedError("nothing waits here")
 
