@@ -8,7 +8,7 @@ No limits of speed or memory were considered: this is the reference, never an im
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -290,7 +290,7 @@ class Oracle:
             reason = "max_wait" if waited else "quiet"
         line.batches += 1
         return Batch(
-            id=f"{batch_id}{line.batches:x}",
+            id=f"{batch_id}{line.batches:x}t{now_ms}",
             user=user,
             seq=line.batches,
             reason=reason,
@@ -430,7 +430,7 @@ class Oracle:
         grant.expires_at_ms = now_ms + ttl_ms
         return True
 
-    def release(self, now_ms: int, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
+    def release(self, now_ms: int, leases: Sequence[Lease]) -> None:
         for lease in leases:
             grant = self.grants.get(lease.shard)
             if grant and (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce):

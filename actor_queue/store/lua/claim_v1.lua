@@ -56,8 +56,9 @@ local function lift(count)
 end
 
 local function fly(count, first, last, due, reason)
-  -- With the batch's number in it: a second copy of a claim could not give one id to two batches.
-  local id = ARGV[6] .. string.format('%x', u.bseq + 1)
+  -- With the batch's number and the time in it: a second copy of a claim, even on a server that has forgotten the
+  -- first, could not give one id to two batches.
+  local id = ARGV[6] .. string.format('%xt%.0f', u.bseq + 1, now)
   redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', id, 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
     'fm', ARGV[8], 'ff', first, 'fl', last, 'fd', due, 'fc', text(now))
 end
