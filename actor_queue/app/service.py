@@ -112,7 +112,7 @@ async def _main(
                     nursery.start_soon(application.prepare)
                 nursery.start_soon(keep_pauses_short, queue.engine)
                 await stopping.wait()
-                queue.engine.stop_claiming()
+                await queue.engine.hand_over()
                 await served.wait()
             nursery.cancel_scope.cancel()
 

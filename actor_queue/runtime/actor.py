@@ -49,8 +49,21 @@ from actor_queue.store.base import ATTEMPT_MARGIN_MS
 STORE_PAUSE_S = 0.25
 """Before a store that could not be asked is asked again; one to two of these."""
 
+SLOW_ANSWER_S = 0.02
+"""An answer that took longer may have been long on its way back."""
+
 DeliverFunction = Callable[[Batch, float], Awaitable[Outcome]]
 """Carries a batch to its receiver within so many seconds. Raises nothing but bugs."""
+
+
+def answered(asked: float) -> float:
+    """When the store may have run the script that was asked for at `asked` and answered now.
+
+    After a slow answer the soonest that it can be: a timer that is set from there may cost one
+    more question, and one that is set from now would be late.
+    """
+    heard = trio.current_time()
+    return heard if heard - asked <= SLOW_ANSWER_S else asked
 
 
 class Leases(Protocol):
@@ -197,8 +210,8 @@ class Actor:
                 return self._claimed(claim)
             case api.NotDue(remaining_ms):
                 world.counters.claims_early += 1
-                heard = trio.current_time()
-                return Later(heard + remaining_ms / 1000, heard)
+                at = answered(self._claimed_at) + remaining_ms / 1000
+                return Later(at, trio.current_time())
             case api.Nothing():
                 return Empty()
             case api.Fenced():
@@ -243,6 +256,7 @@ class Actor:
     async def _settle(self, settle: Settle) -> Event:
         if settle.at is not None:
             await trio.sleep_until(settle.at)
+        asked = trio.current_time()
         try:
             result = await self._send(settle)
         except StoreUnavailable:
@@ -250,8 +264,8 @@ class Actor:
         match result:
             case api.Settled(next_in_ms):
                 self._count(settle)
-                heard = trio.current_time()
-                return Settled(None if next_in_ms is None else heard + next_in_ms / 1000, heard)
+                at = None if next_in_ms is None else answered(asked) + next_in_ms / 1000
+                return Settled(at, trio.current_time())
             case api.Gone():
                 return Vanished()
             case api.Fenced() | None:

@@ -19,7 +19,7 @@ from actor_queue.core.actor import Policy
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.runtime.actor import DeliverFunction, World
+from actor_queue.runtime.actor import DeliverFunction, World, answered
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.owner import Owner, awake_time
@@ -124,15 +124,18 @@ class Engine:
         """From now on not ready: the first step of a graceful stop."""
         self._phase = "draining"
 
-    def stop_claiming(self) -> None:
-        """The second step: no new attempts. Messages of requests under way are still kept."""
+    async def hand_over(self) -> None:
+        """The second step: no new attempts, the shards are the others'.
+
+        It does not wait for the requests and attempts that are under way, because nobody else
+        could fire meanwhile. Messages are still kept.
+        """
         self.refuse_new()
-        self._owner.drain()
+        await self._owner.leave()
 
     async def drain(self) -> None:
-        """The last step: hand the shards over, finish the attempts under way."""
-        self.stop_claiming()
-        await self._owner.release()
+        """The last step: finish the attempts under way."""
+        await self.hand_over()
         await self._registry.finish(self.settings.webhook_timeout_ms / 1000 + SETTLE_GRACE_S)
 
     def unready(self) -> str | None:
@@ -216,16 +219,16 @@ class Engine:
             fires_in=accepted.due_in_ms / 1000,
         )
 
-    def _nudge(self, user: str, next_in_ms: float | None, asked: float, heard: float) -> None:
+    def _nudge(self, user: str, next_in_ms: float | None, asked: float, since: float) -> None:
         """Tell the user's actor what the store just said, if the shard is ours."""
         if next_in_ms is None or next_in_ms < 0:
             return
         shard = shard_of(user, self.settings.shards)
         if self._owner.claimable(shard) is not None:
-            self._registry.nudge(user, shard, heard + next_in_ms / 1000, asked)
+            self._registry.nudge(user, shard, since + next_in_ms / 1000, asked)
 
     def _nudged(self, view: UserView, asked: float) -> UserView:
-        self._nudge(view.user, view.due_in_ms, asked, trio.current_time())
+        self._nudge(view.user, view.due_in_ms, asked, answered(asked))
         return view
 
     # Per user

@@ -3,16 +3,17 @@
 The ring says who *should* own a shard, a lease who *does*; a live lease is never stolen. Runs
 in the engine's own loop, so a replica whose engine is stuck cannot keep its leases alive.
 
-Hand-over waits for nothing: the shard is given back at once and its heir is told. Attempts
-under way go on here, with the lease they were claimed under, and are settled with it; the heir
-sees them as under way until their limit.
+Hand-over waits for nothing: the shard is given back at once and everybody is told, because who
+gives it cannot know who will stay, or who has just come. Attempts under way go on here, with the
+lease they were claimed under, and are settled with it; the heir sees them as under way until
+their limit.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -29,12 +30,11 @@ RETURN_S = 0.5
 """After an outage nobody is known to live: who comes back first leaves the others theirs."""
 GIVE_TURNS = 3
 """So often a shard is given back whose owner was not told whether it was."""
-SETTLE_ROUNDS = 2
-"""A newcomer is seen this often before shards are given up for it."""
 MOVES_PART = 8
-"""At most this part of all shards is given up in one round."""
+"""At most this part of all shards is given up between two renewals."""
 EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
+LEAVE_POLL_S = 0.01
 LEAD_S = 0.005
 """What is due to be extended so soon is extended now: the rest of a pause that ended early, or
 that another clock measured, may be too short to be slept through."""
@@ -87,10 +87,12 @@ class Owner:
         """Shards that are being taken or given back."""
         self._unsure: set[int] = set()
         """Shards of which the store did not say whether we took them, or gave them back."""
-        self._seen: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        """Since when each other member has been seen without a break."""
+        self._gave_at = -math.inf
+        self._news = 0
+        """How often somebody said that shards may be free."""
         self._ring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self._heirs: dict[int, str] | None = None
-        """Who gets what is left when we are leaving."""
         self._draining = False
         self._heard_at = math.inf
         """When the store last said who lives."""
@@ -127,6 +129,7 @@ class Owner:
 
     def look_again(self) -> None:
         """Something has changed: do not wait for the next round."""
+        self._news += 1
         self._pause.cancel()
 
     def _look_in(self, seconds: float) -> None:
@@ -169,34 +172,38 @@ class Owner:
     async def run_once(self) -> None:
         """Say that we live and hear who else does, give up and take what should move."""
         self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
-        self._count_rounds()
+        self._note_members()
         self._look_in(self._soonest_silence_s())
         heard_at, self._heard_at = self._heard_at, self._clock()
-        if self._heard_at - heard_at > self._times.ttl_s / 2:
+        if self._heard_at - heard_at > self._times.ttl_s - self._times.renew_every_s:
+            # Others who had spoken just before we last heard may be forgotten by now.
             self._look_in(RETURN_S)
         elif not self._draining:
             self._give_up()
             self._take()
 
-    def drain(self) -> None:
-        """Start nothing new. What is under way may finish: the leases stay until `release`."""
-        self._draining = True
+    async def leave(self) -> None:
+        """Start nothing new, give everything back, and let the others take it at once.
 
-    async def release(self) -> None:
-        """Leave, and hand everything over. A store that is away lets the leases run out instead."""
+        Attempts under way may go on. A store that is away lets the leases run out instead.
+        """
         self._draining = True
         with trio.move_on_after(self._times.ttl_s):
             try:
-                # Whoever joined since the last round may be the heir of everything: a rolling
-                # deploy.
-                self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
+                # First, so that nobody who looks for an heir finds us.
                 await self._store.leave(self._replica)
             except StoreUnavailable:
                 self._counters.store_failures += 1
-            others = [member.id for member in self.members if member.id != self._replica]
-            self._heirs = dict(enumerate(assign(others, self._shards))) if others else {}
-            async with trio.open_nursery() as calls:
-                self._hand_over(calls, list(self._held), self._heirs)
+            while self._held or self._moving:
+                if self._held:
+                    await self._give_all()
+                else:
+                    # What is being taken becomes ours yet.
+                    await trio.sleep(LEAVE_POLL_S)
+
+    async def _give_all(self) -> None:
+        async with trio.open_nursery() as calls:
+            self._hand_over(calls, list(self._held))
 
     # Keep
 
@@ -229,10 +236,10 @@ class Owner:
         self._counters.store_failures += 1
         self._look_in(RETRY_S)
 
-    def _count_rounds(self) -> None:
-        """How many rounds in a row each other member was seen."""
-        present = [member.id for member in self.members if member.id != self._replica]
-        self._seen = {name: self._seen.get(name, 0) + 1 for name in present}
+    def _note_members(self) -> None:
+        now = trio.current_time()
+        others = [member.id for member in self.members if member.id != self._replica]
+        self._since = {name: self._since.get(name, now) for name in others}
 
     def _soonest_silence_s(self) -> float:
         """When somebody who says nothing more will count as gone."""
@@ -242,19 +249,18 @@ class Owner:
     # Give
 
     def _give_up(self) -> None:
-        settled = [name for name, rounds in self._seen.items() if rounds >= SETTLE_ROUNDS]
+        """Some of what others should own: of those who have stayed for a while, and not at once."""
+        now, pace_s = trio.current_time(), self._times.renew_every_s
+        settled = [name for name, since in self._since.items() if now >= since + pace_s - LEAD_S]
         assigned = self._assigned([self._replica, *settled])
-        heirs = {
-            shard: owner
-            for shard, owner in enumerate(assigned)
-            if owner != self._replica and shard in self._held
-        }
-        moves_max = max(1, self._shards // MOVES_PART)
-        self._hand_over(self._calls, sorted(heirs)[:moves_max], heirs)
+        theirs = [shard for shard in sorted(self._held) if assigned[shard] != self._replica]
+        if theirs and now < self._gave_at + pace_s:
+            self._look_in(self._gave_at + pace_s - now)
+        elif theirs:
+            self._gave_at = now
+            self._hand_over(self._calls, theirs[: max(1, self._shards // MOVES_PART)])
 
-    def _hand_over(
-        self, calls: trio.Nursery, shards: Sequence[int], heirs: Mapping[int, str]
-    ) -> None:
+    def _hand_over(self, calls: trio.Nursery, shards: Sequence[int]) -> None:
         now = self._clock()
         window = TrustWindow(now + self._attempt_s)
         self._moving.update(shards)
@@ -263,21 +269,22 @@ class Owner:
             for held in gone:
                 if held.trust.holds(now):
                     self._given[held.lease.shard] = _Held(held.lease, held.asked_at, window)
-            calls.start_soon(self._give, [held.lease for held in gone], heirs)
+            calls.start_soon(self._give, [held.lease for held in gone])
 
-    async def _give(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
+    async def _give(self, leases: Sequence[Lease]) -> None:
         shards = [lease.shard for lease in leases]
         self._unsure.update(shards)
         for _ in range(GIVE_TURNS):
             try:
-                await self._store.release(leases, heirs)
+                await self._store.release(leases)
+                await self._store.tell_free(self._replica)
             except StoreUnavailable:
                 self._counters.store_failures += 1
                 await trio.sleep(RETRY_S)
                 continue
             self._unsure.difference_update(shards)
             for shard in shards:
-                self._events.publish("moved", shard=shard, owner=heirs.get(shard))
+                self._events.publish("moved", shard=shard, owner=None)
             break
         self._moving.difference_update(shards)
 
@@ -302,7 +309,7 @@ class Owner:
             self._calls.start_soon(self._acquire, shards)
 
     async def _acquire(self, shards: Sequence[int]) -> None:
-        asked_at = self._clock()
+        asked_at, news = self._clock(), self._news
         try:
             answers = await self._store.acquire(shards, self._replica, self._nonce, self._ttl_ms)
         except StoreUnavailable:
@@ -321,10 +328,8 @@ class Owner:
                     self._events.publish("moved", shard=shard, owner=self._replica)
                     self.gained.set()
                 case LeaseHeld(_, _, remaining_ms):
-                    self._look_in(remaining_ms / 1000 + EXPIRED_S)
-        if self._heirs is not None:
-            # Came when we had already left.
-            self._hand_over(self._calls, list(self._held), self._heirs)
+                    # The answer may be older than the news that it is free.
+                    self._look_in(remaining_ms / 1000 + EXPIRED_S if news == self._news else 0)
 
     def _assigned(self, members: Sequence[str]) -> tuple[str, ...]:
         names = tuple(sorted({self._replica, *members}))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import trio
 
+from actor_queue.runtime.actor import answered
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.registry import AT_ONCE_S, Registry
@@ -43,12 +44,15 @@ class Recoverer:
         self._counters = counters
         self._under_way: set[int] = set()
         """Shards that are being swept."""
+        self._overtaken = False
+        """Whether some of these should have been swept again already."""
 
     async def run(self) -> None:
         """Until cancelled. A server of a cluster that is away holds up no sweep on the others."""
         async with trio.open_nursery() as sweeps:
             while True:
                 idle = [shard for shard in self._owner.owned() if shard not in self._under_way]
+                self._overtaken = bool(self._under_way)
                 for shards in self._store.by_server(idle):
                     self._under_way.update(shards)
                     sweeps.start_soon(self._sweep, shards)
@@ -65,6 +69,8 @@ class Recoverer:
             self.look_again()
         finally:
             self._under_way.difference_update(shards)
+            if self._overtaken:
+                self.look_again()
 
     def look_again(self) -> None:
         """Something may have been missed: do not wait for the next sweep."""
@@ -93,7 +99,7 @@ class Recoverer:
         limit = max(8, math.ceil(2 * self._backlog_max / max(1, len(shards))))
         asked = trio.current_time()
         answers = await self._store.due(shards, int(WITHIN_S * 1000), limit)
-        now = trio.current_time()
+        now = answered(asked)
         found = sorted(
             (user.remaining_ms, user.user, shard)
             for shard, users in zip(shards, answers, strict=True)

@@ -126,9 +126,7 @@ class DueElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """A shard that should be ours was given back."""
-
-    shard: int
+    """Shards were given back, and some of them may be ours now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +305,8 @@ class Store(Protocol):
         """Extend every lease that is still ours, in one round trip; False where it is not."""
         ...
 
-    async def release(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
-        """Give leases back, and tell the replica that should take each shard, if it is known.
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back.
 
         Attempts under way may still be settled with the lease that was given back.
         """
@@ -322,7 +320,13 @@ class Store(Protocol):
         """Say that we live; returns who else does. A replica silent for `ttl_ms` is forgotten."""
         ...
 
-    async def leave(self, replica: str) -> None: ...
+    async def leave(self, replica: str) -> None:
+        """Say that we go: nobody counts on us from now on."""
+        ...
+
+    async def tell_free(self, replica: str) -> None:
+        """Tell every replica that lives, but for `replica`, that shards were given back."""
+        ...
 
     async def leases(self) -> list[LeaseInfo]: ...
 

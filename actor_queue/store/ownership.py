@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import cast, get_args
 
 from actor_queue.core.batch import Attempt, Batch, PayloadMode, Reason
@@ -220,15 +220,13 @@ class Ownership(StoreBase):
         ]
         return [reply == 1 for reply in await self._run(calls)]
 
-    async def release(self, leases: Sequence[Lease], heirs: Mapping[int, str]) -> None:
+    async def release(self, leases: Sequence[Lease]) -> None:
         """See `Store.release`."""
         give = script("release_v1")
-        calls = []
-        for held in leases:
-            heir = heirs.get(held.shard)
-            channel = self._keys.channel + heir.encode() if heir else b""
-            args = (held.epoch, held.nonce, channel, held.shard)
-            calls.append(Call(give, (self._keys.shards[held.shard].lease,), args))
+        calls = [
+            Call(give, (self._keys.shards[held.shard].lease,), (held.epoch, held.nonce))
+            for held in leases
+        ]
         await self._run(calls)
 
     async def listen(self, hear: Callable[[News], None]) -> None:
@@ -264,6 +262,10 @@ class Ownership(StoreBase):
     async def leave(self, replica: str) -> None:
         """See `Store.leave`."""
         await self._call("leave_v1", (self._keys.members,), replica)
+
+    async def tell_free(self, replica: str) -> None:
+        """See `Store.tell_free`."""
+        await self._call("tell_free_v1", (self._keys.members,), replica, self._keys.channel)
 
 
 def _claim(user: str, reply: list[object]) -> Claim:
@@ -306,13 +308,13 @@ def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Ba
 
 
 def _news(message: bytes | None) -> News:
-    """`shard:ms:user` or `shard:free`, as the scripts publish them; None: something was missed."""
+    """`shard:ms:user` or `free`, as the scripts publish them; None: something was missed."""
     if message is None:
         return Missed()
+    if message == b"free":
+        return Freed()
     shard, _, rest = message.partition(b":")
     remaining_ms, _, user = rest.partition(b":")
-    if remaining_ms == b"free":
-        return Freed(int(shard))
     return DueElsewhere(int(shard), user.decode(), int(remaining_ms))
 
 

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.process
 
 def listens(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        # A SYN that meets the closing of the listener is answered a second later.
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except OSError:
         return False
     return True

@@ -259,7 +259,9 @@ def serve_once(bind: str, use: Callable[[list[str]], Awaitable[None]] = nothing)
 
 def refused(server: Served) -> bool:
     try:
-        socket.create_connection(server.address, timeout=1.0).close()
+        # A SYN that arrives while the listener is being closed gets no answer; the next one, a
+        # second later, does.
+        socket.create_connection(server.address, timeout=5.0).close()
     except (ConnectionRefusedError, ConnectionResetError):
         # Reset: it was in the listener's queue when that was closed.
         return True

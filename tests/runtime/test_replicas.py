@@ -115,6 +115,51 @@ def test_who_leaves_finishes_its_attempts_and_the_other_takes_over_without_delay
     run(main)
 
 
+def test_nobody_waits_for_the_requests_of_a_replica_that_stops() -> None:
+    async def main() -> None:
+        async with stage(shards=8) as s:
+            a, b = await two(s)
+            users = users_of_shards(8)
+            start = trio.current_time()
+            for user in users:
+                await b.post(user, "oi", ttl_s=1)
+            await a.engine.hand_over()
+            assert trio.current_time() - start < 0.01
+            await a.post("late", "of a request that was under way", ttl_s=2)
+            await trio.sleep(3)
+            for sent in s.seen:
+                assert sent.replica == "rb"
+                assert sent.at - start == pytest.approx(2 if sent.user == "late" else 1, abs=0.001)
+            assert len(s.seen) == 9
+            await a.stop()
+
+    run(main)
+
+
+def test_of_several_that_leave_together_who_stays_takes_everything_at_once() -> None:
+    async def main() -> None:
+        async with stage(shards=12) as s:
+            replicas = [
+                await s.start(name, shards=12 if name == "ra" else 0)
+                for name in ["ra", "rb", "rc", "rd"]
+            ]
+            await trio.sleep(2 * ROUNDS_S)
+            assert min(replica.engine.shards_owned for replica in replicas) >= 1
+            users = users_of_shards(12)
+            start = trio.current_time()
+            for user in users:
+                await replicas[0].post(user, "oi", ttl_s=0.5)
+            async with trio.open_nursery() as nursery:
+                for replica in replicas[1:]:
+                    nursery.start_soon(replica.stop)
+            await trio.sleep(0.1)
+            assert replicas[0].engine.shards_owned == 12
+            await trio.sleep(1)
+            assert s.times(start) == pytest.approx([0.5] * 12, abs=0.001)
+
+    run(main)
+
+
 def user_of(s: Stage, user: str) -> str:
     """Which replica may claim for `user`."""
     shard = users_of_shards(s.settings.shards).index(user)

@@ -231,7 +231,7 @@ def test_while_stopping_nothing_new_is_claimed_but_messages_under_way_are_kept()
             await a.post("bea", "waits", ttl_s=0.5)
             await trio.sleep(0.1)
             assert a.engine.unready() is None
-            a.engine.stop_claiming()
+            await a.engine.hand_over()
             assert a.engine.unready() == "draining"
             await a.post("bea", "late", ttl_s=0)
             await trio.sleep(1)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 PERIOD_S = 3.0
 """Between two strikes of a fault at rate 1, on average."""
+TOGETHER_SHARE = 0.4
+"""Of the graceful stops that all replicas but one get at the same time."""
+REQUEST_S_MAX = 3.0
+"""A request may be under way for so long when its replica is told to stop."""
 BOUNDARIES_MAX = 40
 """A fault that strikes midway does so within this many calls, answers and attempts."""
 
@@ -116,14 +120,15 @@ class Nemesis:
     def _roll(self, chance: random.Random) -> None:
         """A graceful stop; the successor comes up a moment later. No delay is excused.
 
-        Never of the last one that serves: nobody could take over from it.
+        Sometimes of several at once, as of the workers of one parent; never of the last one that
+        serves: nobody could take over from it.
         """
-        victim = self._victim(chance)
         serving = [each for each in self.world.replicas if each.serving]
         awake = [each for each in serving if each not in self._frozen]
-        if victim in awake and len(awake) > 1:
+        most = len(awake) - 1 if chance.random() < TOGETHER_SHARE else min(1, len(awake) - 1)
+        for victim in chance.sample(awake, max(0, most)):
             self._note(f"stop {victim.name}")
-            victim.stop()
+            victim.stop(chance.choice((0, 0, chance.uniform(0, REQUEST_S_MAX))))
 
     # Roads
 

@@ -23,6 +23,7 @@ from actor_queue.runtime.actor import Actor, World
 from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.ownership import Ownership
 from actor_queue.store.scripts import Script, script
 from tests.simulation.world import Mutation, Verdict, simulate
 
@@ -138,11 +139,18 @@ async def _sweep_only_gains(self: Recoverer) -> None:
             await trio.sleep(0.2)
 
 
-async def _give_silently(self: Owner, leases: Any, heirs: dict[int, str]) -> None:
-    await _GIVE(self, leases, {})
+async def _stop_claiming_only(self: Owner) -> None:
+    """Until it is asked a second time, at the end."""
+    again, self._draining = self._draining, True
+    if again:
+        await _LEAVE(self)
 
 
-_GIVE = Owner._give
+_LEAVE = Owner.leave
+
+
+async def _say_nothing(self: Ownership, replica: str) -> None:
+    """Shards are free, and whoever wants them may find out."""
 
 
 async def _renew_blindly(self: Owner, held: Any) -> None:
@@ -355,7 +363,14 @@ MUTANTS = (
     ),
     Mutant("there is no sweep but at a gain", (), _replaced(Recoverer, "run", _sweep_only_gains)),
     Mutant("old news moves a timer later", (), _replaced(machine, "_moved", _moved_by_any_news)),
-    Mutant("an heir is not told of its shards", (), _replaced(Owner, "_give", _give_silently)),
+    Mutant(
+        "nobody is told that shards are free", (), _replaced(Ownership, "tell_free", _say_nothing)
+    ),
+    Mutant(
+        "who leaves keeps its shards until its requests are done",
+        (),
+        _replaced(Owner, "leave", _stop_claiming_only),
+    ),
     Mutant(
         "other owners are not told of sooner steps",
         (

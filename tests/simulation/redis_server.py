@@ -262,11 +262,12 @@ def _zrangebyscore(server: Server, key: bytes, low: bytes, high: bytes, *how: by
     return _flat(found)
 
 
-def _zrange(server: Server, key: bytes, first: bytes, last: bytes, how: bytes) -> list[bytes]:
-    assert how == b"WITHSCORES"
+def _zrange(server: Server, key: bytes, first: bytes, last: bytes, *how: bytes) -> list[bytes]:
     ranked = server.scores(key).ranked()
     start, end = _span(len(ranked), first, last)
-    return _flat(ranked[start:end])
+    if b"WITHSCORES" in how:
+        return _flat(ranked[start:end])
+    return [member for member, _ in ranked[start:end]]
 
 
 def _zrevrange(server: Server, key: bytes, first: bytes, last: bytes, how: bytes) -> list[bytes]:

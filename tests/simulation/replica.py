@@ -55,6 +55,7 @@ class Replica:
             seed=number,
         )
         self._stop = trio.Event()
+        self._request_s = 0.0
         self._nursery: trio.Nursery | None = None
         self._requests: list[Request] = []
         self._countdown: tuple[int, Callable[[], None]] | None = None
@@ -69,7 +70,8 @@ class Replica:
                     return
                 async with self.engine.running():
                     await self._stop.wait()
-                    self.engine.stop_claiming()
+                    await self.engine.hand_over()
+                    await trio.sleep(self._request_s)
                     while self._requests:
                         await self._requests[0].done.wait()
                 self._nursery.cancel_scope.cancel()
@@ -104,9 +106,10 @@ class Replica:
         """Whether a load balancer would send it something."""
         return self._nursery is not None and not self.dead and self.engine.accepting
 
-    def stop(self) -> None:
-        """SIGTERM."""
+    def stop(self, request_s: float) -> None:
+        """SIGTERM, while a request goes on for `request_s`."""
         self.engine.refuse_new()
+        self._request_s = request_s
         self._stop.set()
 
     def kill(self) -> None:

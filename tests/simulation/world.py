@@ -173,8 +173,8 @@ class World:
 
     def _is_settled(self) -> bool:
         """Whether every shard is where the ring wants it, by the leases and by the replicas."""
-        living = {replica.name: replica for replica in self.replicas if not replica.dead}
-        if len(living) < self.plan.replicas:
+        living = {replica.name: replica for replica in self.replicas}
+        if len(living) < self.plan.replicas or not all(each.serving for each in self.replicas):
             return False
         wanted = assign(list(living), self.plan.settings.shards)
         return self._owners() == dict(enumerate(wanted)) and all(

@@ -339,13 +339,13 @@ class LeaseConformance:
     @scenario()
     async def test_a_lease_given_back_is_free_at_once_and_cannot_be_revived(self, s: Stage) -> None:
         lease = await s.own("r1")
-        await s.store.release([lease], {})
+        await s.store.release([lease])
         assert await s.changes_nothing("renew", [lease], 1_000) == [False]
         await s.send("a", ttl_ms=0)
         assert await s.claim(lease) == Fenced()
         successor = await s.own("r2")
         assert successor.epoch > lease.epoch
-        await s.changes_nothing("release", [lease], {})
+        await s.changes_nothing("release", [lease])
 
     @scenario()
     async def test_attempts_under_way_are_settled_after_the_lease_was_given_back(
@@ -354,7 +354,7 @@ class LeaseConformance:
         lease = await s.own("r1")
         await s.send("a", ttl_ms=0)
         attempt = await s.attempt(lease)
-        await s.store.release([lease], {})
+        await s.store.release([lease])
         successor = await s.own("r2")
         assert await s.claim(successor) == NotDue(ATTEMPT_MS)
         assert await s.store.retry(lease, attempt, 10, None, "timed out") == Settled(10)

@@ -401,7 +401,7 @@ class Machine(Judged):
             case "old renewal":
                 self.ask("renew", [pick(self.leases, 1)], LEASE_TTL_MS)
             case "give back":
-                self.ask("release", [self.live_lease(user)], {})
+                self.ask("release", [self.live_lease(user)])
 
     # Leases and time
 
@@ -419,7 +419,7 @@ class Machine(Judged):
     def renew_or_release(self, which: int, ttl: int | None, again: bool) -> None:
         lease = pick(self.leases, which)
         if ttl is None:
-            self.ask("release", [lease], {lease.shard: "r1"}, lost=again)
+            self.ask("release", [lease], lost=again)
         else:
             self.ask("renew", [lease], ttl, lost=again)
 

@@ -17,7 +17,14 @@ from actor_queue.core.batch import Attempt, batch_id
 from actor_queue.core.message import Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.store.api import DueElsewhere, Lease, News, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.api import (
+    DueElsewhere,
+    Freed,
+    Lease,
+    News,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
 from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
@@ -96,7 +103,9 @@ async def everything(store: RedisStore) -> None:
         shards = {each.shard: each for each in leases if isinstance(each, Lease)}
         await _attempts(store, shards)
         await _operations(store)
-        await store.release(list(shards.values()), {0: "r-2"})
+        await store.release(list(shards.values()))
+        await store.tell_free("r-2")
+        await _until(lambda: any(isinstance(each, Freed) for each in heard))
         await store.leave("r-1")
         nursery.cancel_scope.cancel()
 

@@ -2,7 +2,7 @@
 -- release_v1: give a lease back at once instead of letting it run out. The epoch stays: it only grows.
 --
 -- KEYS  lease
--- ARGV  epoch, nonce, channel of the next owner or '', shard
+-- ARGV  epoch, nonce
 -- Returns 1, or 0 when it is not ours (any more)
 -- Who held it last stays known: attempts that were under way may still be settled by it.
 
@@ -11,7 +11,4 @@ if lease[1] ~= ARGV[1] or lease[2] ~= ARGV[2] then
   return 0
 end
 redis.call('HSET', KEYS[1], 'until', 0, 'nonce', '', 'last_epoch', ARGV[1], 'last_nonce', ARGV[2])
-if ARGV[3] ~= '' then
-  redis.call('PUBLISH', ARGV[3], ARGV[4] .. ':free')
-end
 return 1
