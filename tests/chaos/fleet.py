@@ -143,6 +143,8 @@ class Fleet:
     journal: Journal
     client: Balancer
     lease_s: float
+    workers: int = 1
+    """Of each replica, which are replicas themselves."""
     eye: Witness | None = None
     """Looks at the Valkey."""
     _grow: Callable[[], Replica] = field(repr=False, default=lambda: NotImplemented)
@@ -220,8 +222,9 @@ class Fleet:
         if None in owners:
             return f"shard {owners.index(None)} is nobody's"
         counts = [owners.count(name) for name in set(owners)]
-        fair = math.ceil(len(owners) / len(alive))
-        if len(counts) != len(alive) or max(counts) > max(fair * 1.25, fair + 1):
+        members = len(alive) * self.workers
+        fair = math.ceil(len(owners) / members)
+        if len(counts) != members or max(counts) > max(fair * 1.25, fair + 1):
             return f"shares are {sorted(counts)}"
         return None
 
@@ -260,8 +263,8 @@ def fleet(
         eye = None
         if isinstance(store, Valkey):
             eye = stack.enter_context(witnessing(store.socket_path, int(settings["AQ_SHARDS"])))
-        lease_s = float(settings["AQ_LEASE_TTL"])
-        whole = Fleet(replicas, store, receiver, journal, balancer, lease_s, eye, grow)
+        lease_s, workers = float(settings["AQ_LEASE_TTL"]), int(settings.get("AQ_WORKERS", 1))
+        whole = Fleet(replicas, store, receiver, journal, balancer, lease_s, workers, eye, grow)
         for _ in range(size):
             grow()
         whole.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from actor_queue.core.shard import shard_of
-from tests.acceptance.client import fresh_text, fresh_user
+from tests.acceptance.client import Client, fresh_text, fresh_user
 from tests.acceptance.waiting import BUSY_S, until, wait_for_work, wait_until
 from tests.chaos.balancer import Traffic
 from tests.chaos.faults import Fault
@@ -121,6 +122,40 @@ def test_a_replica_that_joins_takes_its_share_and_makes_nobody_late(three: Fleet
     verdict = story.verdict()
     assert verdict.duplicates == 0
     assert verdict.p99_s(CALM) < UNSEEN_P99_S
+
+
+def test_a_stop_that_waits_for_a_request_makes_nobody_wait(three: Fleet) -> None:
+    three.settle()
+    leaver = three.replicas[0].service
+    with chapter(three) as story:
+        with begun_request(leaver.port):
+            leaver.signal()
+            until(time.monotonic() + 3.0)
+            assert leaver.running.poll() is None, "it waits for the request"
+        assert leaver.wait() == 0
+        leaver.start()
+    assert story.verdict().duplicates == 0
+
+
+def test_workers_of_one_parent_that_stop_together_make_nobody_wait() -> None:
+    # Between two looks at who owns what lie two seconds, so that whoever is not told is late.
+    with fleet(2, {"AQ_WORKERS": "2", "AQ_LEASE_TTL": "6"}) as pair:
+        with chapter(pair) as story:
+            for replica in pair.replicas:
+                assert replica.service.stop() == 0
+                replica.service.start()
+                pair.settle(60)
+        assert story.verdict().duplicates == 0
+
+
+@contextmanager
+def begun_request(port: int) -> Iterator[None]:
+    """A POST whose body never comes, for as long as the block lasts."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        # Whoever connected later has been heard; so has this one.
+        assert Client(port).get("/healthz").status == 200
+        yield
 
 
 # Unplanned ones
