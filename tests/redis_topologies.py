@@ -93,6 +93,12 @@ class Cluster:
     def __init__(self, servers: list[TcpServer], primaries: int) -> None:
         self.servers = servers
         self.primaries = servers[:primaries]
+        """As it was made; `leaders` are those of now."""
+
+    @property
+    def leaders(self) -> list[TcpServer]:
+        """Those of the servers that are primaries now. All must be running."""
+        return [server for server in self.servers if server.ask("ROLE")[0] == b"master"]
 
     @property
     def url(self) -> str:
@@ -122,7 +128,7 @@ class Cluster:
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 5):
             source.ask("MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *keys)
             yield "keys"
-        for server in (target, source, *self.primaries):
+        for server in (target, source, *self.leaders):
             server.ask("CLUSTER", "SETSLOT", slot, "NODE", names[target])
         yield "done"
 

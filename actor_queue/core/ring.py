@@ -19,8 +19,7 @@ memberships for a while disagree without harm. Must not: use `hash`, which diffe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain, islice
 
@@ -31,19 +30,12 @@ Measured with 64 shards: when a fifth member joins 14.9 move (13.8 with a quarte
 share), and the fullest of four has 12 % too many (21 %). With no slack at all a fiftieth member
 would move 421 of 16,384 shards instead of 325."""
 
+MOVES_PART = 8
+"""At most this part of all shards is given up by one member in one round."""
+
 DIGEST_BYTES = 64
 SCORES = b"actor-queue ring"
 TIES = b"actor-queue ties"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one member should do about its shards now. Shards in increasing order."""
-
-    acquire: tuple[int, ...]
-    """Free, and assigned to the member."""
-    give_up: tuple[int, ...]
-    """Held by the member, and assigned to another live one."""
 
 
 def assign(members: Collection[str], shards: int) -> tuple[str, ...]:
@@ -72,22 +64,26 @@ def capacity(members: int, shards: int) -> int:
     return share + max(1, share // SLACK_PART)
 
 
-def plan(member: str, assigned: Sequence[str], holders: Mapping[int, str], moves_max: int) -> Plan:
-    """What `member` should acquire now, and at most `moves_max` shards that it should give up.
+def to_acquire(member: str, assigned: Sequence[str], held: Container[int]) -> list[int]:
+    """What `member` should own and does not hold, of an assignment to everybody who lives.
 
-    `assigned` comes from `assign`; `holders` says who has each shard's lease, and leaves out
-    the free ones. What another holds is never acquired, be it dead or alive: its lease runs out
-    first. The members together move at most `moves_max` shards each in a round, so that a join
-    does not stop everybody at once; what nobody holds is not limited, because it waits.
+    Another may still hold some of it, dead or alive: then the store refuses until that lease is
+    over. What is asked for is not limited, because what nobody holds waits.
     """
-    mine = (shard for shard, owner in enumerate(assigned) if owner == member)
-    others = (shard for shard, owner in enumerate(assigned) if owner != member)
-    return Plan(
-        acquire=tuple(shard for shard in mine if shard not in holders),
-        give_up=tuple(
-            islice((shard for shard in others if holders.get(shard) == member), moves_max)
-        ),
-    )
+    return [shard for shard, owner in enumerate(assigned) if owner == member and shard not in held]
+
+
+def to_give_up(
+    member: str, assigned: Sequence[str], held: Collection[int], moves_max: int
+) -> list[int]:
+    """At most `moves_max` of what `member` holds and another should own, lowest first."""
+    theirs = (shard for shard in sorted(held) if assigned[shard] != member)
+    return list(islice(theirs, moves_max))
+
+
+def moves_max(shards: int) -> int:
+    """How many shards one member may give up in a round, so that a join does not stop everybody."""
+    return max(1, shards // MOVES_PART)
 
 
 class _Ring:

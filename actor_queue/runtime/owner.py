@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from actor_queue.core.lease import LeaseTimes, TrustWindow, next_renewal
-from actor_queue.core.ring import assign
+from actor_queue.core.ring import assign, moves_max, to_acquire, to_give_up
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store.api import Lease, LeaseHeld, Replica, Store, StoreUnavailable
@@ -30,8 +30,6 @@ RETURN_S = 0.5
 """After an outage nobody is known to live: who comes back first leaves the others theirs."""
 GIVE_TURNS = 3
 """So often a shard is given back whose owner was not told whether it was."""
-MOVES_PART = 8
-"""At most this part of all shards is given up between two renewals."""
 EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
 LEAVE_POLL_S = 0.01
@@ -253,12 +251,12 @@ class Owner:
         now, pace_s = trio.current_time(), self._times.renew_every_s
         settled = [name for name, since in self._since.items() if now >= since + pace_s - LEAD_S]
         assigned = self._assigned([self._replica, *settled])
-        theirs = [shard for shard in sorted(self._held) if assigned[shard] != self._replica]
+        theirs = to_give_up(self._replica, assigned, self._held, moves_max(self._shards))
         if theirs and now < self._gave_at + pace_s:
             self._look_in(self._gave_at + pace_s - now)
         elif theirs:
             self._gave_at = now
-            self._hand_over(self._calls, theirs[: max(1, self._shards // MOVES_PART)])
+            self._hand_over(self._calls, theirs)
 
     def _hand_over(self, calls: trio.Nursery, shards: Sequence[int]) -> None:
         now = self._clock()
@@ -297,13 +295,8 @@ class Owner:
         should be another's is handed over in the next round and need not wait for its lease to end.
         """
         assigned = self._assigned([member.id for member in self.members] or [self._replica])
-        wanted = [
-            shard
-            for shard, owner in enumerate(assigned)
-            if shard not in self._held
-            and shard not in self._moving
-            and (owner == self._replica or shard in self._unsure)
-        ]
+        busy = self._held.keys() | self._moving
+        wanted = sorted({*to_acquire(self._replica, assigned, busy), *(self._unsure - busy)})
         self._moving.update(wanted)
         for shards in self._store.by_server(wanted):
             self._calls.start_soon(self._acquire, shards)

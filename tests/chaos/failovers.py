@@ -13,6 +13,8 @@ import redis
 from tests.redis_topologies import SENTINEL_NAME, Cluster, TcpServer, Watched, wait_for
 from tests.store.slots import slot_of
 
+FOLLOWS_S = 60.0
+"""Sentinels leave a primary that comes back alone for some ten seconds."""
 STEP_S = 0.05
 """Between two steps of a slot's move, so that calls meet each of them."""
 
@@ -24,7 +26,7 @@ def primary_killed(store: object, chance: random.Random) -> None:
     # Empty as it is, it must not come back as the primary.
     wait_for(lambda: _others_lead(store, primary))
     primary.start()
-    wait_for(lambda: _follows(primary))
+    wait_for(lambda: _follows(primary), FOLLOWS_S)
 
 
 def handed_over(store: object, chance: random.Random) -> None:
@@ -37,7 +39,7 @@ def handed_over(store: object, chance: random.Random) -> None:
         assert isinstance(store, Watched)
         wait_for(lambda: store.sentinels[0].ask("SENTINEL", "FAILOVER", SENTINEL_NAME))
     wait_for(lambda: _others_lead(store, primary))
-    wait_for(lambda: _follows(primary))
+    wait_for(lambda: _follows(primary), FOLLOWS_S)
 
 
 def slots_moved(store: object, chance: random.Random, shards: int) -> None:
@@ -45,7 +47,7 @@ def slots_moved(store: object, chance: random.Random, shards: int) -> None:
     assert isinstance(store, Cluster)
     key = b"{aq:%d}:due" % chance.randrange(shards)
     source = store.owner_of(key)
-    target = chance.choice([each for each in _primaries(store) if each is not source])
+    target = chance.choice([each for each in store.leaders if each is not source])
     for _ in store.move_slot(slot_of(key), source, target):
         time.sleep(STEP_S)
 
@@ -54,11 +56,7 @@ def _some_primary(store: object, chance: random.Random) -> TcpServer:
     if isinstance(store, Watched):
         return store.primary
     assert isinstance(store, Cluster)
-    return chance.choice(_primaries(store))
-
-
-def _primaries(store: Cluster) -> list[TcpServer]:
-    return [server for server in store.servers if server.ask("ROLE")[0] == b"master"]
+    return chance.choice(store.leaders)
 
 
 def _others_lead(store: object, primary: TcpServer) -> bool:

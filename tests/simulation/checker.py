@@ -169,6 +169,20 @@ def _overlap(story: Story) -> Iterator[str]:
                 )
 
 
+def _outlived(story: Story) -> Iterator[str]:
+    """An attempt is over when its limit has passed and others may make the next one."""
+    if story.plan.has("pause", "pause_midway", "server_clock"):
+        return
+    for batch in story.batches.values():
+        for attempt in batch.attempts:
+            began = [claim for claim in batch.claims if claim.executed.at <= attempt.at][-1:]
+            for claim in began:
+                e = claim.executed
+                left_s = e.at + (claim.limit_ms - e.now_ms) / 1000 - (attempt.ended or attempt.at)
+                if left_s < 0 and batch.user not in story.shaken:
+                    yield f"an attempt of {batch.id} ended {-left_s:.3f} s after its limit"
+
+
 def _repeated(story: Story) -> Iterator[str]:
     """Delivered means done, as long as nobody dies, sleeps or is not understood."""
     if not set(story.plan.rates) <= HARMLESS:
@@ -236,6 +250,20 @@ def _attempt_early(story: Story) -> Iterator[str]:
                 yield f"attempt {later.number} of {batch.id} began {early_ms} ms before {why}"
             if later.number != earlier.number + 1:
                 yield f"attempt {later.number} of {batch.id} followed attempt {earlier.number}"
+
+
+def _verdict(story: Story) -> Iterator[str]:
+    """A failure is recorded of the attempt that is under way, and of no other."""
+    for batch in story.batches.values():
+        if batch.user in story.shaken:
+            continue
+        for e in (*batch.retries, *batch.buried):
+            last = [claim.number for claim in batch.claims if claim.executed.at <= e.at][-1]
+            if int(e.args[5]) != last:
+                yield (
+                    f"{e.script} of {e.replica} at {e.at:.3f} was about attempt {e.args[5]} of"
+                    f" {batch.id}, and taken for attempt {last}"
+                )
 
 
 def _dropped_midway(story: Story) -> Iterator[str]:
@@ -412,9 +440,11 @@ RULES = {
     "order": _disorder,
     "unresolved": _unresolved,
     "overlap": _overlap,
+    "outlived": _outlived,
     "repeated": _repeated,
     "early": _early,
     "attempt early": _attempt_early,
+    "verdict": _verdict,
     "held": _held,
     "dropped": _dropped_midway,
     "gave up": _gave_up_early,

@@ -101,6 +101,11 @@ def _claimable_for_ever(self: Owner, shard: int) -> Any:
     return None if held is None or self._draining else held.lease
 
 
+def _trusted_for_ever(self: Owner, shard: int) -> Any:
+    held = self._held.get(shard) or self._given.get(shard)
+    return None if held is None else held.lease
+
+
 def _claimable_when_given(self: Owner, shard: int) -> Any:
     held = self._held.get(shard) or self._given.get(shard)
     return None if held is None or not held.trust.holds(self._clock()) else held.lease
@@ -119,14 +124,6 @@ async def _deliver_without_limit(self: Actor, attempt: Attempt) -> Any:
     self._claimed_at = trio.current_time()
     full = Attempt(attempt.batch, attempt.number, 10**9)
     return await _DELIVER(self, full)
-
-
-def _moved_by_any_news(
-    state: machine.ActorState, news: machine.Nudged, policy: machine.Policy
-) -> tuple[machine.ActorState, machine.Effect | None]:
-    if state.asking:
-        return state, None
-    return machine.replace(state, due=news.at, heard=news.heard), None
 
 
 async def _sweep_only_gains(self: Recoverer) -> None:
@@ -242,10 +239,16 @@ MUTANTS = (
         (Edit("retry_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
     ),
     Mutant(
-        "a burial by anybody",
+        "a burial by anybody, by owners that ignore their trust window",
         (Edit("bury_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+        _replaced(Owner, "trusted", _trusted_for_ever),
+        ("cut", "pause", "webhook_gone", "webhook_slow"),
     ),
-    Mutant("a retry for any attempt", (Edit("retry_v1", "or u.fa ~= num(ARGV[6])", ""),)),
+    Mutant(
+        "a retry for any attempt",
+        (Edit("retry_v1", "or u.fa ~= num(ARGV[6])", ""),),
+        faults=("copy", "webhook_fails", "webhook_slow"),
+    ),
     Mutant(
         "a shard is given back before claiming in it stops",
         (),
@@ -307,6 +310,7 @@ MUTANTS = (
         "an attempt's time runs from when it is heard of",
         (),
         _replaced(Actor, "_deliver", _deliver_without_limit),
+        ("lost_answer", "late", "webhook_hangs"),
     ),
     Mutant("a hold is ignored", (Edit(PRELUDE, "return math.max(at, u.hu)", "return at"),)),
     # Verdicts
@@ -362,7 +366,6 @@ MUTANTS = (
         ),
     ),
     Mutant("there is no sweep but at a gain", (), _replaced(Recoverer, "run", _sweep_only_gains)),
-    Mutant("old news moves a timer later", (), _replaced(machine, "_moved", _moved_by_any_news)),
     Mutant(
         "nobody is told that shards are free", (), _replaced(Ownership, "tell_free", _say_nothing)
     ),
@@ -370,6 +373,7 @@ MUTANTS = (
         "who leaves keeps its shards until its requests are done",
         (),
         _replaced(Owner, "leave", _stop_claiming_only),
+        ("rolling",),
     ),
     Mutant(
         "other owners are not told of sooner steps",
