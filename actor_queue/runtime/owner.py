@@ -32,6 +32,8 @@ GIVE_TURNS = 3
 """So often a shard is given back whose owner was not told whether it was."""
 EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
+LEAVE_MAX_S = 5.0
+"""For giving everything back; what is left then runs out by itself."""
 LEAVE_POLL_S = 0.01
 LEAD_S = 0.005
 """What is due to be extended so soon is extended now: the rest of a pause that ended early, or
@@ -186,7 +188,7 @@ class Owner:
         Attempts under way may go on. A store that is away lets the leases run out instead.
         """
         self._draining = True
-        with trio.move_on_after(self._times.ttl_s):
+        with trio.move_on_after(LEAVE_MAX_S):
             try:
                 # First, so that nobody who looks for an heir finds us.
                 await self._store.leave(self._replica)

@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--lossy",
         action="store_true",
-        help="Redis writes to disk once a second and the power fails: losses are counted",
+        help="also faults by which Redis forgets: what is lost by them is counted",
     )
     parser.add_argument(
         "--slack", type=float, default=CALM_S, help="seconds late without a fault: a busy machine"

@@ -1,6 +1,6 @@
 """What happens to a cluster, or to a primary behind sentinels: another primary, moved slots.
 
-Nothing here loses an acknowledged write that one replica has.
+Only `primary_killed_ahead` loses acknowledged writes, and none that one replica has.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.store.slots import slot_of
 
 FOLLOWS_S = 60.0
 """Sentinels leave a primary that comes back alone for some ten seconds."""
+AHEAD_S = 1.0
 STEP_S = 0.05
 """Between two steps of a slot's move, so that calls meet each of them."""
 
@@ -24,6 +25,20 @@ def primary_killed(store: object, chance: random.Random) -> None:
     primary = _some_primary(store, chance)
     primary.kill()
     # Empty as it is, it must not come back as the primary.
+    wait_for(lambda: _others_lead(store, primary))
+    primary.start()
+    wait_for(lambda: _follows(primary), FOLLOWS_S)
+
+
+def primary_killed_ahead(store: Watched) -> None:
+    """A primary dies `AHEAD_S` after it lost its replica, which takes over without the rest."""
+    primary = store.primary
+    (replica,) = [server for server in store.servers if server is not primary]
+    replica.freeze()
+    primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    time.sleep(AHEAD_S)
+    primary.kill()
+    replica.thaw()
     wait_for(lambda: _others_lead(store, primary))
     primary.start()
     wait_for(lambda: _follows(primary), FOLLOWS_S)

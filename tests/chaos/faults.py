@@ -17,7 +17,7 @@ import redis
 
 from tests.acceptance.receiver import CLOSE, HANG, OK, Answer, reply, slow
 from tests.acceptance.waiting import until, wait_until
-from tests.chaos.failovers import handed_over, primary_killed, slots_moved
+from tests.chaos.failovers import handed_over, primary_killed, primary_killed_ahead, slots_moved
 from tests.chaos.fleet import SHARDS, Fleet, Replica, StoreKind
 from tests.chaos.link import Mode
 
@@ -229,6 +229,13 @@ KINDS: dict[str, Kind] = {
         lambda scene: primary_killed(scene.fleet.store, scene.chance),
         grace_s=FAILED_OVER_S,
         stores=("cluster", "sentinel"),
+    ),
+    "primary killed ahead of its replica": Kind(
+        "surroundings",
+        lambda scene: primary_killed_ahead(scene.fleet.watched),
+        grace_s=FAILED_OVER_S,
+        forgets=True,
+        stores=("sentinel",),
     ),
     "primary handed over": Kind(
         "surroundings",

@@ -155,6 +155,11 @@ class Fleet:
         return self.store
 
     @property
+    def watched(self) -> Watched:
+        assert isinstance(self.store, Watched), "there are no sentinels"
+        return self.store
+
+    @property
     def witness(self) -> Witness:
         assert self.eye is not None, "there is no single Redis"
         return self.eye

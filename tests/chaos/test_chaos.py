@@ -16,7 +16,7 @@ from tests.acceptance.waiting import BUSY_S, until, wait_for_work, wait_until
 from tests.chaos.balancer import Traffic
 from tests.chaos.faults import Fault
 from tests.chaos.fleet import LEASE_S, SHARDS, Fleet, fleet
-from tests.chaos.run import Plan, run, verdict_on
+from tests.chaos.run import verdict_on
 from tests.chaos.verdict import AWAKE_S, CALM, Verdict
 
 pytestmark = pytest.mark.process
@@ -200,15 +200,3 @@ def test_frozen_for_three_leases_and_woken_it_changes_nothing(three: Fleet) -> N
     # That it sent nothing for others' shards is among the rules.
     verdict = story.verdict()
     assert verdict.lateness["freeze"][-1] < TAKEN_OVER_S
-
-
-# All together
-
-
-def test_everything_at_random_and_the_contract_holds() -> None:
-    done = run(Plan(seconds=30, seed=5), print)
-    for line in done.verdict.lines():
-        print(line)
-    done.verdict.require()
-    assert len(done.faults) >= 10
-    assert done.verdict.messages > 1_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.chaos.run import forgotten, verdict_on
 pytestmark = pytest.mark.process
 
 FREEZES_MAX = 5
+AHEAD = "primary killed ahead of its replica"
 
 WITHOUT_FENCES = (
     (
@@ -81,19 +83,44 @@ def _after_freezes(whole: Fleet) -> Iterator[str]:
 
 def test_what_redis_forgets_is_seen_to_be_lost_and_only_that() -> None:
     with fleet(2, options=EACH_SECOND) as whole:
-        traffic = Traffic(whole.client, per_second=60, ttl_s=(0.3, 1.5))
-        with traffic.running():
-            wait_for_work(whole.receiver, 20)
-            victim = whole.replicas[0]
-            fault = perform("power cut", Scene(whole, victim, 0.5, whole.client.chance))
-            wait_for_work(whole.receiver, 20)
+        assert lost_by(whole, "power cut") > 0
+
+
+def test_what_memory_mode_loses_in_a_failover_is_seen_to_be_lost_and_only_that() -> None:
+    with fleet(2, {"AQ_DURABILITY": "memory"}, kind="sentinel") as whole:
+        assert lost_by(whole, AHEAD) > 0
+
+
+def test_where_a_replica_is_waited_for_the_same_failover_loses_nothing() -> None:
+    with fleet(2, {"AQ_DURABILITY": "replica"}, kind="sentinel") as whole:
+        fault = strike(whole, AHEAD)
         whole.settle()
-        whole.drain(gone=forgotten(whole, [fault]))
-        blind = verdict_on(whole, [Fault("outage", *_span(fault), doubles=True)])
-        assert any(each.startswith("lost:") for each in blind.violations)
-        verdict = verdict_on(whole, [fault])
-        verdict.require()
-        assert verdict.forgotten["lost"] > 0
+        whole.drain(60)
+        kept = dataclasses.replace(fault, lost_since=None)
+        verdict_on(whole, [kept]).require()
+
+
+def lost_by(whole: Fleet, kind: str) -> int:
+    """How many messages a Redis that forgot has lost; nothing else may have happened."""
+    fault = strike(whole, kind)
+    whole.settle()
+    whole.drain(60, gone=forgotten(whole, [fault]))
+    blind = verdict_on(whole, [Fault("outage", *_span(fault), doubles=True)])
+    assert any(each.startswith("lost:") for each in blind.violations)
+    verdict = verdict_on(whole, [fault])
+    verdict.require()
+    for line in verdict.lines():
+        print(line)
+    return verdict.forgotten["lost"]
+
+
+def strike(whole: Fleet, kind: str) -> Fault:
+    """One fault under load."""
+    with Traffic(whole.client, per_second=60, ttl_s=(0.3, 1.5)).running():
+        wait_for_work(whole.receiver, 20)
+        fault = perform(kind, Scene(whole, whole.replicas[0], 0.5, whole.client.chance))
+        wait_for_work(whole.receiver, 20)
+    return fault
 
 
 def _span(fault: Fault) -> tuple[float, float, float]:
