@@ -121,15 +121,14 @@ class ActorQueue:
         return result
 
     async def _start(self) -> None:
-        told = ""
         while True:
             try:
                 await self._runner.prepare()
                 await self._store.check(allow_eviction=self.settings.allow_eviction)
             except StoreUnavailable as error:
-                if error.detail != told:
+                if error.detail != self.engine.waiting_for:
                     log.warning("waiting for Redis", extra={"detail": error.detail})
-                    told = error.detail
+                    self.engine.waiting_for = error.detail
                 await trio.sleep(START_PAUSE_S)
             else:
                 return

@@ -73,6 +73,8 @@ class Engine:
         self._drawn = itertools.count()
         self.replica_id = store.replica
         self._phase: Phase = "starting"
+        self.waiting_for: str | None = None
+        """What keeps a start from being over, in one sentence."""
         self._owner = Owner(
             store,
             replica=self.replica_id,
@@ -140,9 +142,11 @@ class Engine:
 
     def unready(self) -> str | None:
         """Why no message can be accepted now; None when one can."""
-        if self._phase != "running":
-            return self._phase
-        return self.store.trouble()
+        if self._phase == "running":
+            return self.store.trouble()
+        if self._phase == "starting" and self.waiting_for is not None:
+            return f"starting, and waiting: {self.waiting_for}"
+        return self._phase
 
     @property
     def accepting(self) -> bool:

@@ -52,6 +52,12 @@ class Command(NamedTuple):
 
 PING = Command(b"PING", ())
 
+_UNSAFE = {
+    b"WAIT": "no replica of Redis confirmed in time: connect one, or change AQ_DURABILITY",
+    b"WAITAOF": "Redis did not confirm in time: look at its disk, or change AQ_DURABILITY",
+}
+"""What is said when a barrier counts no copy."""
+
 
 Connect = Callable[[], Awaitable[BaseConnection]]
 """Makes a fresh connection object, not yet connected. May ask around where the server is."""
@@ -192,7 +198,7 @@ class Pipe:
         if broken is not None:
             return unavailable(broken, executed=None), False
         if self._barrier is not None and not _is_safe(replies[-1]):
-            unsafe = "Redis did not confirm that the write is safe"
+            unsafe = _UNSAFE[self._barrier.name]
             return StoreUnavailable(unsafe, executed=None), not self._moves
         return None, not (self._moves and any(map(_is_no_primary, replies)))
 

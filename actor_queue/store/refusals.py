@@ -34,6 +34,9 @@ class Refusal:
     passing: bool = False
 
 
+UNKNOWN_COMMAND = "UNKNOWN"
+"""Not a server's own word: it says ERR, and what it was asked."""
+
 NOT_EXECUTED = {
     "NOSCRIPT": Refusal("Redis lost its scripts", writes=False, passing=True),
     "LOADING": Refusal("Redis is loading its data", passing=True),
@@ -53,11 +56,12 @@ NOT_EXECUTED = {
     "NOAUTH": Refusal("Redis wants a password: set it in REDIS_URL"),
     "WRONGPASS": Refusal("Redis refuses the user or the password in REDIS_URL"),
     "NOPERM": Refusal("Redis does not allow this user what the service needs"),
+    UNKNOWN_COMMAND: Refusal("Redis does not know a command that the service needs", writes=False),
     "EXECABORT": Refusal("Redis aborted the call", writes=False),
 }
 
-NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM")
-"""Of a connection that is being made: these stay until somebody changes something."""
+NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM", UNKNOWN_COMMAND)
+"""At the start: these stay until somebody changes something."""
 
 _CODES: dict[type, str] = {
     kind: code for code, kind in Parser.EXCEPTION_CLASSES.items() if isinstance(kind, type)
@@ -94,6 +98,8 @@ def answered(error: RedisError) -> ScriptError:
     begun = "@user_script" in text
     if begun and text.startswith(("ACL failure", "The user executing the script")):
         code = "NOPERM"
+    elif text.startswith("unknown command"):
+        code = UNKNOWN_COMMAND
     known = refusal(code)
     if known is None:
         return ScriptError(code, text[:TEXT_CHARS_MAX], executed=None)
@@ -141,6 +147,10 @@ def _tls_sentence(error: ssl.SSLError) -> str:
 
 def _worded(code: str, known: Refusal, text: str) -> str:
     """A server that refuses a right says which; of its words only a command's name is taken."""
+    if code == UNKNOWN_COMMAND:
+        asked = re.match(r"unknown command '([A-Za-z]{1,40})'", text)
+        what = f"the command {asked[1].upper()}" if asked else "a command"
+        return f"this Redis does not know {what}: use Redis 6.2 or newer, or Valkey, with scripts"
     if code != "NOPERM":
         return known.sentence
     named = re.search(r"'([A-Za-z|-]{1,40})' command", text)

@@ -11,7 +11,7 @@ from hashlib import sha1
 
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Command
-from actor_queue.store.refusals import ACL_RECIPE
+from actor_queue.store.refusals import ACL_RECIPE, NEVER_WORKS
 from actor_queue.store.runner import Call, ScriptError, Word
 from actor_queue.store.scripts import Script
 
@@ -66,7 +66,7 @@ def rights_call(meta_key: bytes, besides: Iterable[Command] = ()) -> Call:
 def missing_rights(reply: object) -> str | None:
     """One sentence for what the server answered; None when nothing is known to be missing."""
     if isinstance(reply, ScriptError):
-        return reply.text if reply.code == "NOPERM" else None
+        return reply.text if reply.code in NEVER_WORKS else None
     assert isinstance(reply, list), reply
     if not reply:
         return None

@@ -19,7 +19,7 @@ from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.listener import listen
 from actor_queue.store.pipe import PING, Command, Connect, Pipe
-from actor_queue.store.refusals import WrongSetUp, refusal
+from actor_queue.store.refusals import NEVER_WORKS, WrongSetUp, refusal
 from actor_queue.store.rights import missing_rights, rights_call
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
@@ -157,7 +157,7 @@ class Node:
         )
         for reply in replies:
             if isinstance(reply, ScriptError):
-                kind = WrongSetUp if reply.code == "NOPERM" else StoreUnavailable
+                kind = WrongSetUp if reply.code in NEVER_WORKS else StoreUnavailable
                 raise kind(f"Redis does not take scripts: {reply.text}", executed=False)
 
     def _source(self, each: Script) -> str:
@@ -304,7 +304,7 @@ def _is(reply: object, code: str) -> bool:
 
 def _store_info(facts: object, policy: object, clock: object, local_s: float) -> StoreInfo:
     if isinstance(facts, ScriptError):
-        kind = WrongSetUp if facts.code == "NOPERM" else StoreUnavailable
+        kind = WrongSetUp if facts.code in NEVER_WORKS else StoreUnavailable
         raise kind(f"Redis refuses INFO: {facts.text}", executed=False)
     assert isinstance(facts, bytes)
     lines = (line.partition(":") for line in facts.decode("utf-8", "replace").splitlines())

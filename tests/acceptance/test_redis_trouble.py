@@ -134,7 +134,13 @@ def test_without_redis_at_the_start_it_waits_says_so_and_begins_when_it_comes() 
         assert shared.client.get("/healthz").status == 200
         answer = shared.client.get("/readyz")
         assert answer.status == 503
-        assert answer.json()["detail"]
+        wait_until(
+            lambda: (
+                shared.client.get("/readyz").json()["detail"]
+                == "starting, and waiting: Redis cannot be reached"
+            ),
+            "it says what it waits for",
+        )
         assert_unavailable(shared, fresh_user("cedo"))
         shared.redis.start()
         wait_until(lambda: shared.service.ready, "ready", NOTICED_S)

@@ -58,6 +58,7 @@ NOTHING_DONE = {
     "NOAUTH": "NOAUTH Authentication required.",
     "WRONGPASS": "WRONGPASS invalid username-password pair or user is disabled.",
     "NOPERM": "NOPERM User app has no permissions to run the 'evalsha' command",
+    "UNKNOWN": "ERR unknown command 'EVALSHA', with args beginning with: 'f1d2' '1' 'aq:meta'",
     "EXECABORT": "EXECABORT Transaction discarded because of previous errors.",
 }
 PASSING = {"NOSCRIPT", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
@@ -107,6 +108,13 @@ def test_a_right_that_is_missing_is_named_and_nothing_else_of_the_server_s_words
     assert "app" not in told("NOPERM No permissions to access a key").text.split()
 
 
+def test_a_command_that_is_not_there_is_named_and_not_what_it_was_asked() -> None:
+    assert told(NOTHING_DONE["UNKNOWN"]).text == (
+        "this Redis does not know the command EVALSHA: use Redis 6.2 or newer, or Valkey,"
+        " with scripts"
+    )
+
+
 # Real servers in the state that the error speaks of
 
 
@@ -136,7 +144,7 @@ def test_what_is_refused_needs_no_word_that_it_is_safe(valkey_server: Server) ->
             (reply,) = await pipe.run([Command(b"EVALSHA", (MISSING_SHA, 0))])
             assert isinstance(reply, ScriptError)
             assert (reply.code, reply.executed) == ("NOSCRIPT", False)
-            with pytest.raises(StoreUnavailable, match="did not confirm") as caught:
+            with pytest.raises(StoreUnavailable, match="no replica of Redis confirmed") as caught:
                 await pipe.run([Command(b"DEL", (b"pipe:none",))])
             assert caught.value.executed is None
             assert pipe.last_failure is not None
@@ -183,7 +191,9 @@ def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
             assert isinstance(lease, Lease)
 
             async def doubtful(verb: str, *args: Any) -> None:
-                with pytest.raises(StoreUnavailable, match="did not confirm") as caught:
+                with pytest.raises(
+                    StoreUnavailable, match="no replica of Redis confirmed"
+                ) as caught:
                     await getattr(store, verb)(*args)
                 assert caught.value.executed is None
                 doubts.append(verb)

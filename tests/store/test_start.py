@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import redis
 import trio
 
+from actor_queue import ActorQueue
+from actor_queue.core.batch import Batch
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.server import connected, probe_call
-from tests.servers import Server
+from tests.servers import Server, running, valkey_binary
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,30 @@ def test_data_of_another_shape_is_refused_and_stays_as_it_is(
     assert words in sentence
     assert "\n" not in sentence
     assert eye.hgetall(meta) == {k.encode(): str(v).encode() for k, v in facts.items()}
+
+
+@pytest.mark.parametrize("missing", ["EVALSHA", "SCRIPT"])
+def test_a_redis_without_scripting_is_refused_in_one_sentence(missing: str) -> None:
+    with (
+        # Short, because the path of a unix socket may have no more than 107 bytes.
+        tempfile.TemporaryDirectory(prefix="aq-") as directory,
+        running(
+            valkey_binary(), "valkey", Path(directory), "--rename-command", missing, ""
+        ) as server,
+    ):
+
+        async def main() -> None:
+            with trio.fail_after(10):
+                async with ActorQueue(Settings(redis_url=server.url), deliver=_nothing):
+                    pass
+
+        with pytest.raises(StoreMisconfigured) as caught:
+            trio.run(main)
+    sentence = str(caught.value)
+    assert f"does not know the command {missing}" in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 160
+
+
+async def _nothing(batch: Batch) -> None:
+    raise AssertionError(batch)
