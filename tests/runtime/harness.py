@@ -144,6 +144,8 @@ class FaultyRunner(MemoryRunner):
         self._replica = replica
         self.deaf = False
         """News from others is lost."""
+        self.heard: list[bytes | None] = []
+        """All news that was not."""
         self.before: Callable[[str], None] = lambda name: None
         self.after: Callable[[str], None] = lambda name: None
         """Called with each script's name, before and after it ran."""
@@ -165,7 +167,12 @@ class FaultyRunner(MemoryRunner):
         return replies
 
     async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
-        await super().listen(channel, lambda text: None if self._cut_off else hear(text))
+        def listened(text: bytes | None) -> None:
+            if not self._cut_off:
+                self.heard.append(text)
+                hear(text)
+
+        await super().listen(channel, listened)
 
     @property
     def _cut_off(self) -> bool:

@@ -8,7 +8,7 @@ import trio
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.runtime.owner import EXPIRED_S
 from actor_queue.runtime.recoverer import SWEEP_S
-from actor_queue.runtime.registry import AT_ONCE_S
+from actor_queue.runtime.registry import AT_ONCE_S, HORIZON_S
 from actor_queue.store.base import ATTEMPT_MARGIN_MS
 from actor_queue.store.keys import Keys
 from tests.runtime.harness import (
@@ -253,6 +253,24 @@ def test_if_the_news_is_lost_the_sweep_makes_up_for_it(ttl_s: float) -> None:
             # Nobody who was due beyond the sweep's look ahead is late at all.
             allowed_s = 0.001 if ttl_s > AT_ONCE_S else SWEEP_S + 0.001
             assert all(ttl_s <= at <= ttl_s + allowed_s for at in s.times(start))
+
+    run(main)
+
+
+def test_nobody_is_told_of_a_step_for_which_no_owner_would_set_a_timer() -> None:
+    async def main() -> None:
+        async with stage(shards=6) as s:
+            replicas = dict(zip(("ra", "rb"), await two(s), strict=True))
+            user = users_of_shards(6)[0]
+            owner = replicas[user_of(s, user)]
+            wrong = replicas["rb" if owner.name == "ra" else "ra"]
+            owner.runner.heard.clear()
+            await wrong.post(user, "oi", ttl_s=HORIZON_S + 0.001)
+            await trio.sleep(0.1)
+            assert owner.runner.heard == []
+            await wrong.post(user, "oi", ttl_s=HORIZON_S - 0.1)
+            await trio.sleep(0.05)
+            assert len(owner.runner.heard) == owner.engine.actors == 1
 
     run(main)
 

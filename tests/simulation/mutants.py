@@ -17,9 +17,8 @@ import trio
 
 from actor_queue.core import actor as machine
 from actor_queue.core.batch import Attempt
-from actor_queue.core.lease import TrustWindow
 from actor_queue.core.outcome import Ack
-from actor_queue.runtime.actor import Actor, World
+from actor_queue.runtime.actor import Actor
 from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.store.api import StoreUnavailable
@@ -209,9 +208,6 @@ ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch
 COUNTED_EPOCH = Edit("acquire_v1", "math.max(epoch + 1, now)", "epoch + 1")
 TAKEN_OVER = "if u.fs == 'a' and now >= u.fu then"
 
-ROADS = ("slow", "refused", "lost_request", "lost_answer", "late", "copy", "cut")
-DEATHS = ("crash", "crash_midway", "pause", "pause_midway", "rolling")
-
 MUTANTS = (
     # The fence
     Mutant("a claim without a fence", (NO_FENCE,)),
@@ -380,10 +376,9 @@ MUTANTS = (
         (
             Edit(
                 PRELUDE,
-                "if owner and at and (not before or at < num(before)) then",
-                "if false then",
+                "if owner and at and at - now <= HORIZON_MS",
+                "if false",
             ),
         ),
     ),
 )
-UNUSED = (World, TrustWindow, ROADS, DEATHS)

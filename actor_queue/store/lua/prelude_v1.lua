@@ -15,6 +15,8 @@
 -- A resting user's counters and history are remembered this long.
 local REST_MS = 86400000
 local HISTORY_MAX = 20
+-- No owner has a timer for what is due later than this; its sweep finds the user in time.
+local HORIZON_MS = 120000
 
 local function num(value)
   return tonumber(value) or 0
@@ -96,12 +98,12 @@ local function owner_besides(lease_key, caller, now)
   return lease[1] and lease[1] ~= caller and num(lease[2]) > now and lease[1]
 end
 
--- As `schedule`, and tell the owner if that is somebody else and the step is sooner than it can know.
+-- As `schedule`, and tell the owner if that is somebody else, would set a timer, and cannot know of a step so soon.
 -- A lost nudge costs the delay of the owner's sweep, so nobody waits for it.
 local function schedule_and_tell(due_key, user_key, user, u, now, owner, channel, shard)
   local before = owner and redis.call('ZSCORE', due_key, user)
   local at = schedule(due_key, user_key, user, u, now)
-  if owner and at and (not before or at < num(before)) then
+  if owner and at and at - now <= HORIZON_MS and (not before or at < num(before)) then
     redis.call('PUBLISH', channel .. owner, shard .. ':' .. text(math.max(0, at - now)) .. ':' .. user)
   end
   return at
