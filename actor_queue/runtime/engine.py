@@ -183,6 +183,7 @@ class Engine:
             case Freed():
                 self._owner.look_again()
             case Missed():
+                self._owner.look_again()
                 self._recoverer.look_again()
 
     # Messages in

@@ -73,7 +73,9 @@ class Kind:
     grace_s: float = 0.0
     """Counts from the end of the cause …"""
     leases: bool = False
-    """… or it is what a death costs, which counts from the beginning: the lease and 1 s."""
+    """… or it is what a death costs, which counts from the beginning: the lease and 1 s …"""
+    unseen: bool = False
+    """… or nothing: nobody may notice."""
     doubles: bool = True
     freezes: bool = False
     forgets: bool = False
@@ -87,7 +89,9 @@ def perform(name: str, scene: Scene) -> Fault:
     began = time.monotonic()
     kind.perform(scene)
     ended = time.monotonic()
-    late_until = began + scene.fleet.lease_s + 1.0 if kind.leases else ended + kind.grace_s
+    late_until = began if kind.unseen else ended + kind.grace_s
+    if kind.leases:
+        late_until = began + scene.fleet.lease_s + 1.0
     frozen = scene.victim.index if kind.freezes else None
     lost_since = began if kind.forgets else None
     return Fault(name, began, ended, late_until, kind.doubles, frozen, lost_since)
@@ -206,7 +210,7 @@ def _answering(*answers: Answer) -> Callable[[Scene], None]:
 KINDS: dict[str, Kind] = {
     "replica killed": Kind("replica", _kill, leases=True),
     "all replicas killed": Kind("replica", _kill_all, grace_s=3.0),
-    "replica rolled": Kind("replica", _roll, doubles=False),
+    "replica rolled": Kind("replica", _roll, doubles=False, unseen=True),
     "replica frozen for half a lease": Kind("replica", _frozen_for(0.5), leases=True, freezes=True),
     "replica frozen for a lease": Kind("replica", _frozen_for(1), leases=True, freezes=True),
     "replica frozen for three leases": Kind("replica", _frozen_for(3), leases=True, freezes=True),
@@ -215,7 +219,9 @@ KINDS: dict[str, Kind] = {
     "power cut": Kind(
         "surroundings", _power_cut, grace_s=RECONNECT_S, forgets=True, stores=("single",)
     ),
-    "scripts flushed": Kind("surroundings", _scripts_flushed, doubles=False, stores=("single",)),
+    "scripts flushed": Kind(
+        "surroundings", _scripts_flushed, doubles=False, unseen=True, stores=("single",)
+    ),
     "clients cut": Kind("surroundings", _clients_cut, grace_s=RETRIED_S, stores=("single",)),
     "Valkey full": Kind("surroundings", _valkey_full, doubles=False, stores=("single",)),
     "replica apart from Redis": Kind(

@@ -217,7 +217,11 @@ MUTANTS = (
         _replaced(Owner, "claimable", _claimable_for_ever),
     ),
     Mutant("the trust window is ignored", (), _replaced(Owner, "claimable", _claimable_for_ever)),
-    Mutant(">= for == on epochs, the nonce not compared", (ANY_HIGHER_EPOCH, NO_NONCE)),
+    Mutant(
+        ">= for == on epochs, the nonce not compared",
+        (ANY_HIGHER_EPOCH, NO_NONCE),
+        faults=("rollback", "crash", "pause", "rolling"),
+    ),
     Mutant("the nonce is not compared, epochs are counted", (NO_NONCE, COUNTED_EPOCH)),
     Mutant("an expired lease is as good as a live one", (NO_EXPIRY,)),
     Mutant("a live lease is stolen", (Edit("acquire_v1", "and num(lease[3]) > now", "and false"),)),
@@ -231,8 +235,10 @@ MUTANTS = (
     ),
     Mutant("an owner does not hear that it lost its lease", (), _never_doubts),
     Mutant(
-        "a retry by anybody",
+        "a retry by anybody, by owners that ignore their trust window",
         (Edit("retry_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+        _replaced(Owner, "trusted", _trusted_for_ever),
+        ("cut", "pause", "webhook_fails", "webhook_slow"),
     ),
     Mutant(
         "a burial by anybody, by owners that ignore their trust window",
@@ -255,6 +261,7 @@ MUTANTS = (
     Mutant(
         "a claim's token is ignored",
         (Edit("claim_v1", "if u.fo == ARGV[5] then", "if false then"),),
+        faults=("copy", "lost_answer", "late"),
     ),
     Mutant(
         "a repeated claim starts a new attempt",
