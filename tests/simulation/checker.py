@@ -23,6 +23,7 @@ from tests.simulation.history import (
     Stepped,
     Trouble,
 )
+from tests.simulation.outside import seen_from_outside
 from tests.simulation.plan import Plan
 from tests.simulation.story import Batch, Story
 
@@ -432,6 +433,7 @@ def _by_user(story: Story) -> dict[str, list[Batch]]:
 
 
 RULES = {
+    "outside": seen_from_outside,
     "lost": _lost,
     "accepted": _too_soon_accepted,
     "invented": _invented,

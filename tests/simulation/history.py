@@ -33,6 +33,7 @@ class Called:
     user: str
     text: str = ""
     """For a post: the message, which is told apart by it."""
+    ttl_s: float = 0.0
     answered: float | None = None
     accepted: bool = False
 
@@ -106,6 +107,8 @@ class Attempted:
     """The receiver took it and said 2xx."""
     heard: bool = False
     """The sender read a 2xx."""
+    status: int | None = None
+    """What the receiver answered, whether or not it arrived."""
 
 
 @dataclass(frozen=True, slots=True)

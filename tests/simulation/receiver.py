@@ -83,6 +83,7 @@ class Receiver:
             return
         record.ended = trio.current_time()
         exchange.outcome = self._outcome()
+        record.status = exchange.outcome.status
         if not isinstance(exchange.outcome, Failed):
             record.processed = True
             if self._struck("webhook_answer_lost"):

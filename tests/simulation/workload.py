@@ -75,7 +75,13 @@ class Clients:
         """The messages that were not kept, as far as the client knows."""
         now = trio.current_time()
         calls = [
-            Called(now, "post", message.user, json.loads(message.body)["message"])
+            Called(
+                now,
+                "post",
+                message.user,
+                json.loads(message.body)["message"],
+                message.ttl_ms / 1000,
+            )
             for message in messages
         ]
         for call in calls:
