@@ -94,3 +94,25 @@ def test_a_redis_that_must_not_be_used_is_said_plainly(
 
     with pytest.raises(StoreMisconfigured, match="AQ_SHARDS"):
         run(main)
+
+
+def test_cancelled_from_outside_it_is_over_soon_and_the_next_one_takes_over(
+    settings: Settings,
+) -> None:
+    done = trio.Event()
+
+    async def deliver(batch: Batch) -> None:
+        done.set()
+
+    async def main() -> None:
+        with trio.move_on_after(0.3):
+            async with ActorQueue(settings, deliver=ignore) as queue:
+                await queue.push("ana", "até já", ttl=1)
+                await trio.sleep_forever()
+        cancelled = trio.current_time()
+        async with ActorQueue(settings, deliver=deliver):
+            assert trio.current_time() - cancelled < 2
+            await done.wait()
+            assert trio.current_time() - cancelled < settings.lease_ttl_ms / 1000 + 1
+
+    run(main)

@@ -274,19 +274,25 @@ class Owner:
     async def _give(self, leases: Sequence[Lease]) -> None:
         shards = [lease.shard for lease in leases]
         self._unsure.update(shards)
-        for _ in range(GIVE_TURNS):
-            try:
-                await self._store.release(leases)
-                await self._store.tell_free(self._replica)
-            except StoreUnavailable:
-                self._counters.store_failures += 1
+        try:
+            for _ in range(GIVE_TURNS):
+                if await self._try_to_give(leases):
+                    self._unsure.difference_update(shards)
+                    return
                 await trio.sleep(RETRY_S)
-                continue
-            self._unsure.difference_update(shards)
-            for shard in shards:
-                self._events.publish("moved", shard=shard, owner=None)
-            break
-        self._moving.difference_update(shards)
+        finally:
+            self._moving.difference_update(shards)
+
+    async def _try_to_give(self, leases: Sequence[Lease]) -> bool:
+        try:
+            await self._store.release(leases)
+            await self._store.tell_free(self._replica)
+        except StoreUnavailable:
+            self._counters.store_failures += 1
+            return False
+        for lease in leases:
+            self._events.publish("moved", shard=lease.shard, owner=None)
+        return True
 
     # Take
 
