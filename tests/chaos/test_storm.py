@@ -13,7 +13,7 @@ pytestmark = pytest.mark.process
 SECONDS = 120.0
 SECONDS_OF_FAILOVERS = 30.0
 BUSY_S = 2.5
-"""Late without a fault: another half of the tests keeps the machine busy. `make chaos` allows 1 s."""
+"""Late without a fault: other tests keep the machine busy. `make chaos` allows 1 s."""
 
 
 def stormed(plan: Plan) -> Run:
