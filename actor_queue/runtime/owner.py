@@ -249,11 +249,16 @@ class Owner:
     # Give
 
     def _give_up(self) -> None:
-        """Some of what others should own: of those who have stayed for a while, and not at once."""
+        """Some of what others should own: of those who have stayed for a while, and not at once.
+
+        And not what all of them together leave with us: nobody would take it.
+        """
         now, pace_s = trio.current_time(), self._times.renew_every_s
         settled = [name for name, since in self._since.items() if now >= since + pace_s - LEAD_S]
-        assigned = self._assigned([self._replica, *settled])
-        theirs = to_give_up(self._replica, assigned, self._held, moves_max(self._shards))
+        ours = to_acquire(self._replica, self._assigned(list(self._since)), ())
+        movable = self._held.keys() - set(ours)
+        assigned = self._assigned(settled)
+        theirs = to_give_up(self._replica, assigned, movable, moves_max(self._shards))
         if theirs and now < self._gave_at + pace_s:
             self._look_in(self._gave_at + pace_s - now)
         elif theirs:

@@ -14,7 +14,7 @@ from coredis.connection import BaseConnection
 from coredis.exceptions import RedisError
 
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.pipe import Command, is_trouble, run_connection
+from actor_queue.store.pipe import Command, is_trouble, request_batch, run_connection
 from actor_queue.store.refusals import WrongSetUp, answered, unavailable
 
 ANSWER_TIMEOUT_S = 1.5
@@ -29,7 +29,10 @@ async def ask(connection: BaseConnection, command: Command) -> object:
         error: RedisError | None = await tasks.start(run_connection, connection)
         if error is None:
             commands: list[Any] = [command]
-            (reply,) = await connection.create_request_batch(commands, timeout=ANSWER_TIMEOUT_S)
+            try:
+                (reply,) = await request_batch(connection, commands, ANSWER_TIMEOUT_S)
+            except RedisError as ended:
+                reply = ended
         tasks.cancel_scope.cancel()
     if error is not None or is_trouble(reply):
         raise unavailable(error or reply, executed=False)

@@ -14,7 +14,13 @@ from coredis.connection import BaseConnection
 from coredis.exceptions import RedisError
 
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.pipe import PING_INTERVAL_S, REPLY_TIMEOUT_S, Connect, run_connection
+from actor_queue.store.pipe import (
+    ENDED,
+    PING_INTERVAL_S,
+    REPLY_TIMEOUT_S,
+    Connect,
+    run_connection,
+)
 
 RECONNECT_PAUSE_S = 0.25
 
@@ -29,7 +35,7 @@ async def listen(connect: Connect, channel: bytes, hear: Callable[[bytes | None]
                 if error is None:
                     tasks.start_soon(_keep_alive, connection)
                     await _hear(connection, channel, hear)
-            except (RedisError, OSError, StoreUnavailable):
+            except (RedisError, OSError, StoreUnavailable, *ENDED):
                 pass
             tasks.cancel_scope.cancel()
         await anyio.sleep(RECONNECT_PAUSE_S)
@@ -52,7 +58,7 @@ async def _keep_alive(connection: BaseConnection) -> None:
     while connection.usable:
         try:
             await connection.create_request(b"PING", timeout=REPLY_TIMEOUT_S)
-        except (RedisError, TimeoutError):
+        except (RedisError, TimeoutError, *ENDED):
             connection.invalidate()
             return
         await anyio.sleep(PING_INTERVAL_S)

@@ -52,6 +52,9 @@ class Command(NamedTuple):
 
 PING = Command(b"PING", ())
 
+ENDED = (anyio.ClosedResourceError, anyio.BrokenResourceError)
+"""A connection that ends closes its buffer a moment before coredis calls it unusable."""
+
 _UNSAFE = {
     b"WAIT": "no replica of Redis confirmed in time: connect one, or change AQ_DURABILITY",
     b"WAITAOF": "Redis did not confirm in time: look at its disk, or change AQ_DURABILITY",
@@ -159,7 +162,7 @@ class Pipe:
             commands: list[Any] = [command for waiter in group for command in waiter.commands]
             if self._barrier is not None:
                 commands.append(self._barrier)
-            request = connection.create_request_batch(commands, timeout=REPLY_TIMEOUT_S)
+            request = request_batch(connection, commands, REPLY_TIMEOUT_S)
             executed = None
             replies = await request
             if not self._hand_out(group, replies):
@@ -245,6 +248,16 @@ async def run_connection(
         finally:
             discard(connection)
         tasks.cancel_scope.cancel()
+
+
+def request_batch(
+    connection: BaseConnection, commands: Sequence[Any], timeout_s: float
+) -> Awaitable[Sequence[object]]:
+    """Queued to be sent; what awaits it gets a reply for each. Raises `RedisError`."""
+    try:
+        return connection.create_request_batch(commands, timeout=timeout_s)
+    except ENDED as error:
+        raise RedisConnectionError("the connection has just ended") from error
 
 
 def discard(connection: BaseConnection) -> None:

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from actor_queue.core.outcome import Delivered, Outcome
+from actor_queue.core.ring import assign
 from actor_queue.runtime.owner import EXPIRED_S
 from actor_queue.runtime.recoverer import SWEEP_S
 from actor_queue.runtime.registry import AT_ONCE_S, HORIZON_S
@@ -156,6 +157,33 @@ def test_of_several_that_leave_together_who_stays_takes_everything_at_once() -> 
             assert replicas[0].engine.shards_owned == 12
             await trio.sleep(1)
             assert s.times(start) == pytest.approx([0.5] * 12, abs=0.001)
+
+    run(main)
+
+
+def test_a_shard_that_one_newcomer_moves_and_the_next_one_moves_back_stays_where_it_is() -> None:
+    """Of these four the ring gives shard 0 to the first, and without the fourth to the second."""
+    names = ["r9381", "r986", "r9470", "r9756"]
+    owners = [assign(names[:count], 5)[0] for count in (2, 3, 4)]
+    assert owners == [names[0], names[1], names[0]]
+
+    async def main() -> None:
+        async with stage(shards=5) as s:
+            first = await s.start(names[0])
+            await s.start(names[1], shards=0)
+            await trio.sleep(2 * ROUNDS_S)
+            user = users_of_shards(5)[0]
+            assert user_of(s, user) == names[0]
+            await s.start(names[2], shards=0)
+            await until(lambda: len(first.engine._owner.members) == 3)
+            await trio.sleep(0.5)
+            await s.start(names[3], shards=0)
+            for _ in range(120):
+                await first.post(user, "oi", ttl_s=0.05)
+                await trio.sleep(0.1)
+            late_ms = [sent.batch.closed_at_ms - sent.batch.due_at_ms for sent in s.seen]
+            assert len(late_ms) == 120
+            assert max(late_ms) < 20
 
     run(main)
 

@@ -14,11 +14,11 @@ from coredis.parser import Parser
 
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Settings
-from actor_queue.store import server
+from actor_queue.store import listener, server
 from actor_queue.store.address import connector
 from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import PING, Command, Pipe
+from actor_queue.store.pipe import PING, Command, Pipe, run_connection
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.refusals import NOT_EXECUTED, Redirected, answered, may_pass
 from actor_queue.store.runner import ScriptError
@@ -241,6 +241,42 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
 
     with redis_process() as process:
         trio.run(main, process)
+
+
+# coredis closes a connection's buffer a moment before it calls the connection unusable.
+
+
+def test_a_connection_that_has_just_ended_is_replaced_and_nothing_was_done(
+    valkey_server: Server,
+) -> None:
+    async def main() -> None:
+        async with piped(valkey_server.url) as pipe:
+            await pipe.run([PING])
+            assert pipe._connection is not None
+            pipe._connection._write_buffer_in.close()
+            assert pipe._connection.usable
+            with pytest.raises(StoreUnavailable) as caught:
+                await pipe.run([PING])
+            assert caught.value.executed is False
+            assert await pipe.run([PING]) == [b"PONG"]
+
+    trio.run(main)
+
+
+def test_a_subscription_whose_connection_has_just_ended_is_given_up(
+    valkey_server: Server,
+) -> None:
+    async def main() -> None:
+        connection = await connector(valkey_server.url)()
+        async with trio.open_nursery() as nursery:
+            assert await nursery.start(run_connection, connection) is None
+            connection._write_buffer_in.close()
+            assert connection.usable
+            await listener._keep_alive(connection)
+            assert not connection.usable
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_nobody_waits_for_ever_at_a_pipe_that_ends(valkey_server: Server) -> None:
