@@ -30,6 +30,9 @@ RETURN_S = 0.5
 """After an outage nobody is known to live: who comes back first leaves the others theirs."""
 GIVE_TURNS = 3
 """So often a shard is given back whose owner was not told whether it was."""
+ECHO_S = 0.2
+"""After a look that followed news comes another one: members who saw somebody join or leave at
+different moments have left a free shard to each other."""
 EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
 LEAVE_MAX_S = 5.0
@@ -90,8 +93,8 @@ class Owner:
         self._since: dict[str, float] = {}
         """Since when each other member has been seen without a break."""
         self._gave_at = -math.inf
-        self._news = 0
-        """How often somebody said that shards may be free."""
+        self._news = self._followed = 0
+        """How often somebody said that shards may be free, and how often before the last look."""
         self._ring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._draining = False
         self._heard_at = math.inf
@@ -174,6 +177,9 @@ class Owner:
         self.members = tuple(await self._store.heartbeat(self._replica, self._ttl_ms))
         self._note_members()
         self._look_in(self._soonest_silence_s())
+        if self._news != self._followed:
+            self._followed = self._news
+            self._look_in(ECHO_S)
         heard_at, self._heard_at = self._heard_at, self._clock()
         if self._heard_at - heard_at > self._times.ttl_s - self._times.renew_every_s:
             # Others who had spoken just before we last heard may be forgotten by now.
