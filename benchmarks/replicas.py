@@ -46,8 +46,8 @@ METHOD = f"""\
 All replicas share core 0. Lateness counts from `batch.due_at` of the detailed body to the
 receiver. **Failover**: three replicas, {SHARDS} shards, `AQ_LEASE_TTL` {LEASE_S:g};
 {KILL_USERS} users become due from the kill -9 on, over two leases. It counts from the kill to the
-first webhook of a user whose shard the dead replica owned; besides, the greatest lateness of any
-such user. **Hand-over**: two replicas, one shard, {HANDOVER_USERS:,} users in it who become due
+first webhook of a user who became due after it and whose shard the dead replica owned; besides,
+the greatest lateness of any such user. **Hand-over**: two replicas, one shard, {HANDOVER_USERS:,} users in it who become due
 one after the other over {HANDOVER_SPREAD_S:g} s; in the middle its owner gets SIGTERM. While
 nobody could fire, users became late by as much, so their greatest lateness bounds that time.
 **Rolling restart**: five replicas, {PER_SECOND} messages a second of as many users, ttl
@@ -179,18 +179,19 @@ def _failover(result: Result, kills: int) -> None:
     with _fleet(3, SHARDS, AQ_LEASE_TTL=f"{LEASE_S:g}") as fleet:
         for number in range(kills):
             place = number % 3
-            owned = {s for s, owner in enumerate(fleet.owners()) if owner == fleet.name(place)}
             users = [f"kill-{number}-{i}" for i in range(KILL_USERS)]
             ttls_s = [1 + 2 * LEASE_S * i / KILL_USERS for i in range(KILL_USERS)]
             began = time.monotonic()
             _post_all(fleet.replicas[(place + 1) % 3].port, users, ttls_s)
             time.sleep(max(0.0, began + 1 - time.monotonic()))
+            owned = {s for s, owner in enumerate(fleet.owners()) if owner == fleet.name(place)}
             killed_at = time.time()
             fleet.replicas[place].kill()
             came = fleet.arrived(KILL_USERS)
             twice += len(came) - len({each.user for each in came})
             orphans = [each for each in came if shard_of(each.user, SHARDS) in owned]
-            overdue = [each for each in orphans if each.at > killed_at]
+            # Due before, it may have been on its way when its sender died.
+            overdue = [each for each in orphans if (each.due_at or 0) > killed_at]
             first_s.append(min(each.at for each in overdue) - killed_at)
             worst_s.append(_late_ms(overdue)[-1] / 1e3)
             fleet.start(place)
