@@ -47,13 +47,14 @@ All replicas share core 0. Lateness counts from `batch.due_at` of the detailed b
 receiver. **Failover**: three replicas, {SHARDS} shards, `AQ_LEASE_TTL` {LEASE_S:g};
 {KILL_USERS} users become due from the kill -9 on, over two leases. It counts from the kill to the
 first webhook of a user who became due after it and whose shard the dead replica owned; besides,
-the greatest lateness of any such user. **Hand-over**: two replicas, one shard, {HANDOVER_USERS:,} users in it who become due
-one after the other over {HANDOVER_SPREAD_S:g} s; in the middle its owner gets SIGTERM. While
-nobody could fire, users became late by as much, so their greatest lateness bounds that time.
-**Rolling restart**: five replicas, {PER_SECOND} messages a second of as many users, ttl
-{ROLL_TTL_S:g}, through any replica and through another one when it refuses; each replica in turn
-gets SIGTERM and is started again. **At rest**: {REST_REPLICAS} replicas, {REST_SHARDS} shards,
-default `AQ_LEASE_TTL`, no messages, for {REST_S:g} s; what scripts call is not counted."""
+the greatest lateness of any such user. **Hand-over**: two replicas, one shard,
+{HANDOVER_USERS:,} users in it who become due one after the other over {HANDOVER_SPREAD_S:g} s; in
+the middle its owner gets SIGTERM. While nobody could fire, users became late by as much, so
+their greatest lateness bounds that time. **Rolling restart**: five replicas, {PER_SECOND} messages
+a second of as many users, ttl {ROLL_TTL_S:g}, through any replica and through another one when it
+refuses; each replica in turn gets SIGTERM and is started again. **At rest**: {REST_REPLICAS}
+replicas, {REST_SHARDS} shards, default `AQ_LEASE_TTL`, no messages, for {REST_S:g} s; what scripts
+call is not counted."""
 
 
 def run(quick: bool) -> Result:
