@@ -268,8 +268,10 @@ class Actor:
                 return Settled(at, trio.current_time())
             case api.Gone():
                 return Vanished()
-            case api.Fenced() | None:
+            case api.Fenced():
                 return self._fenced()
+            case None:
+                return Lost()
             case _:
                 assert_never(result)
 

@@ -37,7 +37,7 @@ EXPIRED_S = 0.005
 """Added to what is left of somebody's time before looking whether it is over."""
 LEAVE_MAX_S = 5.0
 """For giving everything back; what is left then runs out by itself."""
-LEAVE_POLL_S = 0.01
+LEAVE_POLL_S = 0.02
 LEAD_S = 0.005
 """What is due to be extended so soon is extended now: the rest of a pause that ended early, or
 that another clock measured, may be too short to be slept through."""
@@ -124,6 +124,8 @@ class Owner:
         """See `Leases.doubt`."""
         self._given.pop(shard, None)
         if self._held.pop(shard, None) is not None:
+            # An extension may be on its way: what is ours all the same must not be nobody's.
+            self._unsure.add(shard)
             self.look_again()
 
     def owned(self) -> list[int]:
@@ -200,16 +202,13 @@ class Owner:
                 await self._store.leave(self._replica)
             except StoreUnavailable:
                 self._counters.store_failures += 1
-            while self._held or self._moving:
-                if self._held:
-                    await self._give_all()
-                else:
-                    # What is being taken becomes ours yet.
+            while self._held or self._moving or self._unsure:
+                async with trio.open_nursery() as calls:
+                    # What is being taken, or may have been taken, becomes ours yet.
+                    self._ask_for(calls, sorted(self._unsure - self._moving))
+                    self._hand_over(calls, list(self._held))
+                if self._moving or self._unsure:
                     await trio.sleep(LEAVE_POLL_S)
-
-    async def _give_all(self) -> None:
-        async with trio.open_nursery() as calls:
-            self._hand_over(calls, list(self._held))
 
     # Keep
 
@@ -316,9 +315,12 @@ class Owner:
         assigned = self._assigned([member.id for member in self.members] or [self._replica])
         busy = self._held.keys() | self._moving
         wanted = sorted({*to_acquire(self._replica, assigned, busy), *(self._unsure - busy)})
-        self._moving.update(wanted)
-        for shards in self._store.by_server(wanted):
-            self._calls.start_soon(self._acquire, shards)
+        self._ask_for(self._calls, wanted)
+
+    def _ask_for(self, calls: trio.Nursery, shards: Sequence[int]) -> None:
+        self._moving.update(shards)
+        for part in self._store.by_server(shards):
+            calls.start_soon(self._acquire, part)
 
     async def _acquire(self, shards: Sequence[int]) -> None:
         asked_at, news = self._clock(), self._news
