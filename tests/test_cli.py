@@ -141,7 +141,7 @@ def test_the_process_exits_with_the_status_and_keeps_errors_off_standard_output(
     tmp_path: Path,
 ) -> None:
     assert actor_queue("--version", cwd=tmp_path).returncode == 0
-    wrong = actor_queue("serve", "--shards", "0", cwd=tmp_path)
+    wrong = actor_queue("dev", "--shards", "0", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stdout == ""
     assert wrong.stderr == (
@@ -176,7 +176,7 @@ def test_help_loads_neither_the_client_nor_the_service() -> None:
         ["users", "--key", "\n"],
         ["serve", "--AQ_SHRADS=3"],
         ["serve", "--shards"],
-        ["serve"],
+        ["serve", "--redis-url", "redis://h"],
         ["dev", "--max-ttl", "0"],
     ],
 )

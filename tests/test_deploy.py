@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from actor_queue.core.settings import BY_NAME, Settings, parse, refusal_to_serve
+from actor_queue.core.settings import BY_NAME, Settings, parse, refusals_to_serve
 from actor_queue.http.openapi import document
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -90,7 +90,7 @@ def seconds(text: str) -> int:
 
 def test_compose_starts_a_service_that_accepts_its_settings() -> None:
     settings = settings_of(compose()["actor-queue"]["environment"])
-    assert refusal_to_serve(settings) is None
+    assert refusals_to_serve(settings) == []
     assert not settings.loopback_only
     assert compose()["actor-queue"]["deploy"]["replicas"] == 2
 
@@ -166,7 +166,7 @@ def config_map() -> dict[str, str]:
 
 def test_kubernetes_starts_a_service_that_accepts_its_settings() -> None:
     settings = settings_of(config_map())
-    assert refusal_to_serve(settings) is None
+    assert refusals_to_serve(settings) == []
     (port,) = container()["ports"]
     assert (settings.host, settings.port) == ("0.0.0.0", port["containerPort"])
 

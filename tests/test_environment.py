@@ -71,6 +71,27 @@ def test_a_line_that_means_nothing_is_named_by_its_number_and_not_quoted(dotenv:
     assert "hunter2" not in said
 
 
+def test_what_is_wrong_in_all_sources_is_said_at_once_and_each_thing_once(dotenv: Path) -> None:
+    dotenv.write_text("AQ_SHARD=1\nAQ_WORKERS=0\n")
+    with pytest.raises(SettingsError) as caught:
+        load({"AQ_SHARD": "2", "AQ_MAX_PENDING": "x"}, dotenv, {"AQ_SHARDS": "0"})
+    said = [sentence.split()[0] for sentence in caught.value.sentences]
+    assert sorted(said) == ["AQ_MAX_PENDING", "AQ_SHARD", "AQ_SHARDS", "AQ_WORKERS"]
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_mistake_and_calls_nothing_missing(
+    dotenv: Path,
+) -> None:
+    dotenv.write_text("REDIS_URL='redis://db\n")
+    with pytest.raises(SettingsError) as caught:
+        load({"AQ_SHARDS": "0"}, dotenv, {}, serving=True)
+    file, shards = caught.value.sentences
+    assert "line 1" in file
+    assert shards.startswith("AQ_SHARDS is")
+    with pytest.raises(SettingsError, match="line 1"):
+        load({}, dotenv, {}, serving=True)
+
+
 def test_a_nearer_way_to_say_the_same_wins(dotenv: Path) -> None:
     dotenv.write_text("AQ_BIND=127.0.0.1:1\nREDIS_URL=redis://far\n")
     settings = load({"PORT": "3000", "REDIS_HOST": "near"}, dotenv, {})

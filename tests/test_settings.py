@@ -16,7 +16,7 @@ from actor_queue.core.settings import (
     Settings,
     SettingsError,
     parse,
-    refusal_to_serve,
+    refusals_to_serve,
 )
 
 # fmt: off
@@ -286,12 +286,61 @@ def test_loopback_is_recognised(bind: str, loopback: bool) -> None:
     assert parse({"AQ_BIND": bind}).loopback_only is loopback
 
 
+def mistakes(serving: bool = False, **values: str) -> list[str]:
+    """The first word of each sentence, which names the variable."""
+    with pytest.raises(SettingsError) as caught:
+        parse(values, serving=serving)
+    error = caught.value
+    assert str(error).splitlines() == list(error.sentences)
+    assert all(
+        sentence.startswith(mistake.names)
+        for sentence, mistake in zip(error.sentences, error.mistakes, strict=True)
+    )
+    return [sentence.split()[0] for sentence in error.sentences]
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    said = mistakes(
+        AQ_SHARDS="0",
+        AQ_DEFUALT_TTL="5",
+        AQ_SHARD="1",
+        WEBHOOK_URL="bot",
+        REDIS_HOST="db/0",
+        REDIS_PORT="x",
+        PORT="http",
+        AQ_DEFAULT_TTL="61",
+        AQ_MAX_TTL="60",
+    )
+    assert sorted(said) == sorted(
+        ["AQ_DEFUALT_TTL", "AQ_SHARD", "WEBHOOK_URL", "AQ_SHARDS", "PORT", "REDIS_HOST",
+         "REDIS_PORT", "AQ_DEFAULT_TTL"]
+    )  # fmt: skip
+
+
+def test_what_serve_needs_is_said_together_with_what_is_wrong() -> None:
+    assert mistakes(serving=True, AQ_SHARDS="0", PORT="80") == [
+        "AQ_SHARDS",
+        "REDIS_URL",
+        "WEBHOOK_URL",
+        "AQ_BIND",
+    ]
+
+
+def test_a_value_that_cannot_be_read_is_said_once_and_not_also_called_missing() -> None:
+    assert mistakes(serving=True, REDIS_HOST="/", WEBHOOK_URL="bot", AQ_BIND="8000") == [
+        "WEBHOOK_URL",
+        "AQ_BIND",
+        "REDIS_HOST",
+    ]
+    assert mistakes(AQ_DEFAULT_TTL="86401", AQ_MAX_TTL="x") == ["AQ_MAX_TTL"]
+
+
 def test_serve_is_refused_until_redis_webhook_and_keys_are_right() -> None:
     values: dict[str, str] = {}
 
     def refusal(**more: str) -> str:
         values.update(more)
-        return refusal_to_serve(parse(values)) or ""
+        return " ".join(mistake.sentence for mistake in refusals_to_serve(parse(values)))
 
     assert "REDIS_URL" in refusal()
     assert "hunter2" not in refusal()

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +24,6 @@ from actor_queue.core.settings import (
     Settings,
     SettingsError,
     Variable,
-    refusal_to_serve,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app(_one_spelling(arguments), prog_name=NAME, standalone_mode=False)
     except SettingsError as error:
-        return _complain(str(error), WRONG)
+        for sentence in error.sentences:
+            _complain(sentence, WRONG)
+        return WRONG
     except typer.TyperException as error:
         return _complain(_usage(error), error.exit_code)
     except typer.Abort:
@@ -129,12 +131,14 @@ def _usage(error: typer.TyperException) -> str:
 # The service
 
 
-def _takes_settings(command: Callable[[Settings], int]) -> Callable[..., int]:
+def _takes_settings(
+    command: Callable[[Settings], int], *, serving: bool = False
+) -> Callable[..., int]:
     """`command` as typer wants it, with one option for each setting."""
 
     def with_flags(**flags: str | None) -> int:
         given = {name.upper(): text for name, text in flags.items() if text is not None}
-        return command(_settings(given))
+        return command(_settings(given, serving=serving))
 
     options = [_option(variable) for variable in VARIABLES]
     signature = inspect.Signature(options, return_annotation=int)
@@ -160,10 +164,10 @@ def _option(variable: Variable) -> inspect.Parameter:
     )
 
 
-def _settings(flags: dict[str, str]) -> Settings:
+def _settings(flags: dict[str, str], *, serving: bool = False) -> Settings:
     from actor_queue.app.environment import load
 
-    return load(os.environ, DOTENV, flags)
+    return load(os.environ, DOTENV, flags, serving=serving)
 
 
 @app.command("dev")
@@ -174,12 +178,9 @@ def dev(settings: Settings) -> int:
 
 
 @app.command("serve")
-@_takes_settings
+@partial(_takes_settings, serving=True)
 def serve(settings: Settings) -> int:
     """Run in production, with your Redis and webhook."""
-    refusal = refusal_to_serve(settings)
-    if refusal is not None:
-        raise SettingsError(refusal)
     return _run(settings, dev=False)
 
 

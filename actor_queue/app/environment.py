@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from actor_queue.core.settings import BY_NAME, Settings, SettingsError, parse, refuse_unknown
+from actor_queue.core.settings import BY_NAME, Mistake, Settings, SettingsError, parse
 
 DOTENV_BYTES_MAX = 1_048_576
 
@@ -19,17 +19,35 @@ nearer source's `REDIS_HOST` must beat a farther one's `REDIS_URL`."""
 
 
 def load(
-    environ: Mapping[str, str], dotenv_path: Path | str | None, flags: Mapping[str, str]
+    environ: Mapping[str, str],
+    dotenv_path: Path | str | None,
+    flags: Mapping[str, str],
+    *,
+    serving: bool = False,
 ) -> Settings:
     """Settings from flags, then the environment, then the file; the first that has one wins.
 
     All three use the outside names. An empty value is the same as none, so it does not hide
-    a farther source. A missing file is no error. Raises `SettingsError` with one sentence.
+    a farther source. A missing file is no error. With `serving`, what `serve` cannot do without
+    must be there. Raises `SettingsError` with everything that is wrong in all three.
     """
+    unreadable: tuple[Mistake, ...] = ()
+    dotenv: Mapping[str, str] = {}
+    try:
+        dotenv = read_dotenv(dotenv_path)
+    except SettingsError as error:
+        unreadable = error.mistakes
     merged: dict[str, str] = {}
-    for source in (flags, environ, read_dotenv(dotenv_path)):
+    for source in (flags, environ, dotenv):
         _add(merged, source)
-    return parse(merged)
+    try:
+        # What is missing may stand in the file that cannot be read.
+        settings = parse(merged, serving=serving and not unreadable)
+    except SettingsError as error:
+        raise SettingsError(*unreadable, *error.mistakes) from None
+    if unreadable:
+        raise SettingsError(*unreadable)
+    return settings
 
 
 def read_dotenv(path: Path | str | None) -> dict[str, str]:
@@ -72,8 +90,10 @@ def _text(path: Path) -> str:
 
 
 def _add(merged: dict[str, str], farther: Mapping[str, str]) -> None:
-    refuse_unknown(farther)
     silenced = {name for name, nearer in _SILENCED_BY.items() if nearer in merged}
     for name, value in farther.items():
-        if name in BY_NAME and value.strip() and name not in silenced:
+        if name not in BY_NAME:
+            # `parse` refuses it where it looks like one of ours; an empty one too.
+            merged.setdefault(name, value)
+        elif value.strip() and name not in silenced:
             merged.setdefault(name, value)

@@ -2,14 +2,15 @@
 
 `VARIABLES` is the one table: the environment, the flags of the command line, `.env.example`
 and the error sentences all come from it. `parse` turns a mapping of names to texts into
-`Settings` or raises `SettingsError` with one sentence. It reads no environment itself.
+`Settings` or raises `SettingsError`, which names everything that is wrong and not only the first
+thing: who has five mistakes corrects them in one go. It reads no environment itself.
 """
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
@@ -28,8 +29,31 @@ YEAR_S = 31_536_000
 Durability = Literal["memory", "fsync", "replica"]
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong with the configuration."""
+
+    names: tuple[str, ...]
+    """The variables that it is about; none where a whole file cannot be read."""
+    sentence: str
+    """What is wrong and what to do, on one line and without secrets."""
+
+
 class SettingsError(ValueError):
-    """The configuration cannot be used. The text is one sentence, without secrets."""
+    """The configuration cannot be used. `mistakes` has everything that is wrong with it; the text
+    is their sentences, one a line."""
+
+    def __init__(self, *mistakes: Mistake | str) -> None:
+        assert mistakes, "an error about nothing"
+        self.mistakes: tuple[Mistake, ...] = tuple(
+            Mistake((), each) if isinstance(each, str) else each for each in mistakes
+        )
+        super().__init__("\n".join(self.sentences))
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Each once, in the order in which they were found."""
+        return tuple(dict.fromkeys(mistake.sentence for mistake in self.mistakes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +91,8 @@ class Settings:
     root_path: str = ""
 
     def __post_init__(self) -> None:
-        if self.default_ttl_ms > self.max_ttl_ms:
-            raise SettingsError(
-                f"AQ_DEFAULT_TTL is {self.default_ttl_ms / 1000:g}; allowed: "
-                f"at most AQ_MAX_TTL, which is {self.max_ttl_ms / 1000:g}"
-            )
-        if self.lease_ttl_ms < LEASE_TTL_MIN_MS:
-            raise SettingsError(
-                f"AQ_LEASE_TTL is {self.lease_ttl_ms / 1000:g}; allowed: 1 second or more"
-            )
+        if mistakes := tuple(_contradictions(self)):
+            raise SettingsError(*mistakes)
 
     @property
     def host(self) -> str:
@@ -192,64 +209,136 @@ VARIABLES: tuple[Variable, ...] = (
 BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
 
 
-def parse(values: Mapping[str, str]) -> Settings:
+def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
     """Settings from texts by outside name; names that are not ours are ignored.
 
     An empty text is the same as none. `AQ_BIND` wins over `PORT`, `REDIS_URL` over
-    `REDIS_HOST` and its companions. Raises `SettingsError`.
+    `REDIS_HOST` and its companions. With `serving`, what `serve` cannot do without must be there.
+    Raises `SettingsError` with every mistake.
     """
-    refuse_unknown(values)
-    given = {name: text.strip() for name, text in values.items() if name in BY_NAME}
-    given = {name: text for name, text in given.items() if text}
-    fields: dict[str, Any] = {
-        variable.field: _read(variable, given[variable.name])
-        for variable in VARIABLES
-        if variable.field is not None and variable.name in given
-    }
-    if "PORT" in given and "bind" not in fields:
-        fields["bind"] = f"0.0.0.0:{_read(BY_NAME['PORT'], given['PORT'])}"
-    if "REDIS_HOST" in given and "redis_url" not in fields:
-        fields["redis_url"] = _redis_url(given, values.get("REDIS_PASSWORD", ""))
-    return Settings(**fields)
+    reader = _Reader(values)
+    fields = reader.fields()
+    mistakes = [*unknown_names(values), *reader.mistakes]
+    wrong = {name for mistake in mistakes for name in mistake.names}
+    settings = None
+    try:
+        settings = Settings(**fields)
+    except SettingsError as error:
+        mistakes += _untouched(error.mistakes, wrong)
+    if serving:
+        needed = Settings(**{name: fields[name] for name in _NEEDED if name in fields})
+        mistakes += _untouched(refusals_to_serve(needed), wrong)
+    if settings is None or mistakes:
+        raise SettingsError(*mistakes)
+    return settings
 
 
-def refuse_unknown(values: Mapping[str, str]) -> None:
-    """Raise `SettingsError` for a name that looks like one of ours and is none."""
+def unknown_names(values: Mapping[str, str]) -> list[Mistake]:
+    """A mistake for each name that looks like one of ours and is none."""
+    mistakes = []
     for name in sorted(values):
         if name.startswith(PREFIX) and name not in BY_NAME:
             near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else "the names are listed in .env.example"
-            raise SettingsError(f"{name} is not a setting; {hint}")
+            mistakes.append(Mistake((name,), f"{name} is not a setting; {hint}"))
+    return mistakes
 
 
-def refusal_to_serve(settings: Settings) -> str | None:
-    """Why `serve` must not start with these settings, in one sentence; None if it may."""
+_NEEDED = ("redis_url", "webhook_url", "bind", "api_keys", "allow_anonymous")
+"""The fields that `refusals_to_serve` looks at."""
+
+
+def refusals_to_serve(settings: Settings) -> list[Mistake]:
+    """Why `serve` must not start with these settings; empty if it may."""
+    mistakes = []
     if settings.redis_url is None:
-        return (
-            "REDIS_URL is not set: say where Redis is, for example"
-            " REDIS_URL=redis://localhost:6379/0, or use `actor-queue dev`, which brings its own"
+        mistakes.append(
+            Mistake(
+                ("REDIS_URL", "REDIS_HOST"),
+                "REDIS_URL is not set: say where Redis is, for example"
+                " REDIS_URL=redis://localhost:6379/0, or use `actor-queue dev`, which brings its"
+                " own",
+            )
         )
     if settings.webhook_url is None:
-        return (
-            "WEBHOOK_URL is not set: say where batches go,"
-            " for example WEBHOOK_URL=https://bot.example/webhook"
+        mistakes.append(
+            Mistake(
+                ("WEBHOOK_URL",),
+                "WEBHOOK_URL is not set: say where batches go,"
+                " for example WEBHOOK_URL=https://bot.example/webhook",
+            )
         )
     if not (settings.api_keys or settings.allow_anonymous or settings.loopback_only):
-        return (
-            f"AQ_BIND is {settings.bind!r} and AQ_API_KEYS is not set, so anybody could call:"
-            " set AQ_API_KEYS, bind 127.0.0.1, or set AQ_ALLOW_ANONYMOUS=true"
+        mistakes.append(
+            Mistake(
+                ("AQ_BIND", "PORT", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS"),
+                f"AQ_BIND is {settings.bind!r} and AQ_API_KEYS is not set, so anybody could call:"
+                " set AQ_API_KEYS, bind 127.0.0.1, or set AQ_ALLOW_ANONYMOUS=true",
+            )
         )
-    return None
+    return mistakes
 
 
-def _read(variable: Variable, text: str) -> object:
-    try:
-        return variable.kind.read(text)
-    except ValueError:
-        # The cause may quote the value, which may be a secret.
-        raise SettingsError(
-            f"{variable.name} is {_shown(variable, text)}; allowed: {variable.allowed}"
-        ) from None
+def _contradictions(settings: Settings) -> Iterator[Mistake]:
+    if settings.default_ttl_ms > settings.max_ttl_ms:
+        yield Mistake(
+            ("AQ_DEFAULT_TTL", "AQ_MAX_TTL"),
+            f"AQ_DEFAULT_TTL is {settings.default_ttl_ms / 1000:g}; allowed: "
+            f"at most AQ_MAX_TTL, which is {settings.max_ttl_ms / 1000:g}",
+        )
+    if settings.lease_ttl_ms < LEASE_TTL_MIN_MS:
+        yield Mistake(
+            ("AQ_LEASE_TTL",),
+            f"AQ_LEASE_TTL is {settings.lease_ttl_ms / 1000:g}; allowed: 1 second or more",
+        )
+
+
+def _untouched(mistakes: Iterable[Mistake], wrong: Set[str]) -> list[Mistake]:
+    """Those that say something new: a value that could not be read explains all that it is in."""
+    return [mistake for mistake in mistakes if wrong.isdisjoint(mistake.names)]
+
+
+class _Reader:
+    """Reads every text, and keeps a mistake for each one that is not allowed."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.mistakes: list[Mistake] = []
+        stripped = {name: text.strip() for name, text in values.items() if name in BY_NAME}
+        self._given = {name: text for name, text in stripped.items() if text}
+        # A space at either end may belong to it.
+        self._password = values.get("REDIS_PASSWORD", "")
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `Settings` that were given and could be read."""
+        read = {
+            variable.field: self._read(variable)
+            for variable in VARIABLES
+            if variable.field is not None and variable.name in self._given
+        }
+        if "PORT" in self._given and "AQ_BIND" not in self._given:
+            port = self._read(BY_NAME["PORT"])
+            read["bind"] = None if port is None else f"0.0.0.0:{port}"
+        if "REDIS_HOST" in self._given and "REDIS_URL" not in self._given:
+            read["redis_url"] = self._redis_url()
+        return {name: value for name, value in read.items() if value is not None}
+
+    def _redis_url(self) -> str | None:
+        host, port = self._read(BY_NAME["REDIS_HOST"]), self._read(BY_NAME["REDIS_PORT"])
+        if host is None or port is None:
+            return None
+        userinfo = f":{quote(self._password, safe='')}@" if self._password else ""
+        return f"redis://{userinfo}{host}:{port}"
+
+    def _read(self, variable: Variable) -> object:
+        """None where the text is not allowed."""
+        text = self._given.get(variable.name, variable.default)
+        try:
+            return variable.kind.read(text)
+        except ValueError:
+            # The cause may quote the value, which may be a secret.
+            sentence = f"{variable.name} is {_shown(variable, text)}; allowed: {variable.allowed}"
+            self.mistakes.append(Mistake((variable.name,), sentence))
+            return None
 
 
 def _shown(variable: Variable, text: str) -> str:
@@ -259,10 +348,3 @@ def _shown(variable: Variable, text: str) -> str:
             return "a value that cannot be used (it is not shown here)"
         text = outline + "…"
     return repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…")
-
-
-def _redis_url(given: Mapping[str, str], password: str) -> str:
-    host = _read(BY_NAME["REDIS_HOST"], given["REDIS_HOST"])
-    port = _read(BY_NAME["REDIS_PORT"], given.get("REDIS_PORT", BY_NAME["REDIS_PORT"].default))
-    userinfo = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{userinfo}{host}:{port}"

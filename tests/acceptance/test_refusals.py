@@ -1,4 +1,4 @@
-"""What `serve` does not start with: status 2, and one sentence that names the variable."""
+"""What `serve` does not start with: status 2, and a sentence for each wrong variable."""
 
 from __future__ import annotations
 
@@ -95,3 +95,20 @@ def test_serve_refuses_with_status_2_and_one_sentence_that_names_the_variable(
     assert NAMED[name] in sentences[0]
     assert "Traceback" not in said
     assert MARK not in said
+
+
+def test_everything_that_is_wrong_is_said_at_once_a_line_each(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"AQ_WORKERS=0\nWEBHOOK_URL={MARK}\n")
+    process = start(tmp_path, {"AQ_SHARDS": "0", "AQ_MAX_WIAT": "5"})
+    _, said = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 2
+    assert MARK not in said
+    lines = said.splitlines()
+    assert all(line.startswith("actor-queue: ") for line in lines)
+    assert sorted(line.split()[1] for line in lines) == [
+        "AQ_MAX_WIAT",
+        "AQ_SHARDS",
+        "AQ_WORKERS",
+        "REDIS_URL",
+        "WEBHOOK_URL",
+    ]
