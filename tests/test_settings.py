@@ -26,7 +26,7 @@ CONTRACT_NAMES = frozenset((
     "AQ_MAX_MESSAGES", "AQ_MAX_BATCH_BYTES", "AQ_MAX_BODY", "AQ_MAX_PENDING", "AQ_DEDUP_WINDOW",
     "AQ_RETRY_SCHEDULE", "AQ_WEBHOOK_TIMEOUT", "AQ_MAX_DELIVERIES", "AQ_PAYLOAD", "AQ_SHARDS",
     "AQ_LEASE_TTL", "AQ_NAMESPACE", "AQ_DURABILITY", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS",
-    "AQ_ALLOW_EVICTION", "AQ_DATA_DIR", "AQ_ROOT_PATH",
+    "AQ_ALLOW_EVICTION", "AQ_DATA_DIR", "AQ_ROOT_PATH", "AQ_PUBLIC_URL", "AQ_CORS_ORIGINS",
 ))
 # fmt: on
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
@@ -91,6 +91,13 @@ def test_an_empty_text_is_the_same_as_none() -> None:
         ("AQ_DURABILITY", "fsync", "fsync"),
         ("AQ_NAMESPACE", "a.B_c-9", "a.B_c-9"),
         ("AQ_ROOT_PATH", "/redis-api", "/redis-api"),
+        ("AQ_PUBLIC_URL", "https://q.example:8443/a/", "https://q.example:8443/a"),
+        ("AQ_CORS_ORIGINS", "*", ("*",)),
+        (
+            "AQ_CORS_ORIGINS",
+            "https://A.example:443/, http://localhost:3000,capacitor://localhost",
+            ("https://a.example", "http://localhost:3000", "capacitor://localhost"),
+        ),
         ("AQ_BIND", "[::1]:0", "[::1]:0"),
         ("AQ_BIND", "localhost:9", "localhost:9"),
         ("AQ_API_KEYS", "ingest:a:b, admin:x", (("ingest", "a:b"), ("admin", "x"))),
@@ -150,6 +157,15 @@ def test_a_value_within_bounds_is_read(name: str, text: str, value: object) -> N
         ("AQ_BIND", "host:65536"),
         ("AQ_BIND", "::1:80"),
         ("PORT", "http"),
+        ("AQ_PUBLIC_URL", "queue.example"),
+        ("AQ_PUBLIC_URL", "https://u:p@queue.example"),
+        ("AQ_PUBLIC_URL", "https://queue.example/?a=1"),
+        ("AQ_CORS_ORIGINS", "chat.example"),
+        ("AQ_CORS_ORIGINS", "https://chat.example/page"),
+        ("AQ_CORS_ORIGINS", "https://*.example"),
+        ("AQ_CORS_ORIGINS", "null"),
+        ("AQ_CORS_ORIGINS", "https://a.example,"),
+        ("AQ_CORS_ORIGINS", ",".join(f"https://{n}.example" for n in range(101))),
     ],
 )
 def test_a_value_out_of_bounds_stops_with_name_value_and_what_is_allowed(

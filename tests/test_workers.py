@@ -466,7 +466,9 @@ def test_the_service_itself_works_dies_and_drains_as_a_worker(
 
         def ready() -> bool:
             connection = crew.connect()
-            connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            )
             return read_line(connection) == "HTTP/1.1 200"
 
         eventually(lambda: len(crew.records("ready")) == 2)

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 SCHEDULE_STEPS_MAX = 100
 SCHEDULE_STEP_MAX_S = 604_800
 API_KEYS_MAX = 1_000
+ORIGINS_MAX = 100
 KEY_CHARS_MAX = 256
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
@@ -23,6 +24,7 @@ SECRET_BYTES_MAX = 64
 SCOPES = ("ingest", "read", "admin")
 MANY_NODE_SCHEMES = ("redis+cluster", "redis+sentinel")
 
+_USUAL_PORTS = {"http": 80, "https": 443}
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20}
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
@@ -175,6 +177,35 @@ def _webhook_url(text: str) -> str:
     return text
 
 
+def _public_url(text: str) -> str:
+    """Without a slash at the end, so that a path can follow."""
+    parts = _split(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("not http")
+    _match(rf"{_HOST}(?::\d{{1,5}})?", parts.netloc)  # and so without a credential
+    _check_netloc(parts.netloc)
+    _match(r"[^?#]*", text)
+    return text.rstrip("/")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = [_origin(item.strip()) for item in text.split(",")]
+    if len(origins) > ORIGINS_MAX:
+        raise ValueError("too many origins")
+    return tuple(dict.fromkeys(origins))
+
+
+def _origin(text: str) -> str:
+    """As a browser writes it: in small letters, without a slash, without the usual port."""
+    if text == "*":
+        return text
+    scheme, netloc = _match(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@\s]+)/?", text).groups()
+    _check_netloc(netloc)
+    scheme = scheme.lower()
+    usual = _USUAL_PORTS.get(scheme)
+    return f"{scheme}://{netloc.lower().removesuffix(f':{usual}') if usual else netloc.lower()}"
+
+
 def _redis_url(text: str) -> str:
     parts = _split(text)
     _match(r"[^#]*", text)
@@ -249,6 +280,13 @@ REDIS_PORT = Kind(_redis_port, "a port from 1 to 65535")
 HOST = Kind(_host, "a host name or an IP address")
 ADDRESS = Kind(_address, "host:port, for example 127.0.0.1:8000 or [::1]:8000")
 WEBHOOK_URL = Kind(_webhook_url, "http:// or https:// with a host", _url_outline)
+PUBLIC_URL = Kind(
+    _public_url, "http:// or https:// with a host, perhaps a port and a path, and nothing else"
+)
+ORIGINS = Kind(
+    _origins,
+    "* or origins with commas between, such as https://chat.example or http://localhost:3000",
+)
 REDIS_URL = Kind(
     _redis_url,
     "redis://, rediss:// or unix:///path, redis+cluster://host:port,… or"

@@ -89,6 +89,8 @@ class Settings:
     allow_eviction: bool = False
     data_dir: str = "./data"
     root_path: str = ""
+    public_url: str | None = None
+    cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if mistakes := tuple(_contradictions(self)):
@@ -107,7 +109,7 @@ class Settings:
     @property
     def loopback_only(self) -> bool:
         """Whether only this machine can connect. Of the names, only localhost counts as such."""
-        if self.host == "localhost":
+        if self.host == "localhost" or self.bind.startswith("unix:"):
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -203,6 +205,10 @@ VARIABLES: tuple[Variable, ...] = (
              "the embedded server's files"),
     Variable("AQ_ROOT_PATH", "root_path", kinds.ROOT_PATH, "",
              "prefix of every path behind a proxy, for example /redis-api"),
+    Variable("AQ_PUBLIC_URL", "public_url", kinds.PUBLIC_URL, "",
+             "where others reach this service, for example https://queue.example/redis-api"),
+    Variable("AQ_CORS_ORIGINS", "cors_origins", kinds.ORIGINS, "",
+             "the web pages that may send messages: https://chat.example,… or * for any"),
 )
 # fmt: on
 

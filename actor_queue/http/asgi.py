@@ -23,12 +23,14 @@ from actor_queue.http.events import Events
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.health import Health, Readiness
 from actor_queue.http.ingest import Ingest, problem_of
-from actor_queue.http.problem import INTERNAL, Problem, send_problem
+from actor_queue.http.origins import Origins, with_headers
+from actor_queue.http.problem import INTERNAL, Problem, send_nothing, send_problem
 from actor_queue.http.request import USER_IN_SCOPE
 from actor_queue.http.traffic import Traffic
 
 USER_VERBS: Final = frozenset({b"flush", b"typing", b"hold", b"release"})
 USERS: Final = b"/api/users/"
+INGEST: Final = frozenset({b"/api/message", b"/api/messages"})
 
 Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 """What ASGI calls an application, less the scopes that are not HTTP."""
@@ -50,6 +52,7 @@ class Application:
         self.traffic = traffic if traffic is not None else Traffic()
         self._backend = backend
         self._keys = Keys(backend.settings.api_keys)
+        self._origins = Origins(backend.settings)
         self._prefix = backend.settings.root_path.rstrip("/").encode()
         self._mounts = {path.encode(): app for path, app in (mounts or {}).items()}
         self._raw: dict[bytes, Handler] = {
@@ -74,8 +77,22 @@ class Application:
             await _lifespan(receive, send)
             return
         assert scope["type"] == "http", "the server offers nothing else"
+        path = self._inner_path(scope)
+        if self._origins.active:
+            verdict = self._origins.judge(
+                scope["method"], scope["headers"], ingest=path is not None and _is_ingest(path)
+            )
+            if verdict.headers:
+                send = with_headers(send, verdict.headers)
+            if verdict.refusal is not None:
+                self.traffic.requests_refused += 1
+                await send_problem(send, verdict.refusal)
+                return
+            if verdict.preflight:
+                await send_nothing(send)
+                return
         try:
-            await self._dispatch(scope, receive, send)
+            await self._dispatch(path, scope, receive, send)
         except Exception as error:  # noqa: BLE001  # the log says what, the client that
             self.traffic.requests_failed += 1
             self._faults.write("a request failed", error)
@@ -85,9 +102,12 @@ class Application:
                 return  # its answer had begun; the server cuts it off
 
     async def _dispatch(
-        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+        self,
+        path: bytes | None,
+        scope: HTTPScope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
     ) -> None:
-        path = self._inner_path(scope)
         if path is None:
             await _redirect(send, self._prefix + b"/")
             return
@@ -131,6 +151,14 @@ class Application:
         from actor_queue.http.api import build
 
         return cast(Handler, build(self._backend, self._keys, self.traffic, self._faults))
+
+
+def _is_ingest(path: bytes) -> bool:
+    """Whether a key with the scope `ingest` is all that the path needs."""
+    path = path.removesuffix(b"/")
+    if path.startswith(USERS):
+        return path[len(USERS) :].partition(b"/")[2] == b"typing"
+    return path in INGEST
 
 
 def _user_in_scope(path: bytes) -> dict[str, Any]:

@@ -85,3 +85,9 @@ async def send_body(
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_nothing(send: ASGISendCallable) -> None:
+    """204: everything that is to be said is in the headers."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

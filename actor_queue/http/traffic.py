@@ -18,7 +18,7 @@ class Traffic:
     """Idle ones closed to make room at the limit."""
     accept_errors: int = 0
     requests_refused: int = 0
-    """Ended before any handler saw them: broken framing, too large, too slow."""
+    """Ended before any handler saw them: broken framing, too large, too slow, a foreign page."""
     requests_failed: int = 0
     """A handler raised what it should not."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)

@@ -89,10 +89,10 @@ def test_while_it_drains_it_takes_nothing_new_and_finishes_what_it_began() -> No
         client.accepted(later, ttl=0.2)
         text = fresh_text()
         body = json.dumps({"user": begun, "message": text, "ttl": 0.2}).encode()
-        head = b"POST /api/message HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        head = b"POST /api/message HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         head += b"content-length: %d\r\n\r\n" % len(body)
         with (
-            half_sent(port, b"GET /readyz HTTP/1.1\r\nhost: x\r\n") as probe,
+            half_sent(port, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n") as probe,
             half_sent(port, head + body[:10]) as post,
         ):
             called = time.monotonic()
@@ -121,7 +121,7 @@ def test_a_stream_of_many_messages_under_way_is_read_to_its_end() -> None:
             json.dumps({"user": user, "message": fresh_text(), "ttl": 0.3}).encode() + b"\n"
             for _ in range(3)
         ]
-        head = b"POST /api/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        head = b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         head += b"content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         with half_sent(shared.service.port, head + chunk(lines[0])) as stream:
             called = time.monotonic()

@@ -152,7 +152,9 @@ def test_workers_of_one_parent_that_stop_together_make_nobody_wait() -> None:
 def begun_request(port: int) -> Iterator[None]:
     """A POST whose body never comes, for as long as the block lasts."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        connection.sendall(
+            b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"
+        )
         # Whoever connected later has been heard; so has this one.
         assert Client(port).get("/healthz").status == 200
         yield

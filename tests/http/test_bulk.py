@@ -117,7 +117,7 @@ def test_results_come_while_messages_are_still_being_sent(server: Served) -> Non
     line = json.dumps(message(0)).encode() + b"\n"
     with raw(server.address) as sock:
         sock.sendall(
-            b"POST /api/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+            b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
             b"content-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
         )
         received = b""
@@ -134,7 +134,7 @@ def test_what_came_before_the_client_went_away_is_kept(start: Callable[..., Any]
     line = json.dumps(message(0)).encode() + b"\n"
     with raw(server.address) as sock:
         sock.sendall(
-            b"POST /api/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n"
+            b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n"
             b"content-type: application/x-ndjson\r\n\r\n" + line * 3 + line[:10]
         )
         until(lambda: len(server.engine.messages["u0"]) == 3)
@@ -210,7 +210,7 @@ def test_answers_that_nobody_reads_stop_the_reading_and_not_the_service(
         sock.settimeout(1.0)
         sock.connect(server.address)
         sock.sendall(
-            b"POST /api/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+            b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
             b"content-type: application/x-ndjson\r\n\r\n"
         )
         sent = stuff(sock, b"%x\r\n%s\r\n" % (len(lines), lines), at_most=500)

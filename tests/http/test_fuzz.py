@@ -24,36 +24,39 @@ MANY = b"[" + b", ".join([ONE] * 5) + b"]"
 LINES = b"\n".join([ONE] * 5)
 
 WEBSOCKET = (
-    b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
 )
 H2C = (
-    b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
+    b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
     b"http2-settings: AAMAAABkAAQAAP__\r\n\r\n"
 )
 SEED_REQUESTS = [
-    b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
-    b"GET /api/users?limit=3 HTTP/1.1\r\nhost: x\r\n\r\n",
-    b"GET /api/users/a%2Fb HTTP/1.1\r\nhost: x\r\n\r\n",
-    b"GET /api/events HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"GET /api/users?limit=3 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"GET /api/users/a%2Fb HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n",
     b"GET /metrics HTTP/1.0\r\n\r\n",
-    b"DELETE /api/users/ana HTTP/1.1\r\nhost: x\r\n\r\n",
-    b'POST /api/users/ana/hold HTTP/1.1\r\nhost: x\r\ncontent-length: 13\r\n\r\n{"seconds":5}',
-    b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(ONE), ONE),
-    b"POST /api/message HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    b"%x\r\n%s\r\n0\r\n\r\n" % (len(ONE), ONE),
-    b"POST /api/message HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n%s"
+    b"DELETE /api/users/ana HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    b"POST /api/users/ana/hold HTTP/1.1\r\nhost: localhost\r\ncontent-length: 13\r\n\r\n"
+    b'{"seconds":5}',
+    b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s"
     % (len(ONE), ONE),
-    b"POST /api/messages HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(MANY), MANY),
-    b"POST /api/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+    b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"%x\r\n%s\r\n0\r\n\r\n" % (len(ONE), ONE),
+    b"POST /api/message HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(ONE), ONE),
+    b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s"
+    % (len(MANY), MANY),
+    b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
     b"content-length: %d\r\n\r\n%s" % (len(LINES), LINES),
     WEBSOCKET,
     WEBSOCKET + b"\x81",
     H2C,
     H2C + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
-    b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked"
-    b"\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n"
+    b"transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
 ]
 WORDS = [
     b"\r\n", b"\r\n\r\n", b"\x00", b"\xff", b":", b" ", b"\n", b"\r", b"%", b"0", b"-1", b"chunked",

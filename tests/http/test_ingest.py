@@ -141,7 +141,7 @@ def test_a_declared_length_over_the_limit_is_refused_before_the_body_is_read(
 ) -> None:
     with raw(server.address) as sock:
         sock.sendall(
-            b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n"
+            b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: 999999999\r\n"
             b"expect: 100-continue\r\n\r\n"
         )
         answer = read_all(sock)
@@ -153,7 +153,9 @@ def test_a_chunked_body_is_cut_as_soon_as_it_is_over_the_limit(server: Served) -
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
     sent = 0
     with raw(server.address) as sock:
-        sock.sendall(b"POST /api/message HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        sock.sendall(
+            b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
         try:
             while sent < 1_000:
                 sock.sendall(chunk)
@@ -172,7 +174,8 @@ def test_the_refusal_of_a_large_body_can_be_read_by_a_client_that_sends_it_all(
     with raw(server.address) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         sock.sendall(
-            b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+            b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+            % len(body)
         )
         sock.sendall(body)
         assert read_all(sock).startswith(b"HTTP/1.1 413 ")
@@ -180,7 +183,7 @@ def test_the_refusal_of_a_large_body_can_be_read_by_a_client_that_sends_it_all(
 
 def test_a_client_that_waits_for_100_continue_gets_it(server: Served) -> None:
     body = json.dumps(ALL_FIELDS).encode()
-    head = b"POST /api/message HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+    head = b"POST /api/message HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
     with raw(server.address) as sock:
         sock.sendall(head + b"content-length: %d\r\n\r\n" % len(body))
         assert sock.recv(1_000).startswith(b"HTTP/1.1 100 ")
@@ -228,7 +231,8 @@ def test_a_client_that_goes_away_does_not_stop_its_message(start: Callable[..., 
     body = json.dumps(ALL_FIELDS).encode()
     with raw(server.address) as sock:
         sock.sendall(
-            b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+            b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+            % len(body)
         )
         sock.sendall(body)
         until(lambda: server.application.traffic.connections_total == 1)
@@ -239,9 +243,10 @@ def test_a_client_that_goes_away_does_not_stop_its_message(start: Callable[..., 
 def test_a_pipelined_request_is_answered_after_the_first(server: Served) -> None:
     body = json.dumps(ALL_FIELDS).encode()
     request = (
-        b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+        b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)
+        + body
     )
-    last = request.replace(b"host: x", b"host: x\r\nconnection: close")
+    last = request.replace(b"host: localhost", b"host: localhost\r\nconnection: close")
     answers = send_raw(server.address, request * 20 + last)
     assert answers.count(b"HTTP/1.1 202 ") == 21
     assert [f'"m-{n}"'.encode() in answers for n in range(1, 22)] == [True] * 21

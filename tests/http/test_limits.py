@@ -17,9 +17,9 @@ from tests.http.conftest import Served, served
 
 QUICK = Limits(idle_s=0.6, head_s=0.4, body_idle_s=0.4, send_idle_s=0.4, linger_s=0.3)
 BODY = json.dumps({"user": "ana", "message": "oi"}).encode()
-POST = b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(BODY)
-CHUNKED = b"POST /api/message HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+POST = b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+CHUNKED = b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,9 @@ def test_a_bulk_body_may_take_its_time_as_long_as_it_moves(quick: Served) -> Non
     line = BODY + b"\n"
     with raw(quick.address) as sock:
         sock.sendall(
-            b"POST /api/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
-            b"connection: close\r\ncontent-length: %d\r\n\r\n" % (len(line) * 8)
+            b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/x-ndjson\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            % (len(line) * 8)
         )
         with taking(1.0, 10.0):
             for _ in range(8):
@@ -96,7 +97,7 @@ def test_a_bulk_body_may_take_its_time_as_long_as_it_moves(quick: Served) -> Non
 
 
 def test_an_answer_that_nobody_reads_ends_the_connection(quick: Served) -> None:
-    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sock.settimeout(1.0)
@@ -143,12 +144,12 @@ def test_too_many_headers_are_431(quick: Served) -> None:
         (POST[:-2] + b"content-length: 7\r\n\r\n", 400),
         (b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-        (b"GET / HTTP/3.0\r\nhost: x\r\n\r\n", 505),
+        (b"GET / HTTP/3.0\r\nhost: localhost\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\nhost: y\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"GET / HTTP/1.1\r\nhost: x\r\n a: folded\r\nb\x00: c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\n a: folded\r\nb\x00: c\r\n\r\n", 400),
         (CHUNKED + b"zz\r\n", 400),
     ],
 )  # fmt: skip
@@ -183,7 +184,7 @@ def test_an_upgrade_is_ignored_and_the_request_answered(quick: Served, upgrade: 
 
 def test_connect_is_no_tunnel(quick: Served) -> None:
     answer = send_raw(
-        quick.address, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        quick.address, b"CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )
     assert answer.startswith(b"HTTP/1.1 404 ")
 

@@ -85,7 +85,7 @@ def test_metrics_have_the_numbers_and_no_user(server: Served) -> None:
 
 def test_events_arrive_as_they_happen(server: Served) -> None:
     with raw(server.address) as sock:
-        sock.sendall(b"GET /api/events HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.sendall(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
         received = b""
         while b"retry:" not in received:
             received += sock.recv(65_536)
@@ -102,7 +102,7 @@ def test_an_idle_event_stream_is_kept_alive_by_comments(
 ) -> None:
     monkeypatch.setattr("actor_queue.http.events.HEARTBEAT_S", 0.05)
     with raw(server.address) as sock:
-        sock.sendall(b"GET /api/events HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.sendall(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
         received = b""
         while received.count(b": still here\n\n") < 3:
             received += sock.recv(65_536)

@@ -21,9 +21,9 @@ from tests.http.client import ask, raw, read_all, read_answer, stuff, until
 from tests.http.conftest import Served
 
 BODY = json.dumps({"user": "ana", "message": "oi"}).encode()
-POST = b"POST /api/message HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+POST = b"POST /api/message HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(BODY)
 IPV6 = socket.has_ipv6 and Path("/proc/net/if_inet6").exists()
-GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def test_a_request_under_way_finishes_and_the_listener_is_closed_meanwhile(
