@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actor_queue.app.environment import load
+from actor_queue.app.environment import load, log_injected
 from actor_queue.core.settings import Settings, SettingsError
 
 
@@ -90,6 +90,39 @@ def test_a_file_that_cannot_be_read_hides_no_other_mistake_and_calls_nothing_mis
     assert shards.startswith("AQ_SHARDS is")
     with pytest.raises(SettingsError, match="line 1"):
         load({}, dotenv, {}, serving=True)
+
+
+def test_what_a_container_platform_sets_for_a_service_called_aq_is_ignored_with_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    environ = {
+        "AQ_PORT": "tcp://10.0.0.1:8000",
+        "AQ_SERVICE_HOST": "10.0.0.1",
+        "AQ_SERVICE_PORT": "8000",
+        "AQ_SERVICE_PORT_HTTP": "8000",
+        "AQ_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "AQ_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "AQ_PORT_8000_TCP_PORT": "8000",
+        "AQ_PORT_8000_TCP_PROTO": "tcp",
+        "AQ_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "AQ_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+        "AQ_REDIS_SERVICE_HOST": "10.0.0.2",
+        "REDIS_PORT_6379_TCP": "tcp://10.0.0.2:6379",
+        "PATH": "/bin",
+    }
+    assert load(environ, None, {}) == Settings()
+    with caplog.at_level("INFO"):
+        log_injected(environ)
+        log_injected({"PATH": "/bin", "AQ_SHARDS": "8"})
+    (record,) = caplog.records
+    assert vars(record)["count"] == 11
+    assert "AQ_SERVICE_HOST" in vars(record)["names"]
+
+
+@pytest.mark.parametrize("name", ["AQ_PORT", "AQ_PORTS", "AQ_SERVICE", "AQ_PORT_TCP"])
+def test_a_name_that_only_resembles_those_of_a_container_platform_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is not a setting"):
+        load({name: "8000"}, None, {})
 
 
 def test_a_nearer_way_to_say_the_same_wins(dotenv: Path) -> None:

@@ -88,7 +88,8 @@ def test_setting_up_again_does_not_double_the_lines() -> None:
         ("https://u:p@h/x?token=1#f", "https://h/x"),
         ("redis+cluster://u:p@a:1,b:2", "redis+cluster://a:1,b:2"),
         ("unix://:p@/run/s.sock?db=1", "unix:///run/s.sock"),
-        ("redis://[:p@h", "(unreadable address)"),
+        ("redis+cluster://u:p@a:1,b,[::1]:3/0", "redis+cluster://a:1,b,[::1]:3/0"),
+        ("u:p@h", "(unreadable address)"),
     ],
 )
 def test_an_address_is_shown_without_credentials_and_query(url: str, shown: str) -> None:

@@ -63,7 +63,8 @@ def test_the_defaults_in_the_table_are_the_defaults_of_the_settings() -> None:
 
 
 def test_every_field_has_a_variable() -> None:
-    assert {v.field for v in VARIABLES} - {None} == set(Settings.__dataclass_fields__)
+    derived = {"redis_set_by"}
+    assert {v.field for v in VARIABLES} - {None} == set(Settings.__dataclass_fields__) - derived
 
 
 def test_an_empty_text_is_the_same_as_none() -> None:
@@ -243,6 +244,65 @@ def test_the_parts_of_redis_make_an_address() -> None:
     assert parse({"REDIS_PASSWORD": "x"}).redis_url is None
     assert "REDIS_PORT" in sentence(REDIS_HOST="db", REDIS_PORT="x")
     assert "REDIS_HOST" in sentence(REDIS_HOST="db/0")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_a_line_break_at_the_end_of_a_value_is_not_part_of_it(end: str) -> None:
+    """As `kubectl create secret --from-file` and a file of docker's secrets bring it along."""
+    values = {
+        "REDIS_HOST": "db",
+        "REDIS_PORT": "6380",
+        "REDIS_PASSWORD": " p w\t",
+        "WEBHOOK_URL": "https://bot/",
+        "WEBHOOK_SECRET": SECRET,
+        "AQ_API_KEYS": "admin:k",
+        "AQ_DATA_DIR": "/data",
+    }
+    ended = parse({name: text + end for name, text in values.items()})
+    assert ended == parse(values)
+    assert ended.redis_url == "redis://:%20p%20w%09@db:6380"
+    assert parse({"REDIS_URL": "redis://h/1" + end}).redis_url == "redis://h/1"
+    assert parse({"REDIS_HOST": "db", "REDIS_PASSWORD": end}).redis_url == "redis://db:6379"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REDIS_URL", '"redis://:hunter2@h"'),
+        ("REDIS_URL", "'redis://:hunter2@h"),
+        ("REDIS_URL", "\u201credis://:hunter2@h\u201d"),
+        ("WEBHOOK_URL", '"https://h/hunter2"'),
+        ("WEBHOOK_SECRET", '"whsec_hunter2"'),
+        ("AQ_API_KEYS", '"admin:hunter2"'),
+        ("REDIS_HOST", '"db"'),
+        ("AQ_SHARDS", '"64"'),
+        ("AQ_DATA_DIR", '"./data"'),
+    ],
+)
+def test_quotation_marks_around_a_value_are_named_as_the_trouble(name: str, text: str) -> None:
+    said = sentence(**{name: text})
+    assert said.startswith(f"{name} is ")
+    assert "quotation marks" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("REDIS_URL", "localhost:6379", "no scheme: write redis:// in front"),
+        ("REDIS_URL", "http://h", "write redis://"),
+        ("REDIS_HOST", "redis://db:6379", "REDIS_URL"),
+        ("REDIS_HOST", "db:6379", "REDIS_PORT"),
+        ("WEBHOOK_URL", "bot.example/hunter2", "write https:// in front"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said(name: str, text: str, words: str) -> None:
+    assert words in sentence(**{name: text}).partition("allowed:")[0]
+
+
+def test_settings_know_which_variable_says_where_redis_is() -> None:
+    assert parse({"REDIS_HOST": "db"}).redis_set_by == "REDIS_HOST"
+    assert parse({"REDIS_HOST": "db", "REDIS_URL": "redis://h"}).redis_set_by == "REDIS_URL"
 
 
 def test_what_kubernetes_puts_into_redis_port_does_no_harm() -> None:

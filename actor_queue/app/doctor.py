@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import redis
 
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
-from actor_queue.core.setting_kinds import MANY_NODE_SCHEMES
 from actor_queue.core.settings import Settings
+from actor_queue.core.url import MANY_NODE_SCHEMES, split
 from actor_queue.store.address import scheme_of
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.embedded import running_server_url
@@ -340,9 +339,9 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         text = "WEBHOOK_URL is not set: `serve` needs it, `dev` then delivers to its own inbox"
         yield Finding(level, "webhook", text)
         return
-    parts = urlsplit(settings.webhook_url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    parts = split(settings.webhook_url)
+    host, given = parts.host()
+    port = given or (443 if parts.scheme == "https" else 80)
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
             yield Finding("ok", "webhook", f"{host} port {port} accepts connections")

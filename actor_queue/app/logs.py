@@ -15,7 +15,8 @@ import traceback
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
-from urllib.parse import urlsplit
+
+from actor_queue.core.url import split
 
 QUIET_LIBRARIES = ("asyncio", "coredis", "httpcore", "httpx", "hypercorn", "quart", "quart_trio")
 FRAMES_MAX = 30
@@ -39,11 +40,10 @@ def set_up(*, dev: bool, stream: TextIO | None = None) -> None:
 def redact_url(url: str) -> str:
     """The URL without what may be secret in it: user and password, query, fragment."""
     try:
-        parts = urlsplit(url)
+        parts = split(url)
     except ValueError:
         return "(unreadable address)"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 class JsonLines(logging.Formatter):

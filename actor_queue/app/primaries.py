@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from actor_queue.core.url import split
 from actor_queue.store.address import SENTINEL, Place, nodes, scheme_of
 
 TIMEOUT_S = 5.0
@@ -53,10 +54,9 @@ def one_server(url: str) -> Iterator[redis.Redis]:
 @contextmanager
 def server_at(url: str, place: Place, *, sentinel: bool = False) -> Iterator[redis.Redis]:
     """With the user, the password and the TLS options of a URL that names several."""
-    parts = urlsplit(url)
+    parts = split(url)
     query = dict(parse_qsl(parts.query))
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    options: dict[str, Any] = {"username": unquote(user), "password": unquote(password)}
+    options: dict[str, Any] = {"username": parts.user, "password": parts.password}
     if sentinel:
         options = {part: query.get(f"sentinel_{part}") for part in ("username", "password")}
     if query.get("tls") == "true":

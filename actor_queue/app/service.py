@@ -19,6 +19,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from actor_queue.app.collector import keep_pauses_short
+from actor_queue.app.environment import log_injected
 from actor_queue.app.logs import redact_url, set_up
 from actor_queue.app.queue import ActorQueue
 from actor_queue.core.settings import Settings
@@ -52,6 +53,8 @@ def run_service(
     is `stop_when_closed` ends; its parent has said where it listens.
     """
     set_up(dev=dev)
+    if sockets is None:
+        log_injected(os.environ)
     status = 0
     try:
         trio.run(_main, settings, dev, sockets, stop_when_closed)

@@ -35,6 +35,7 @@ from typing import Any
 import trio
 from hypercorn.utils import repr_socket_addr
 
+from actor_queue.app.environment import log_injected
 from actor_queue.app.logs import redact_url, set_up
 from actor_queue.core.settings import Settings
 from actor_queue.http.server import open_sockets
@@ -71,6 +72,7 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
     cannot run with these settings. A second signal ends everything at once.
     """
     set_up(dev=dev)
+    log_injected(os.environ)
     gc.enable()
     try:
         return trio.run(_main, settings, dev, command)

@@ -1,7 +1,8 @@
 """What the text of a setting may be, and how it is read.
 
 A `Kind` reads a text that is stripped and not empty; it raises `ValueError` for one that is
-not allowed. The `allowed` texts complete the sentence "allowed: …".
+not allowed, and `Unusable` where it can say more about it than what is allowed. The `allowed` texts
+complete the sentence "allowed: …".
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from urllib.parse import SplitResult, urlsplit
+
+from actor_queue.core.url import HOST_PATTERN, Unusable, read_redis_url, read_webhook_url, split
 
 SCHEDULE_STEPS_MAX = 100
 SCHEDULE_STEP_MAX_S = 604_800
@@ -22,12 +24,12 @@ SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
 
 SCOPES = ("ingest", "read", "admin")
-MANY_NODE_SCHEMES = ("redis+cluster", "redis+sentinel")
+
+QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20}
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
 _SECONDS = r"\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}"
 
 
@@ -160,31 +162,36 @@ def _redis_port(text: str) -> int:
 
 
 def _host(text: str) -> str:
-    return _match(_HOST, f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)[0]
+    if "://" in text:
+        raise Unusable("it is a whole address: set REDIS_URL to it instead")
+    if re.fullmatch(rf"{HOST_PATTERN}:\d+", text, re.ASCII):
+        raise Unusable("the port does not belong here: set REDIS_PORT to it")
+    return _match(HOST_PATTERN, f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)[0]
 
 
 def _address(text: str) -> str:
-    port = _match(rf"{_HOST}:(\d{{1,5}})", text)[1]
+    port = _match(rf"{HOST_PATTERN}:(\d{{1,5}})", text)[1]
     _port(port)
     return text
 
 
-def _webhook_url(text: str) -> str:
-    parts = _split(text)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("not http")
-    _check_netloc(parts.netloc)
-    return text
+def _path(text: str) -> str:
+    if text[0] in QUOTES:
+        raise ValueError("a name that nobody gives to a directory")
+    return _match(r"[^\0]{1,4096}", text)[0]
+
+
+def quoted(text: str) -> bool:
+    """Whether quotation marks were taken along, as `docker run --env-file` does with those of
+    its file."""
+    return text[0] in QUOTES or text[-1] in QUOTES
 
 
 def _public_url(text: str) -> str:
     """Without a slash at the end, so that a path can follow."""
-    parts = _split(text)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("not http")
-    _match(rf"{_HOST}(?::\d{{1,5}})?", parts.netloc)  # and so without a credential
-    _check_netloc(parts.netloc)
-    _match(r"[^?#]*", text)
+    parts = split(read_webhook_url(text))
+    if parts.userinfo or not {"?", "#"}.isdisjoint(text):
+        raise Unusable("it has a user, a query or a fragment")
     return text.rstrip("/")
 
 
@@ -200,57 +207,20 @@ def _origin(text: str) -> str:
     if text == "*":
         return text
     scheme, netloc = _match(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@\s]+)/?", text).groups()
-    _check_netloc(netloc)
+    split(f"{scheme}://{netloc}").host()
     scheme = scheme.lower()
     usual = _USUAL_PORTS.get(scheme)
     return f"{scheme}://{netloc.lower().removesuffix(f':{usual}') if usual else netloc.lower()}"
 
 
-def _redis_url(text: str) -> str:
-    parts = _split(text)
-    _match(r"[^#]*", text)
-    if parts.scheme == "unix":
-        _match(r"/.*[^/]", parts.path)
-    elif parts.scheme in ("redis", "rediss"):
-        _check_netloc(parts.netloc)
-        _match(r"/?|/\d{1,5}", parts.path)
-    elif parts.scheme == "redis+cluster":
-        _check_nodes(parts.netloc)
-        _match(r"/?|/0", parts.path)
-    elif parts.scheme == "redis+sentinel":
-        _check_nodes(parts.netloc)
-        _match(r"/[^/]+(?:/\d{1,5})?", parts.path)
-    else:
-        raise ValueError("unknown scheme")
-    return text
-
-
-def _split(text: str) -> SplitResult:
-    # urlsplit itself drops tabs and newlines without a word.
-    _match(r"[!-~]+", text)
-    return urlsplit(text)
-
-
-def _check_netloc(netloc: str) -> None:
-    host = netloc.rpartition("@")[2]
-    port = _match(rf"{_HOST}(?::(\d{{1,5}}))?", host)[1]
-    if port is not None:
-        _within(int(port), 1, 65_535)
-
-
-def _check_nodes(netloc: str) -> None:
-    for node in netloc.rpartition("@")[2].split(","):
-        _check_netloc(node)
-
-
 def _url_outline(text: str) -> str:
     """Scheme and host, and nothing at all where a credential could be mistaken for them."""
     try:
-        parts = _split(text)
-        host = parts.hostname
+        parts = split(text)
+        (host,) = parts.hosts()
     except ValueError:
         return ""
-    return f"{parts.scheme}://{host}" if host and "@" not in text else ""
+    return f"{parts.scheme}://{host.name}" if "@" not in text else ""
 
 
 TEXT = Kind(str, "any text")
@@ -261,7 +231,7 @@ SCHEDULE = Kind(
     f" each from 0 to {SCHEDULE_STEP_MAX_S}, fractions too",
 )
 NAMESPACE = _pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, dots, dashes, underscores")
-PATH = _pattern(r"[^\0]{1,4096}", "a directory")
+PATH = Kind(_path, "a directory")
 ROOT_PATH = _pattern(
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+", "a path that starts with / and does not end with /"
 )
@@ -279,7 +249,7 @@ PORT = Kind(_port, "a port from 0 to 65535, where 0 is any free one")
 REDIS_PORT = Kind(_redis_port, "a port from 1 to 65535")
 HOST = Kind(_host, "a host name or an IP address")
 ADDRESS = Kind(_address, "host:port, for example 127.0.0.1:8000 or [::1]:8000")
-WEBHOOK_URL = Kind(_webhook_url, "http:// or https:// with a host", _url_outline)
+WEBHOOK_URL = Kind(read_webhook_url, "http:// or https:// with a host", _url_outline)
 PUBLIC_URL = Kind(
     _public_url, "http:// or https:// with a host, perhaps a port and a path, and nothing else"
 )
@@ -288,7 +258,7 @@ ORIGINS = Kind(
     "* or origins with commas between, such as https://chat.example or http://localhost:3000",
 )
 REDIS_URL = Kind(
-    _redis_url,
+    read_redis_url,
     "redis://, rediss:// or unix:///path, redis+cluster://host:port,… or"
     " redis+sentinel://host:port,…/name, with special characters of the password percent-encoded",
     _url_outline,

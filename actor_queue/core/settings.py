@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from actor_queue.core import setting_kinds as kinds
 from actor_queue.core.batch import PayloadMode
 from actor_queue.core.setting_kinds import Kind
+from actor_queue.core.url import Unusable
 
 PREFIX = "AQ_"
 """Names that start with this are ours: one that is not in the table is refused."""
@@ -27,6 +29,7 @@ SHOWN_CHARS_MAX = 80
 YEAR_S = 31_536_000
 
 Durability = Literal["memory", "fsync", "replica"]
+RedisVariable = Literal["REDIS_URL", "REDIS_HOST"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Settings:
     """
 
     redis_url: str | None = field(default=None, repr=False)
+    redis_set_by: RedisVariable = "REDIS_URL"  # what somebody wrote, for sentences that name it
     webhook_url: str | None = field(default=None, repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     bind: str = "127.0.0.1:8000"
@@ -239,11 +243,29 @@ def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
     return settings
 
 
+_INJECTED_NAME = re.compile(
+    r"AQ_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+(?:_\w+)?)", re.ASCII
+)
+_INJECTED_PORT = re.compile(r"AQ_(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*", re.ASCII | re.DOTALL)
+
+
+def injected(name: str, value: str) -> bool:
+    """Whether a container platform has set `name`, for a service that is called aq or aq-….
+
+    Kubernetes gives every container AQ_SERVICE_HOST, AQ_SERVICE_PORT, AQ_SERVICE_PORT_HTTP,
+    AQ_PORT=tcp://10.0.0.1:80, AQ_PORT_80_TCP, AQ_PORT_80_TCP_ADDR and more of that form.
+    """
+    if name in BY_NAME:
+        return False
+    return bool(_INJECTED_NAME.fullmatch(name) or _INJECTED_PORT.fullmatch(f"{name}={value}"))
+
+
 def unknown_names(values: Mapping[str, str]) -> list[Mistake]:
-    """A mistake for each name that looks like one of ours and is none."""
+    """A mistake for each name that looks like one of ours and is none; not for `injected` ones."""
     mistakes = []
     for name in sorted(values):
-        if name.startswith(PREFIX) and name not in BY_NAME:
+        ours = name.startswith(PREFIX) and name not in BY_NAME
+        if ours and not injected(name, values[name]):
             near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else "the names are listed in .env.example"
             mistakes.append(Mistake((name,), f"{name} is not a setting; {hint}"))
@@ -311,8 +333,9 @@ class _Reader:
         self.mistakes: list[Mistake] = []
         stripped = {name: text.strip() for name, text in values.items() if name in BY_NAME}
         self._given = {name: text for name, text in stripped.items() if text}
-        # A space at either end may belong to it.
-        self._password = values.get("REDIS_PASSWORD", "")
+        # A file that holds a secret often ends with a line break that nobody meant; a space at
+        # either end may be part of the password.
+        self._password = values.get("REDIS_PASSWORD", "").strip("\r\n")
 
     def fields(self) -> dict[str, Any]:
         """The fields of `Settings` that were given and could be read."""
@@ -326,6 +349,7 @@ class _Reader:
             read["bind"] = None if port is None else f"0.0.0.0:{port}"
         if "REDIS_HOST" in self._given and "REDIS_URL" not in self._given:
             read["redis_url"] = self._redis_url()
+            read["redis_set_by"] = "REDIS_HOST"
         return {name: value for name, value in read.items() if value is not None}
 
     def _redis_url(self) -> str | None:
@@ -340,11 +364,20 @@ class _Reader:
         text = self._given.get(variable.name, variable.default)
         try:
             return variable.kind.read(text)
-        except ValueError:
-            # The cause may quote the value, which may be a secret.
-            sentence = f"{variable.name} is {_shown(variable, text)}; allowed: {variable.allowed}"
+        except ValueError as error:
+            sentence = (
+                f"{variable.name} is {_shown(variable, text)}{_trouble(text, error)};"
+                f" allowed: {variable.allowed}"
+            )
             self.mistakes.append(Mistake((variable.name,), sentence))
             return None
+
+
+def _trouble(text: str, error: ValueError) -> str:
+    """What more is known. Any other error may quote the value, which may be secret."""
+    if kinds.quoted(text):
+        return ": the quotation marks belong to it here, so take them away"
+    return f": {error}" if isinstance(error, Unusable) else ""
 
 
 def _shown(variable: Variable, text: str) -> str:

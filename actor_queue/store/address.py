@@ -18,11 +18,12 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from coredis.connection import BaseConnection, TCPConnection, TCPLocation
 from coredis.pool import ConnectionPool
 
+from actor_queue.core.url import Host, Unusable, split
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.pipe import Connect
 
@@ -74,7 +75,7 @@ def connector(url: str) -> Connect:
     try:
         pool = ConnectionPool.from_url(url, decode_components=True)
         if scheme_of(url) == "rediss":
-            query = dict(parse_qsl(urlsplit(url).query))
+            query = dict(parse_qsl(split(url).query))
             pool.connection_kwargs["ssl_context"] = _tls_context(query)
     except (ValueError, TypeError) as error:
         raise StoreMisconfigured("REDIS_URL cannot be understood") from error
@@ -94,17 +95,17 @@ def connector(url: str) -> Connect:
 
 def nodes(url: str) -> Nodes:
     """Of a cluster or behind sentinels. Raises `StoreMisconfigured`."""
-    parts = urlsplit(url)
     scheme = scheme_of(url)
     try:
+        parts = split(url)
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        userinfo, _, hosts = parts.netloc.rpartition("@")
-        user, _, password = (unquote(part) for part in userinfo.partition(":"))
-        seeds = tuple(_place(host, _PORTS[scheme]) for host in hosts.split(","))
+        seeds = tuple(_place(host, _PORTS[scheme]) for host in parts.hosts())
         name, _, db = parts.path.strip("/").partition("/")
         if scheme == CLUSTER:
             name, db = "", name
         options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "db": int(db or 0)}
+    except Unusable as error:
+        raise StoreMisconfigured(f"REDIS_URL cannot be understood: {error}") from error
     except ValueError as error:
         raise StoreMisconfigured("REDIS_URL cannot be understood") from error
     _check(query, scheme, name, options["db"])
@@ -118,7 +119,7 @@ def nodes(url: str) -> Nodes:
         "username": query.get("sentinel_username"),
         "password": query.get("sentinel_password"),
     }
-    server_options = {**options, "username": user or None, "password": password or None}
+    server_options = {**options, "username": parts.user or None, "password": parts.password or None}
     return Nodes(seeds, unquote(name), server_options, {**options, **own})
 
 
@@ -140,13 +141,8 @@ def _check(query: Mapping[str, str], scheme: str, name: str, db: int) -> None:
         raise StoreMisconfigured("a Redis Cluster has only database 0: write /0 or nothing")
 
 
-def _place(text: str, port: int) -> Place:
-    host, colon, given = text.rpartition(":")
-    if not colon or given.endswith("]"):
-        host, given = text, str(port)
-    if not host:
-        raise ValueError("no host")
-    return Place(host.strip("[]"), int(given))
+def _place(host: Host, port: int) -> Place:
+    return Place(host.name, host.port or port)
 
 
 def _tls_context(options: Mapping[str, str]) -> ssl.SSLContext:

@@ -24,6 +24,8 @@ from tests.store import slots
         ("redis+cluster://h:1?tls=true&ssl_ca_certs=/nowhere.pem", "No such file"),
         ("redis+sentinel://h:1", "names sentinels and no primary"),
         ("redis+sentinel://h:x/name", "cannot be understood"),
+        ("redis+sentinel://[::1:6379/name", "cannot be understood"),
+        ("redis+cluster://a:1,[nonsense]:3", "cannot be understood"),
     ],
 )
 def test_a_url_that_contradicts_itself_is_refused(url: str, word: str) -> None:
