@@ -3,13 +3,60 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
 
 Reason = Literal["quiet", "max_wait", "max_messages", "max_bytes", "flush"]
 """Why a batch was closed."""
 
 PayloadMode = Literal["classic", "detailed"]
+
+OF_ONE_MESSAGE = ("user", "message", "ttl", "message_id")
+"""The names in a sender's object that mean something here; all others pass through."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message of a batch, as it was kept."""
+
+    seq: int
+    """Counts the user's messages, in the order in which they were accepted."""
+    message_id: str
+    """The sender's, or one that was made for it."""
+    received_at_ms: int
+    """When it was accepted: milliseconds of the Redis clock since the Unix epoch."""
+    original: dict[str, Any]
+    """The whole object that its sender gave."""
+
+    @property
+    def message(self) -> str:
+        """The text."""
+        text: str = self.original["message"]
+        return text
+
+    @property
+    def received_at(self) -> datetime:
+        """When it was accepted, in UTC."""
+        return _EPOCH + timedelta(milliseconds=self.received_at_ms)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that pass through: the original object without user, message, ttl and
+        message_id."""
+        return {name: value for name, value in self.original.items() if name not in OF_ONE_MESSAGE}
+
+
+def items_of(stored: Sequence[bytes]) -> tuple[Item, ...]:
+    """The messages in JSON arrays `[seq, received_at_ms, message_id, {original}]`."""
+    decoded = map(json.loads, stored)
+    return tuple(
+        Item(seq, message_id, received_at_ms, original)
+        for seq, received_at_ms, message_id, original in decoded
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +77,23 @@ class Batch:
     last_at_ms: int
     due_at_ms: int
     closed_at_ms: int
-    items: tuple[bytes, ...]
-    """One JSON array per message, as stored: `[seq, received_at_ms, message_id, {original}]`."""
+    stored: tuple[bytes, ...]
+    """One JSON array per message, as it is kept; `items` are the same as objects."""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The messages, in order. Decoded at each call."""
+        return items_of(self.stored)
 
     @property
     def messages(self) -> list[str]:
         """The texts, in order."""
-        return [json.loads(item)[3]["message"] for item in self.items]
+        return [item.message for item in self.items]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that pass through, of all messages; of one that several have, the last."""
+        return {name: value for item in self.items for name, value in item.fields.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,13 @@ _ENCODER = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 )
 
-Item = tuple[int, int, str, dict[str, Any]]
+_Item = tuple[int, int, str, dict[str, Any]]
 """`seq`, `received_at_ms`, `message_id`, the original object."""
 
 
 def render(batch: Batch) -> bytes:
     """The body as compact JSON in UTF-8."""
-    items: list[Item] = [_DECODER.decode(item.decode()) for item in batch.items]
+    items: list[_Item] = [_DECODER.decode(item.decode()) for item in batch.stored]
     body = _classic(batch, items)
     if batch.mode == "detailed":
         body["batch"] = _about(batch)
@@ -51,7 +51,7 @@ def render(batch: Batch) -> bytes:
     return text.encode()
 
 
-def _classic(batch: Batch, items: list[Item]) -> dict[str, Any]:
+def _classic(batch: Batch, items: list[_Item]) -> dict[str, Any]:
     body: dict[str, Any] = {}
     for _, _, _, original in items:
         body.update(original)
@@ -78,7 +78,7 @@ def _about(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _detailed(item: Item) -> dict[str, Any]:
+def _detailed(item: _Item) -> dict[str, Any]:
     seq, received_at_ms, message_id, original = item
     return original | {
         "seq": seq,

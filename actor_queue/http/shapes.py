@@ -56,7 +56,7 @@ def dropped(user: str, what: Dropped) -> Json:
         "user": user,
         "dropped": what.messages,
         "batch": what.batch_id,
-        "messages": [_item(item) for item in what.items],
+        "messages": [_item(item) for item in what.stored],
     }
 
 

@@ -230,7 +230,7 @@ class Actor:
                 batch_id=batch.id,
                 seq=batch.seq,
                 reason=batch.reason,
-                messages=len(batch.items),
+                messages=len(batch.stored),
                 attempt=attempt.number,
                 late_ms=max(0, batch.closed_at_ms - batch.due_at_ms),
             )
@@ -298,9 +298,9 @@ class Actor:
         match settle.verdict:
             case Ack():
                 counters.delivered += 1
-                counters.delivered_messages += len(batch.items)
+                counters.delivered_messages += len(batch.stored)
                 events.publish(
-                    "delivered", **facts, status=settle.status, messages=len(batch.items)
+                    "delivered", **facts, status=settle.status, messages=len(batch.stored)
                 )
             case Retry() as retry:
                 counters.failed += 1

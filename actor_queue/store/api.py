@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from actor_queue.core.batch import Attempt, Batch, Reason
+from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.message import Appended, Message
 
 UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
@@ -191,11 +191,19 @@ class UserPage:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a DELETE removed. `items` stops at 1 MiB; `messages` counts all."""
+    """What a DELETE removed."""
 
     messages: int
+    """How many messages were dropped."""
     batch_id: str | None
-    items: tuple[bytes, ...]
+    """The batch under way that was dropped too; None if there was none."""
+    stored: tuple[bytes, ...]
+    """The dropped messages as they were kept, up to 1 MiB of them."""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The messages in `stored`, as objects."""
+        return items_of(self.stored)
 
 
 @dataclass(frozen=True, slots=True)

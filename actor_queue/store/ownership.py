@@ -98,7 +98,7 @@ class Ownership(StoreBase):
         """See `Store.ack`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
-        entry = _history(batch.id, attempt.number, "delivered", len(batch.items), status, None)
+        entry = _history(batch.id, attempt.number, "delivered", len(batch.stored), status, None)
         return _settled(
             await self._call(
                 "ack_v1",
@@ -117,7 +117,7 @@ class Ownership(StoreBase):
         """See `Store.retry`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
-        entry = _history(batch.id, attempt.number, "retry", len(batch.items), status, reason)
+        entry = _history(batch.id, attempt.number, "retry", len(batch.stored), status, reason)
         return _settled(
             await self._call(
                 "retry_v1",
@@ -141,7 +141,7 @@ class Ownership(StoreBase):
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
         letter, items = shard.letter(batch.id)
-        entry = _history(batch.id, attempt.number, "dead", len(batch.items), status, reason)
+        entry = _history(batch.id, attempt.number, "dead", len(batch.stored), status, reason)
         return _settled(
             await self._call(
                 "bury_v1",

@@ -130,7 +130,7 @@ class ActorMachine(ActorWorld, RuleBasedStateMachine):
                 self.ledger.held(user, 0)
             case "drop":
                 dropped = self.oracle.drop(self.now, user)
-                self.ledger.dropped(user, dropped.batch_id, dropped.items)
+                self.ledger.dropped(user, dropped.batch_id, dropped.stored)
                 return
         view = self.oracle.describe(self.now, user)
         self.tell(via, user, -1 if view.due_in_ms is None else view.due_in_ms, asked, before)

@@ -99,10 +99,10 @@ class Receiver:
         batch = attempt.batch
         assert batch.user not in self.open, "two attempts for one user at the same time"
         self.open[batch.user] = batch.id
-        body = b"".join(batch.items) + repr((batch.seq, batch.closed_at_ms)).encode()
+        body = b"".join(batch.stored) + repr((batch.seq, batch.closed_at_ms)).encode()
         assert self.bodies.setdefault(batch.id, body) == body, "the same id with other bytes"
         seen = self.first_seen.setdefault(batch.user, [])
-        numbers = numbers_of(batch.items)
+        numbers = numbers_of(batch.stored)
         if set(numbers) - set(seen):
             assert not set(numbers) & set(seen), "a message in two batches"
             assert not seen or numbers[0] > max(seen), "out of order"

@@ -36,7 +36,7 @@ def batch(
         last_at_ms=CLOSED_AT_MS - 997,
         due_at_ms=CLOSED_AT_MS,
         closed_at_ms=CLOSED_AT_MS,
-        items=tuple(item(seq, body, f"id{seq}") for seq, body in enumerate(bodies, 1)),
+        stored=tuple(item(seq, body, f"id{seq}") for seq, body in enumerate(bodies, 1)),
     )
 
 

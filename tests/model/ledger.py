@@ -93,9 +93,9 @@ class Ledger:
 
     def _check_new(self, story: Story, batch: Batch) -> None:
         kept = {message.n: message for message in story.accepted}
-        numbers = numbers_of(batch.items)
+        numbers = numbers_of(batch.stored)
         assert numbers, "an empty batch"
-        for n, item in zip(numbers, batch.items, strict=True):
+        for n, item in zip(numbers, batch.stored, strict=True):
             assert n in kept, "a message that was never accepted"
             assert story.place[n] == "pending", f"message {n} is already {story.place[n]}"
             assert n > story.newest, "out of order"
@@ -113,7 +113,7 @@ class Ledger:
             self._check_ids(story)
 
     def _check_times(self, batch: Batch, ttl_ms: int) -> None:
-        times = [json.loads(item)[1] for item in batch.items]
+        times = [json.loads(item)[1] for item in batch.stored]
         assert times == sorted(times)
         assert (times[0], times[-1]) == (batch.first_at_ms, batch.last_at_ms)
         assert batch.closed_at_ms >= batch.due_at_ms, "closed before it was due"
@@ -147,10 +147,10 @@ class Ledger:
         story = self.story(user)
         if batch_id:
             self._resolved(user, batch_id, "dropped")
-            assert list(items[: len(story.batches[batch_id].items)]) == list(
-                story.batches[batch_id].items
+            assert list(items[: len(story.batches[batch_id].stored)]) == list(
+                story.batches[batch_id].stored
             )
-            items = items[len(story.batches[batch_id].items) :]
+            items = items[len(story.batches[batch_id].stored) :]
         assert numbers_of(items) == self.pending(user), "dropped other messages than were pending"
         for n in numbers_of(items):
             story.place[n] = "dropped"
@@ -168,7 +168,7 @@ class Ledger:
         """Nothing lost: what the store holds is exactly what must be waiting and in flight."""
         story = self.story(user)
         assert numbers_of(pending) == self.pending(user), "pending messages are wrong"
-        expected = story.batches[story.unresolved].items if story.unresolved else ()
+        expected = story.batches[story.unresolved].stored if story.unresolved else ()
         assert tuple(flight) == expected, "the batch in flight is wrong"
 
     def dead(self, user: str) -> dict[str, Batch]:

@@ -165,7 +165,7 @@ class Buried:
             died_at_ms=self.died_at_ms,
             attempts=self.attempts,
             reason=self.reason,
-            messages=len(self.batch.items),
+            messages=len(self.batch.stored),
             queued=self.queued,
             batch=self.batch if whole else None,
         )
@@ -299,7 +299,7 @@ class Oracle:
             last_at_ms=items[-1].at_ms,
             due_at_ms=due_at,
             closed_at_ms=now_ms,
-            items=tuple(item.encoded() for item in items),
+            stored=tuple(item.encoded() for item in items),
         )
 
     def _attempt(self, flight: Flight, now_ms: int) -> Attempt:
@@ -372,7 +372,7 @@ class Oracle:
         reason: str | None,
     ) -> None:
         batch, number = attempt.batch, attempt.number
-        messages = len(batch.items)
+        messages = len(batch.stored)
         record = AttemptRecord(batch.id, number, now_ms, outcome, messages, status, reason)
         line.recent = [record, *line.recent][:RECENT_MAX]
 
@@ -485,7 +485,7 @@ class Oracle:
             id=flight.batch.id,
             seq=flight.batch.seq,
             reason=flight.batch.reason,
-            messages=len(flight.batch.items),
+            messages=len(flight.batch.stored),
             attempts=flight.number,
             closed_at_ms=flight.batch.closed_at_ms,
             retry_in_ms=None if retry_at is None else max(0, retry_at - now_ms),
@@ -535,7 +535,7 @@ class Oracle:
         batch_id = None
         if line.flight and line.flight.retry_at_ms is not None:
             batch_id = line.flight.batch.id
-            items.extend(line.flight.batch.items)
+            items.extend(line.flight.batch.stored)
             line.flight = None
         items.extend(item.encoded() for sealed in line.sealed for item in sealed.items)
         items.extend(item.encoded() for item in (line.open.items if line.open else ()))
@@ -581,7 +581,7 @@ class Oracle:
         return {
             "open": tuple(item.encoded() for item in (line.open.items if line.open else ())),
             "sealed": tuple(i.encoded() for sealed in line.sealed for i in sealed.items),
-            "flight": line.flight.batch.items if line.flight else (),
+            "flight": line.flight.batch.stored if line.flight else (),
         }
 
 

@@ -65,7 +65,7 @@ class AppendConformance:
         strange = [r'{"n":1.0e+2,"é":"\u00e9"}', '{ "z":"]}[,", "a":[[]] }', '{"a":1,"a":2}']
         sent = [s.message("", ttl_ms=0)._replace(body=body.encode()) for body in strange]
         await s.store.append(sent)
-        kept = (await s.attempt(lease)).batch.items
+        kept = (await s.attempt(lease)).batch.stored
         assert [item.split(b",", 3)[3] for item in kept] == [one.body + b"]" for one in sent]
         assert [json.loads(item)[:3] for item in kept] == [
             [i + 1, s.now.ms, message.message_id] for i, message in enumerate(sent)
@@ -110,7 +110,7 @@ class AppendConformance:
         assert await s.claim(lease) == NotDue(1)
         s.now.ms += 1
         batch = (await s.attempt(lease)).batch
-        assert (batch.reason, len(batch.items)) == ("max_wait", 2)
+        assert (batch.reason, len(batch.stored)) == ("max_wait", 2)
 
     @scenario(max_messages=2)
     async def test_a_full_batch_goes_at_once_and_the_next_one_waits_its_time(

@@ -149,7 +149,7 @@ class OrderConformance:
         await s.store.retry(lease, attempt, 1_000, None, "timed out")
         dropped = await s.store.drop("ana")
         assert (dropped.messages, dropped.batch_id) == (5, attempt.batch.id)
-        assert texts(dropped.items) == list("abcde")
+        assert texts(dropped.stored) == list("abcde")
         assert (await s.store.describe("ana")).state == "idle"
         assert await s.claim(lease) == Nothing()
         assert (await s.accepted("a", message_id="a")).duplicate, "what was dropped stays known"
@@ -161,20 +161,20 @@ class OrderConformance:
         attempt = await s.attempt(lease)
         await s.send("b")
         dropped = await s.store.drop("ana")
-        assert (texts(dropped.items), dropped.batch_id) == (["b"], None)
+        assert (texts(dropped.stored), dropped.batch_id) == (["b"], None)
         assert await s.store.ack(attempt, 200) == Settled(None)
 
     @scenario(max_pending=100_000, max_messages=100_000)
     async def test_a_drop_of_many_small_messages_answers_with_them_all(self, s: Stage) -> None:
         await s.store.append([s.message("x") for _ in range(3_000)])
         dropped = await s.store.drop("ana")
-        assert dropped.messages == len(dropped.items) == 3_000
+        assert dropped.messages == len(dropped.stored) == 3_000
 
     @scenario(max_batch_bytes=10**9)
     async def test_a_drop_answers_with_a_mebibyte_at_most_and_counts_all(self, s: Stage) -> None:
         await s.store.append([s.message("x" * 300_000) for _ in range(6)])
         dropped = await s.store.drop("ana")
-        assert (dropped.messages, len(dropped.items)) == (6, 3)
+        assert (dropped.messages, len(dropped.stored)) == (6, 3)
 
     @scenario()
     async def test_a_user_s_state_is_told(self, s: Stage) -> None:

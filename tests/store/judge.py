@@ -73,7 +73,7 @@ class Judged(RuleBasedStateMachine):
             self.ledger.check_holdings(user, pending, flight)
             for name, batch in self.ledger.dead(user).items():
                 items = self.subject.letter_items(dump, user, name)
-                assert tuple(items) == batch.items, "a dead letter changed"
+                assert tuple(items) == batch.stored, "a dead letter changed"
         self.check_due(dump)
         self.check_remembered(dump)
         self.check_slots(dump)

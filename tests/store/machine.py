@@ -320,7 +320,7 @@ class Machine(Judged):
     def drop(self, user: str, again: bool) -> None:
         self.ensure_pending(user)
         dropped: Dropped = self.ask("drop", user)
-        self.ledger.dropped(user, dropped.batch_id, dropped.items)
+        self.ledger.dropped(user, dropped.batch_id, dropped.stored)
         if again:
             self.ask("drop", user, lost=True)
 

@@ -86,7 +86,7 @@ class Stage:
 
 def texts(found: Attempt | tuple[bytes, ...]) -> list[str]:
     """The messages of an attempt, or of stored items."""
-    items = found.batch.items if isinstance(found, Attempt) else found
+    items = found.batch.stored if isinstance(found, Attempt) else found
     return [json.loads(item)[3]["message"] for item in items]
 
 

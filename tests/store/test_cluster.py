@@ -99,7 +99,7 @@ def test_a_message_goes_all_the_way_on_a_cluster(shared: Cluster, settings: Sett
 
     trio.run(main)
     assert sorted(batch.user for batch in got) == sorted(users)
-    assert all(len(batch.items) == 2 for batch in got)
+    assert all(len(batch.stored) == 2 for batch in got)
 
 
 def test_calls_for_many_nodes_are_answered_in_their_order(

@@ -75,7 +75,7 @@ def test_a_message_goes_all_the_way_behind_sentinels(shared: Watched, namespace:
                 await done.wait()
 
     trio.run(main)
-    assert [len(batch.items) for batch in got] == [2]
+    assert [len(batch.stored) for batch in got] == [2]
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])

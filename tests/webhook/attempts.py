@@ -31,7 +31,7 @@ def batch(batch_id: str = "b1", text: str = "oi") -> Batch:
         last_at_ms=1,
         due_at_ms=1,
         closed_at_ms=1,
-        items=(b'[1,1,"m",' + original + b"]",),
+        stored=(b'[1,1,"m",' + original + b"]",),
     )
 
 
