@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from actor_queue.core.admission import Refused
     from actor_queue.core.batch import Batch
     from actor_queue.core.outcome import Delivered, Failed
-    from actor_queue.core.settings import Settings
+    from actor_queue.core.settings import Settings, SettingsError
     from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "Settings",
+    "SettingsError",
     "StoreMisconfigured",
     "StoreUnavailable",
 ]
@@ -31,7 +32,8 @@ _HOMES = {
     "Failed": "core.outcome",
     "QueueFull": "app.queue",
     "Refused": "core.admission",
-    "Settings": "core.settings",
+    "Settings": "app.environment",
+    "SettingsError": "core.settings",
     "StoreMisconfigured": "store.api",
     "StoreUnavailable": "store.api",
 }

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from actor_queue.core import settings as core
 from actor_queue.core.settings import BY_NAME, Mistake, Settings, SettingsError, injected, parse
 
 DOTENV_BYTES_MAX = 1_048_576
@@ -52,6 +54,14 @@ def load(
     if unreadable:
         raise SettingsError(*unreadable)
     return settings
+
+
+def from_process(dotenv_path: Path | str | None) -> Settings:
+    """What `Settings.from_env` gives."""
+    return load(os.environ, dotenv_path, {})
+
+
+core.read_environment = from_process
 
 
 def log_injected(environ: Mapping[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 A `Kind` reads a text that is stripped and not empty; it raises `ValueError` for one that is
 not allowed, and `Unusable` where it can say more about it than what is allowed. The `allowed` texts
-complete the sentence "allowed: …".
+complete the sentence "allowed: …". `write` turns the same value, as Python has it, into such a text,
+so what may be in `Settings(...)` is what may be in the environment.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _SECONDS = r"\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}"
 
 
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("not a text")
+    if not value:
+        raise ValueError("empty")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one kind of setting is read, and what a person is told about it."""
@@ -41,6 +50,10 @@ class Kind:
     allowed: str
     outline: Callable[[str], str] | None = None
     """The part of a secret value that may be shown all the same; empty = nothing."""
+    write: Callable[[object], str] = _text
+    """The text that `read` reads as this value. Raises TypeError for another type of value."""
+    typed: str = ""
+    """What is allowed where the value is Python's; empty = the same as `allowed`."""
 
 
 # Numbers, words and texts
@@ -51,7 +64,7 @@ def whole(least: int, most: int) -> Kind:
         number = int(_match(r"\d{1,12}", text)[0])
         return _within(number, least, most)
 
-    return Kind(read, f"a whole number from {least} to {most}")
+    return Kind(read, f"a whole number from {least} to {most}", write=_digits)
 
 
 def size(least: int, most: int) -> Kind:
@@ -63,16 +76,28 @@ def size(least: int, most: int) -> Kind:
             raise ValueError("unknown unit")
         return _within(int(number) * _UNITS[unit.upper()], least, most)
 
-    return Kind(read, f"a number of bytes from {least} to {most}, or with KiB or MiB")
+    return Kind(
+        read,
+        f"a number of bytes from {least} to {most}, or with KiB or MiB",
+        write=_digits,
+        typed=f"a whole number of bytes from {least} to {most}",
+    )
 
 
 def seconds(least: int | str, most: int) -> Kind:
     """Read as whole milliseconds, half up."""
 
-    def read(text: str) -> int:
-        return _within(_milliseconds(text), int(Decimal(least) * 1000), most * 1000)
+    least_ms, most_ms = int(Decimal(least) * 1000), most * 1000
 
-    return Kind(read, f"seconds from {least} to {most}, fractions too")
+    def read(text: str) -> int:
+        return _within(_milliseconds(text), least_ms, most_ms)
+
+    return Kind(
+        read,
+        f"seconds from {least} to {most}, fractions too",
+        write=_seconds,
+        typed=f"a whole number of milliseconds from {least_ms} to {most_ms}",
+    )
 
 
 def choice(*words: str) -> Kind:
@@ -99,6 +124,37 @@ def _schedule(text: str) -> tuple[int, ...]:
     if len(steps) > SCHEDULE_STEPS_MAX:
         raise ValueError("too many steps")
     return tuple(_within(step, 0, SCHEDULE_STEP_MAX_S * 1000) for step in steps)
+
+
+def _digits(value: object) -> str:
+    if type(value) is not int:
+        raise TypeError("not a whole number")
+    return str(Decimal(value))
+
+
+def _seconds(value: object) -> str:
+    return f"{Decimal(_digits(value)) / 1000:f}"
+
+
+def _truth(value: object) -> str:
+    if type(value) is not bool:
+        raise TypeError("not a boolean")
+    return str(value).lower()
+
+
+def _joined(separator: str, write: Callable[[object], str]) -> Callable[[object], str]:
+    def written(value: object) -> str:
+        if not isinstance(value, tuple | list):
+            raise TypeError("not a tuple")
+        return separator.join(write(each) for each in value)
+
+    return written
+
+
+def _pair(value: object) -> str:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError("not a pair")
+    return f"{_text(value[0])}:{_text(value[1])}"
 
 
 def _milliseconds(text: str) -> int:
@@ -224,11 +280,14 @@ def _url_outline(text: str) -> str:
 
 
 TEXT = Kind(str, "any text")
-BOOLEAN = Kind(_boolean, "true, false, yes, no, 1 or 0")
+BOOLEAN = Kind(_boolean, "true, false, yes, no, 1 or 0", write=_truth, typed="True or False")
 SCHEDULE = Kind(
     _schedule,
     f"1 to {SCHEDULE_STEPS_MAX} numbers of seconds with commas between,"
     f" each from 0 to {SCHEDULE_STEP_MAX_S}, fractions too",
+    write=_joined(",", _seconds),
+    typed=f"a tuple of at most {SCHEDULE_STEPS_MAX} whole numbers of milliseconds,"
+    f" each from 0 to {SCHEDULE_STEP_MAX_S * 1000}",
 )
 NAMESPACE = _pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, dots, dashes, underscores")
 PATH = Kind(_path, "a directory")
@@ -239,10 +298,16 @@ SECRETS = Kind(
     _secrets,
     f"one or two, with a space between, of whsec_ and base64 of"
     f" {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes",
+    write=_joined(" ", _text),
+    typed=f"a tuple of at most two texts of whsec_ and base64 of"
+    f" {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes",
 )
 API_KEYS = Kind(
     _api_keys,
     "scope:key with commas between, where scope is ingest, read or admin and key is"
+    f" 1 to {KEY_CHARS_MAX} visible ASCII characters without comma",
+    write=_joined(",", _pair),
+    typed=f"a tuple of pairs (scope, key), where scope is ingest, read or admin and key is"
     f" 1 to {KEY_CHARS_MAX} visible ASCII characters without comma",
 )
 PORT = Kind(_port, "a port from 0 to 65535, where 0 is any free one")
@@ -256,6 +321,8 @@ PUBLIC_URL = Kind(
 ORIGINS = Kind(
     _origins,
     "* or origins with commas between, such as https://chat.example or http://localhost:3000",
+    write=_joined(",", _text),
+    typed="a tuple of origins, such as https://chat.example or http://localhost:3000, or of *",
 )
 REDIS_URL = Kind(
     read_redis_url,

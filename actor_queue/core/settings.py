@@ -11,8 +11,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -24,7 +25,6 @@ from actor_queue.core.url import Unusable
 PREFIX = "AQ_"
 """Names that start with this are ours: one that is not in the table is refused."""
 
-LEASE_TTL_MIN_MS = 1_000
 SHOWN_CHARS_MAX = 80
 YEAR_S = 31_536_000
 
@@ -61,9 +61,12 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Units are in the names; 0 means off where a comment says so.
+    """Units are in the names; 0 means off where a comment says so. `.env.example` has a sentence
+    about each, under the name that it has there: `default_ttl_ms` is AQ_DEFAULT_TTL.
 
-    Raises `SettingsError` where values contradict each other. The `repr` shows no secret.
+    What is allowed is what is allowed there. Raises `SettingsError`, a ValueError that names every
+    field that is wrong, its value (never a secret's) and what is allowed. The `repr` shows no
+    secret.
     """
 
     redis_url: str | None = field(default=None, repr=False)
@@ -97,8 +100,23 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if mistakes := tuple(_contradictions(self)):
+        mistakes = list(_wrong_values(self))
+        wrong = {name for mistake in mistakes for name in mistake.names}
+        if BY_NAME.keys() - wrong >= {"AQ_DEFAULT_TTL", "AQ_MAX_TTL"}:
+            mistakes += _contradictions(self)
+        if mistakes:
             raise SettingsError(*mistakes)
+
+    @classmethod
+    def from_env(cls, dotenv_path: Path | str | None = ".env") -> Settings:
+        """From the environment, then the file `dotenv_path` (None: no file), as `actor-queue serve`
+        reads them; the environment wins. A file that does not exist is no error.
+
+        Raises `SettingsError` with everything that is wrong in both.
+        """
+        if read_environment is None:
+            raise RuntimeError("import Settings from actor_queue: the core reads no environment")
+        return read_environment(dotenv_path)
 
     @property
     def host(self) -> str:
@@ -119,6 +137,11 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+read_environment: Callable[[Path | str | None], Settings] | None = None
+"""What `Settings.from_env` calls. `app.environment` puts it here, because nothing in the core looks
+at the environment or at files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +241,8 @@ VARIABLES: tuple[Variable, ...] = (
 
 BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
 
+_DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(Settings)}
+
 
 def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
     """Settings from texts by outside name; names that are not ours are ignored.
@@ -227,16 +252,16 @@ def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
     Raises `SettingsError` with every mistake.
     """
     reader = _Reader(values)
-    fields = reader.fields()
+    found = reader.fields()
     mistakes = [*unknown_names(values), *reader.mistakes]
     wrong = {name for mistake in mistakes for name in mistake.names}
     settings = None
     try:
-        settings = Settings(**fields)
+        settings = Settings(**found)
     except SettingsError as error:
         mistakes += _untouched(error.mistakes, wrong)
     if serving:
-        needed = Settings(**{name: fields[name] for name in _NEEDED if name in fields})
+        needed = Settings(**{name: found[name] for name in _NEEDED if name in found})
         mistakes += _untouched(refusals_to_serve(needed), wrong)
     if settings is None or mistakes:
         raise SettingsError(*mistakes)
@@ -307,17 +332,37 @@ def refusals_to_serve(settings: Settings) -> list[Mistake]:
     return mistakes
 
 
+def _wrong_values(settings: Settings) -> Iterator[Mistake]:
+    """A mistake for each field whose value the environment could not have brought. The values that
+    it could are put into the form in which it would have brought them."""
+    for variable in VARIABLES:
+        name = variable.field
+        if name is None:
+            continue
+        value, default = getattr(settings, name), _DEFAULTS[name]
+        if type(value) is type(default) and value in (default, ()):
+            continue
+        text = ""
+        try:
+            text = variable.kind.write(value)
+            read = variable.kind.read(text)
+        except (TypeError, ValueError) as error:
+            trouble = _trouble(text, error) if text and isinstance(error, ValueError) else ""
+            shown = _shown(variable, text) if variable.secret else _cut(repr(value))
+            yield Mistake(
+                (variable.name,),
+                f"{name} is {shown}{trouble}; allowed: {variable.kind.typed or variable.allowed}",
+            )
+        else:
+            object.__setattr__(settings, name, read)
+
+
 def _contradictions(settings: Settings) -> Iterator[Mistake]:
     if settings.default_ttl_ms > settings.max_ttl_ms:
         yield Mistake(
             ("AQ_DEFAULT_TTL", "AQ_MAX_TTL"),
-            f"AQ_DEFAULT_TTL is {settings.default_ttl_ms / 1000:g}; allowed: "
-            f"at most AQ_MAX_TTL, which is {settings.max_ttl_ms / 1000:g}",
-        )
-    if settings.lease_ttl_ms < LEASE_TTL_MIN_MS:
-        yield Mistake(
-            ("AQ_LEASE_TTL",),
-            f"AQ_LEASE_TTL is {settings.lease_ttl_ms / 1000:g}; allowed: 1 second or more",
+            f"AQ_DEFAULT_TTL (default_ttl_ms) is {settings.default_ttl_ms / 1000:g}; allowed: "
+            f"at most AQ_MAX_TTL (max_ttl_ms), which is {settings.max_ttl_ms / 1000:g}",
         )
 
 
@@ -382,8 +427,12 @@ def _trouble(text: str, error: ValueError) -> str:
 
 def _shown(variable: Variable, text: str) -> str:
     if variable.secret:
-        outline = variable.kind.outline(text) if variable.kind.outline else ""
+        outline = variable.kind.outline(text) if variable.kind.outline and text else ""
         if not outline:
             return "a value that cannot be used (it is not shown here)"
         text = outline + "…"
-    return repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…")
+    return repr(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…"

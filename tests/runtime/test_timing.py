@@ -136,7 +136,7 @@ def test_a_virtual_day_of_200_users_is_exact_to_the_millisecond(
     monkeypatch.setattr(recoverer, "SWEEP_S", 3_600.0)
 
     async def main() -> None:
-        async with stage(lease_ttl_ms=3_600_000, shards=4) as s:
+        async with stage(lease_ttl_ms=600_000, shards=4) as s:
             a = await s.start("ra")
             expected: dict[str, list[float]] = {}
 
