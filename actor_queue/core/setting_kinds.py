@@ -2,8 +2,8 @@
 
 A `Kind` reads a text that is stripped and not empty; it raises `ValueError` for one that is
 not allowed, and `Unusable` where it can say more about it than what is allowed. The `allowed` texts
-complete the sentence "allowed: …". `write` turns the same value, as Python has it, into such a text,
-so what may be in `Settings(...)` is what may be in the environment.
+complete the sentence "allowed: …". `write` turns the same value, as Python has it, into such a
+text, so what may be in `Settings(...)` is what may be in the environment.
 """
 
 from __future__ import annotations
