@@ -15,6 +15,7 @@ from actor_queue.core.settings import (
     VARIABLES,
     Settings,
     SettingsError,
+    doubts,
     parse,
     refusals_to_serve,
 )
@@ -60,6 +61,21 @@ def test_the_defaults_in_the_table_are_the_defaults_of_the_settings() -> None:
     assert parse({}) == Settings()
     written = {v.name: v.default for v in VARIABLES if v.field is not None}
     assert parse(written) == Settings()
+
+
+def test_two_messages_always_fit_into_a_batch_that_is_left_at_its_default() -> None:
+    assert parse({}).max_batch_bytes == 1_048_576
+    assert parse({"AQ_MAX_BODY": "1 MiB"}).max_batch_bytes == 2 * 1_048_576
+    assert parse({"AQ_MAX_BODY": "1 MiB", "AQ_MAX_BATCH_BYTES": "5"}).max_batch_bytes == 5
+    assert Settings(max_body_bytes=16_777_216).max_batch_bytes == 33_554_432
+
+
+def test_a_batch_too_small_for_two_messages_is_doubted_and_not_refused() -> None:
+    assert doubts(parse({})) == doubts(parse({"AQ_MAX_BODY": "16 MiB"})) == []
+    assert doubts(parse({"AQ_MAX_BATCH_BYTES": str(2 * 262_144)})) == []
+    (doubt,) = doubts(parse({"AQ_MAX_BATCH_BYTES": str(2 * 262_144 - 1)}))
+    assert "AQ_MAX_BATCH_BYTES is 524287" in doubt
+    assert "AQ_MAX_BODY" in doubt
 
 
 def test_every_field_has_a_variable() -> None:

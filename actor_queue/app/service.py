@@ -22,7 +22,7 @@ from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
 from actor_queue.app.logs import redact_url, set_up
 from actor_queue.app.queue import ActorQueue
-from actor_queue.core.settings import Settings
+from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
 from actor_queue.http.server import open_sockets, serve
@@ -189,6 +189,8 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
                 "webhook": redact_url(settings.webhook_url),
             },
         )
+    for doubt in doubts(settings):
+        log.warning("settings", extra={"detail": doubt})
     if dev:
         print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
 

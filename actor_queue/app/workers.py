@@ -37,7 +37,7 @@ from hypercorn.utils import repr_socket_addr
 
 from actor_queue.app.environment import log_injected
 from actor_queue.app.logs import redact_url, set_up
-from actor_queue.core.settings import Settings
+from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.server import open_sockets
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 
@@ -266,6 +266,8 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool
                 "workers": settings.workers,
             },
         )
+    for doubt in doubts(settings):
+        log.warning("settings", extra={"detail": doubt})
     if dev:
         print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from actor_queue.core.batch import Batch
+from actor_queue.core.batch import Batch, PayloadMode
 
 NOT_PASSED_THROUGH = ("message", "ttl", "message_id", "user", "user_id", "messages", "processed_at")
 """What concerns one message only, and the names that are ours at the top level."""
@@ -36,6 +36,29 @@ _ENCODER = json.JSONEncoder(
 
 _Item = tuple[int, int, str, dict[str, Any]]
 """`seq`, `received_at_ms`, `message_id`, the original object."""
+
+
+class CountedBytes(NamedTuple):
+    """What a batch counts as, before its body exists: `frame`, and per message `times` its stored
+    bytes plus `each`.
+
+    A body of several messages is never larger than that, and that is all that is promised: fields
+    that all messages share stand in the body once and are counted for each. The stored bytes are
+    the whole object as the sender wrote it, its id, and about 20 more.
+    """
+
+    frame: int
+    times: int
+    each: int
+
+
+def counted_bytes(mode: PayloadMode) -> CountedBytes:
+    """How the store counts the bytes of a batch for `AQ_MAX_BATCH_BYTES`."""
+    if mode == "classic":
+        # What the body adds around its messages is less than what two of them leave behind.
+        return CountedBytes(frame=0, times=1, each=0)
+    # `batch`; each text in `messages` and again in `items`, where its message gets three names.
+    return CountedBytes(frame=512, times=2, each=45)
 
 
 def render(batch: Batch) -> bytes:

@@ -27,6 +27,7 @@ PREFIX = "AQ_"
 
 SHOWN_CHARS_MAX = 80
 YEAR_S = 31_536_000
+MIB = 1_048_576
 
 Durability = Literal["memory", "fsync", "replica"]
 RedisVariable = Literal["REDIS_URL", "REDIS_HOST"]
@@ -79,7 +80,7 @@ class Settings:
     max_ttl_ms: int = 86_400_000
     max_wait_ms: int = 0  # 0 = off
     max_messages: int = 500
-    max_batch_bytes: int = 1_048_576
+    max_batch_bytes: int = 0  # 0 = the greater of 1 MiB and twice max_body_bytes; never 0 later
     max_body_bytes: int = 262_144
     max_pending: int = 10_000
     dedup_window_ms: int = 3_600_000
@@ -106,6 +107,8 @@ class Settings:
             mistakes += _contradictions(self)
         if mistakes:
             raise SettingsError(*mistakes)
+        if self.max_batch_bytes == 0:
+            object.__setattr__(self, "max_batch_bytes", max(MIB, 2 * self.max_body_bytes))
 
     @classmethod
     def from_env(cls, dotenv_path: Path | str | None = ".env") -> Settings:
@@ -198,8 +201,9 @@ VARIABLES: tuple[Variable, ...] = (
              "seconds after a batch's first message at which it goes whatever happens; 0 = off"),
     Variable("AQ_MAX_MESSAGES", "max_messages", kinds.whole(1, 10_000), "500",
              "a batch with this many messages goes at once"),
-    Variable("AQ_MAX_BATCH_BYTES", "max_batch_bytes", kinds.size(1, 67_108_864), "1048576",
-             "a batch of this many bytes goes at once"),
+    Variable("AQ_MAX_BATCH_BYTES", "max_batch_bytes", kinds.size(1, 67_108_864), "",
+             "a batch of this many bytes goes at once; a message that would make it larger opens"
+             " the next one; unset, it is the greater of 1 MiB and twice AQ_MAX_BODY"),
     Variable("AQ_MAX_BODY", "max_body_bytes", kinds.size(64, 16_777_216), "262144",
              "the largest request for one message, in bytes"),
     Variable("AQ_MAX_PENDING", "max_pending", kinds.whole(1, 1_000_000), "10000",
@@ -330,6 +334,18 @@ def refusals_to_serve(settings: Settings) -> list[Mistake]:
             )
         )
     return mistakes
+
+
+def doubts(settings: Settings) -> list[str]:
+    """What is allowed and probably not meant: one sentence each, without secrets."""
+    found = []
+    if settings.max_batch_bytes < 2 * settings.max_body_bytes:
+        found.append(
+            f"AQ_MAX_BATCH_BYTES is {settings.max_batch_bytes}, less than twice AQ_MAX_BODY, which"
+            f" is {settings.max_body_bytes}: large messages will go one by one; raise the first,"
+            " or lower the second"
+        )
+    return found
 
 
 def _wrong_values(settings: Settings) -> Iterator[Mistake]:

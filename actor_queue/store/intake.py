@@ -9,6 +9,7 @@ import anyio
 
 from actor_queue.core.clock import StoreClock
 from actor_queue.core.message import Accepted, Appended, Full, Message
+from actor_queue.core.payload import counted_bytes
 from actor_queue.store.base import StoreBase, listed, number
 from actor_queue.store.keys import ShardKeys
 from actor_queue.store.runner import Call, Word
@@ -76,6 +77,7 @@ class Intake(StoreBase):
             s.dedup_window_ms,
             s.max_messages,
             s.max_batch_bytes,
+            *counted_bytes(s.payload),
             s.max_wait_ms,
             len(part),
         ]
@@ -88,7 +90,7 @@ class Intake(StoreBase):
                     keys.append(shard.named(mine.user, message.message_id))
                 named = encode_basestring(message.message_id).encode()
                 args += (message.ttl_ms, int(message.remembered), named + b"," + message.body)
-        return Call(script("append_v1"), keys, args)
+        return Call(script("append_v2"), keys, args)
 
 
 def _by_shard(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 MAX_WAIT_S = 1.2
 MAX_MESSAGES = 6
-MAX_BATCH_BYTES = 4_000
+MAX_BATCH_BYTES = 8_000
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +84,16 @@ def test_a_window_that_reaches_the_most_messages_goes_at_once_and_loses_none(
     assert reasons(limited, user) == ["max_messages", "max_messages", "quiet"]
 
 
-def test_a_window_that_reaches_the_most_bytes_goes_at_once_and_loses_none(limited: World) -> None:
+def test_a_message_that_would_make_a_batch_too_large_opens_the_next_one(limited: World) -> None:
     user = fresh_user("pesadas")
     limited.closed_early.add(user)
     texts = [f"{fresh_text()}-{'x' * 1_500}" for _ in range(5)]
     for text in texts:
         limited.client.accepted(user, text, ttl=1)
-    attempts = wait_for_end(limited.receiver, user, 2)
-    assert [text for attempt in attempts for text in attempt.texts] == texts
-    assert reasons(limited, user) == ["max_bytes", "quiet"]
+    attempts = wait_for_end(limited.receiver, user, 3)
+    assert [list(attempt.texts) for attempt in attempts] == [texts[:2], texts[2:4], texts[4:]]
+    assert reasons(limited, user) == ["max_bytes", "max_bytes", "quiet"]
+    assert all(len(attempt.body) <= MAX_BATCH_BYTES for attempt in attempts)
 
 
 def test_a_message_larger_than_a_whole_batch_goes_alone(limited: World) -> None:

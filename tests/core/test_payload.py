@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actor_queue.core.admission import AdmissionPolicy, admit
 from actor_queue.core.batch import Batch
-from actor_queue.core.payload import render
+from actor_queue.core.payload import counted_bytes, render
 from tests.core.test_admission import SEED
 
 CLOSED_AT_MS = 1_738_199_985_999  # 2025-01-30T01:19:45.999Z
@@ -38,6 +38,11 @@ def batch(
         closed_at_ms=CLOSED_AT_MS,
         stored=tuple(item(seq, body, f"id{seq}") for seq, body in enumerate(bodies, 1)),
     )
+
+
+def counted(closed: Batch) -> int:
+    frame, times, each = counted_bytes(closed.mode)
+    return frame + sum(times * len(item) + each for item in closed.stored)
 
 
 def said(text: str, **fields: Any) -> dict[str, Any]:
@@ -187,3 +192,41 @@ def test_whatever_was_admitted_comes_out_in_order_and_twice_the_same(
         for item, original in zip(body["items"], sent, strict=True):
             for name in set(original) - set(stamps):
                 assert item[name] == original[name]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=30),
+            st.dictionaries(
+                st.text(max_size=8),
+                st.text(max_size=20) | st.floats(allow_nan=False, allow_infinity=False),
+            ),
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    st.sampled_from(["classic", "detailed"]),
+    st.sampled_from(["u", 'ana\x01"', "42", "ü" * 100]),
+    st.booleans(),
+)
+def test_a_body_of_several_messages_is_never_larger_than_it_was_counted(
+    messages: list[tuple[str, dict[str, Any]]], mode: Any, user: str, compact: bool
+) -> None:
+    separators = (",", ":") if compact else None
+    originals = [
+        json.dumps(
+            fields | {"user": 42 if user == "42" else user, "message": text},
+            ensure_ascii=False,
+            separators=separators,
+        )
+        for text, fields in messages
+    ]
+    closed = batch(*originals, user=user, mode=mode)
+    assert len(render(closed)) <= counted(closed)
+
+
+def test_a_plain_burst_counts_hardly_more_than_its_body_has() -> None:
+    for mode in ("classic", "detailed"):
+        closed = batch(*[said("x" * 2_000) for _ in range(20)], mode=mode)
+        assert counted(closed) <= 1.05 * len(render(closed))

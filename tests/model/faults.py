@@ -59,27 +59,30 @@ FAULTS = (
     # Messages in
     Fault(
         "the id is not remembered",
-        "append_v1",
+        "append_v2",
         "redis.call('SET', id, '1', 'PX', remember_ms)",
         "local _ = id",
     ),
     Fault(
         "the id is remembered before a refusal",
-        "append_v1",
+        "append_v2",
         "    what = 2\n",
         "    what = 2 if id then redis.call('SET', id, '1', 'PX', remember_ms) end\n",
     ),
     Fault(
         "a duplicate moves the timer",
-        "append_v1",
+        "append_v2",
         KNOWN,
         KNOWN + "redis.call('HSET', p.hash, 'od', text(at + num(ARGV[arg])))\n",
     ),
-    Fault("twice in one call is not seen", "append_v1", "seen[id] or ", ""),
-    Fault("no clamp to the maximum wait", "append_v1", "u.od > u.ow then", "false then"),
-    Fault("one message too many", "append_v1", "u.on >= max_messages", "u.on > max_messages"),
-    Fault("no limit of pending", "append_v1", "pending >= max_pending then", "false then"),
-    Fault("newest first", "append_v1", "redis.call('RPUSH', p.list", "redis.call('LPUSH', p.list"),
+    Fault("twice in one call is not seen", "append_v2", "seen[id] or ", ""),
+    Fault("no clamp to the maximum wait", "append_v2", "u.od > u.ow then", "false then"),
+    Fault("one message too many", "append_v2", "u.on >= max_messages", "u.on > max_messages"),
+    Fault("a message that makes it too large", "append_v2", "u.ob + size > max_bytes", "false"),
+    Fault("what is full by bytes stays open", "append_v2", "u.ob >= max_bytes and", "false and"),
+    Fault("the window before it goes late", "append_v2", "u.sd = at", "u.sd = u.od"),
+    Fault("no limit of pending", "append_v2", "pending >= max_pending then", "false then"),
+    Fault("newest first", "append_v2", "redis.call('RPUSH', p.list", "redis.call('LPUSH', p.list"),
     # Claims
     Fault("due is not looked at again", "claim_v1", "if now < at then", "if false then"),
     Fault(

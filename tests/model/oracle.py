@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from actor_queue.core.batch import Attempt, Batch, Reason
 from actor_queue.core.message import Accepted, Appended, Full, Message
+from actor_queue.core.payload import counted_bytes
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import (
     AttemptRecord,
@@ -209,10 +210,14 @@ class Oracle:
     def _push(self, line: Line, message: Message, now_ms: int) -> None:
         line.seq += 1
         item = Item(line.seq, now_ms, message.message_id, message.body)
-        window = line.open or self._new_window(now_ms)
+        frame, times, each = counted_bytes(self.settings.payload)
+        size = times * len(item.encoded()) + each
+        if line.open and line.open.bytes + size > self.settings.max_batch_bytes:
+            self._seal(line, "max_bytes", now_ms)
+        window = line.open or self._new_window(now_ms, frame)
         line.open = window
         window.items.append(item)
-        window.bytes += len(item.encoded())
+        window.bytes += size
         window.last_ttl_ms = message.ttl_ms
         window.due_at_ms = now_ms + message.ttl_ms
         if window.max_wait_deadline_ms:
@@ -222,9 +227,9 @@ class Oracle:
         elif window.bytes >= self.settings.max_batch_bytes:
             self._seal(line, "max_bytes", now_ms)
 
-    def _new_window(self, now_ms: int) -> Window:
+    def _new_window(self, now_ms: int, frame: int) -> Window:
         wait_ms = self.settings.max_wait_ms
-        return Window(now_ms, now_ms + wait_ms if wait_ms else 0)
+        return Window(now_ms, now_ms + wait_ms if wait_ms else 0, bytes=frame)
 
     def _seal(self, line: Line, reason: Reason, now_ms: int) -> None:
         assert line.open
@@ -583,11 +588,6 @@ class Oracle:
             "sealed": tuple(i.encoded() for sealed in line.sealed for i in sealed.items),
             "flight": line.flight.batch.stored if line.flight else (),
         }
-
-
-def without_items(letter: DeadLetter) -> DeadLetter:
-    """A dead letter as a list shows it."""
-    return replace(letter, batch=None)
 
 
 def _first_mebibyte(items: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -253,6 +253,6 @@ def test_before_it_runs_an_engine_takes_nothing() -> None:
             with pytest.raises(StoreUnavailable) as refused:
                 await a.post("ana", "oi")
             assert refused.value.executed is False
-            assert s.calls("append_v1") == []
+            assert s.calls("append_v2") == []
 
     run(main)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from actor_queue.core.payload import counted_bytes
 from tests.simulation.history import (
     Attempted,
     Broken,
@@ -223,11 +224,36 @@ def _early(story: Story) -> Iterator[str]:
             case "max_messages":
                 early_ms = settings.max_messages - len(batch.items)
             case "max_bytes":
-                early_ms = settings.max_batch_bytes - sum(item.size for item in batch.items)
+                early_ms = settings.max_batch_bytes - _counted_with_the_next(story, batch)
             case _:
                 early_ms = 0 if story.flushed[batch.user] else 1
         if early_ms > 0:
             yield f"{batch.id} of {batch.user} was closed for {batch.reason}, {early_ms} too early"
+
+
+def _counted(story: Story, sizes: Iterable[int]) -> int:
+    """The bytes that stored messages count as, together."""
+    frame, times, each = counted_bytes(story.plan.settings.payload)
+    return frame + sum(times * size + each for size in sizes)
+
+
+def _counted_with_the_next(story: Story, batch: Batch) -> int:
+    """What the batch would have counted as with the message that the server kept after it."""
+    kept = story.kept[batch.user]
+    place = [each.text for each in kept].index(batch.texts[-1]) + 1
+    following = [each.size_max for each in kept[place : place + 1]]
+    return _counted(story, [*(item.size for item in batch.items), *following])
+
+
+def _too_large(story: Story) -> Iterator[str]:
+    """Only a single message may be larger than a batch, as it is counted and as it is sent."""
+    most = story.plan.settings.max_batch_bytes
+    for batch in story.batches.values():
+        if len(batch.items) > 1 and _counted(story, (item.size for item in batch.items)) > most:
+            yield f"{batch.id} of {batch.user} counts as more than {most} bytes"
+        for attempt in batch.attempts:
+            if len(attempt.texts) > 1 and len(attempt.body) > most:
+                yield f"{batch.id} of {batch.user} was sent with {len(attempt.body)} bytes"
 
 
 def _attempt_early(story: Story) -> Iterator[str]:
@@ -445,6 +471,7 @@ RULES = {
     "outlived": _outlived,
     "repeated": _repeated,
     "early": _early,
+    "too large": _too_large,
     "attempt early": _attempt_early,
     "verdict": _verdict,
     "held": _held,

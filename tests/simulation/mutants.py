@@ -341,17 +341,21 @@ MUTANTS = (
     # Messages in
     Mutant(
         "a message id is not remembered",
-        (Edit("append_v1", "redis.call('SET', id, '1', 'PX', remember_ms)", "local _ = id"),),
+        (Edit("append_v2", "redis.call('SET', id, '1', 'PX', remember_ms)", "local _ = id"),),
     ),
     Mutant(
         "a message id is remembered although the message was refused",
         (
             Edit(
-                "append_v1",
+                "append_v2",
                 "    what = 2\n",
                 "    what = 2 if id then redis.call('SET', id, '1', 'PX', remember_ms) end\n",
             ),
         ),
+    ),
+    Mutant(
+        "a batch is as large as its messages make it",
+        (Edit("append_v2", "u.ob + size > max_bytes", "false"),),
     ),
     # Timers and the sweep
     Mutant(

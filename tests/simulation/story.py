@@ -11,6 +11,8 @@ from tests.simulation.plan import Plan
 
 ITEMS = 11
 """Where a claim's reply has the messages."""
+STORED_BESIDES_MAX = len("[9999,1700000000000,]")
+"""What the server stores around a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Kept:
     user: str
     at: float
     now_ms: int
+    size_max: int
+    """Bytes as it is stored, which depend on a number that is not known here."""
     forgotten: bool
     """The server forgot it again, in a restart."""
 
@@ -110,7 +114,7 @@ class Story:
 
     def _read(self, e: Executed) -> None:
         match e.script:
-            case "append_v1":
+            case "append_v2":
                 self._appended(e)
             case "claim_v1" | "claim_replay_v1":
                 self._claimed(e)
@@ -141,15 +145,17 @@ class Story:
     def _appended(self, e: Executed) -> None:
         if not isinstance(e.reply, list):
             return
-        place, said = 10, e.reply[1:]
-        for _ in range(int(e.args[9])):
+        place, said = 13, e.reply[1:]
+        for _ in range(int(e.args[12])):
             user, count = e.args[place], int(e.args[place + 1])
             self._shake(e, user)
             place += 2
             for _ in range(count):
-                body = json.loads(f"[{e.args[place + 2]}]")[1]
+                payload = e.args[place + 2]
+                text = json.loads(f"[{payload}]")[1]["message"]
                 if said[0] == 0:
-                    kept = Kept(body["message"], user, e.at, e.now_ms, self.forgot(e.at))
+                    size_max = len(payload.encode()) + STORED_BESIDES_MAX
+                    kept = Kept(text, user, e.at, e.now_ms, size_max, self.forgot(e.at))
                     self.kept[user].append(kept)
                 place, said = place + 3, said[4:]
 

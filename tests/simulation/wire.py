@@ -137,7 +137,7 @@ class Wire:
             self.world.history.note(granted)
 
     def _send(self, calls: Sequence[Call]) -> Exchange:
-        name = "in" if calls[0].script.name == "append_v1" else "other"
+        name = "in" if calls[0].script.name == "append_v2" else "other"
         connection = self._connections[name]
         exchange = Exchange(calls, connection)
         connection.under_way.append(exchange)

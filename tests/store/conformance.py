@@ -129,6 +129,52 @@ class AppendConformance:
         await s.send("x" * 100, ttl_ms=9_000)
         assert (await s.attempt(lease)).batch.reason == "max_bytes"
 
+    @scenario(max_batch_bytes=400)
+    async def test_a_message_that_would_make_a_batch_too_large_opens_the_next_one(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        for text in "abc":
+            await s.send(text + "x" * 100, ttl_ms=9_000)
+        s.now.ms += 1_000
+        answer = await s.accepted("d" + "x" * 100, ttl_ms=7_000)
+        assert (answer.pending, answer.due_in_ms, answer.next_in_ms) == (4, 7_000, 0)
+        attempt = await s.attempt(lease)
+        assert (attempt.batch.reason, [text[0] for text in texts(attempt)]) == (
+            "max_bytes",
+            ["a", "b"],
+        )
+        assert await s.store.ack(attempt, 200) == Settled(7_000)
+
+    @scenario(max_batch_bytes=400)
+    async def test_a_message_that_is_too_large_by_itself_goes_alone_and_at_once(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        many = ["a", "b" * 500, "c", "d"]
+        answers = await s.store.append([s.message(text, ttl_ms=9_000) for text in many])
+        assert [one.due_in_ms for one in answers] == [9_000, 0, 9_000, 9_000]
+        for expected in (["a"], ["b" * 500]):
+            attempt = await s.attempt(lease)
+            assert (attempt.batch.reason, texts(attempt)) == ("max_bytes", expected)
+            await s.store.ack(attempt, 200)
+        assert await s.claim(lease) == NotDue(9_000)
+
+    @scenario(max_batch_bytes=400, max_pending=2)
+    async def test_a_message_that_is_refused_closes_no_window(self, s: Stage) -> None:
+        await s.store.append([s.message("a"), s.message("b")])
+        refused = s.message("c" * 400, message_id="x")
+        await s.changes_nothing("append", [refused])
+
+    @scenario(max_batch_bytes=400, max_wait_ms=5_000)
+    async def test_the_next_window_has_a_maximum_wait_of_its_own(self, s: Stage) -> None:
+        lease = await s.own()
+        await s.send("a" * 200, ttl_ms=4_000)
+        s.now.ms += 3_000
+        assert (await s.accepted("b" * 200, ttl_ms=9_000)).due_in_ms == 5_000
+        await s.store.ack(await s.attempt(lease), 200)
+        assert await s.claim(lease) == NotDue(5_000)
+
     @scenario(max_pending=2)
     async def test_a_full_user_is_refused_and_nothing_of_the_refusal_stays(self, s: Stage) -> None:
         lease = await s.own()

@@ -62,4 +62,4 @@ def test_every_script_that_only_reads_says_so_in_its_first_line() -> None:
     """The runner sends these together, and the others one after the other for each slot."""
     reading = {each.name for each in all_scripts() if "no-writes" in each.source.split("\n")[0]}
     assert {"describe_v1", "due_v1", "lease_v1", "page_v1"} <= reading
-    assert script("append_v1").name not in reading
+    assert script("append_v2").name not in reading
