@@ -161,6 +161,15 @@ BATCH: Final = record(
         "attempts": COUNT,
         "closed_at": TIME,
         "retry_in": {**MAYBE_SECONDS, "description": "Null while an attempt is under way."},
+        "attempt_for": {
+            **MAYBE_SECONDS,
+            "description": "Since the attempt under way began, where all replicas have the same "
+            "AQ_WEBHOOK_TIMEOUT; null while none is. `fires_in` is then how long it may take more.",
+        },
+        "failure": {
+            **MAYBE_STRING,
+            "description": "Why the last attempt failed; null if none has.",
+        },
     }
 )
 

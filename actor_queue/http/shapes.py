@@ -33,21 +33,24 @@ def seconds(duration_ms: int | None) -> float | None:
     return None if duration_ms is None else duration_ms / 1000
 
 
-def user_line(view: UserView) -> Json:
-    """One user in a list."""
+def user_line(view: UserView, attempt_limit_ms: int) -> Json:
+    """One user in a list. `attempt_limit_ms` is what the store allows an attempt."""
     return {
         "user": view.user,
         "state": view.state,
         "pending": view.pending,
         "fires_in": seconds(view.due_in_ms),
         "held_for": seconds(view.held_for_ms),
-        "batch": None if view.batch is None else _batch(view.batch),
+        "batch": None if view.batch is None else _batch(view.batch, view, attempt_limit_ms),
     }
 
 
-def user_page(view: UserView) -> Json:
+def user_page(view: UserView, attempt_limit_ms: int) -> Json:
     """One user alone, with what happened lately."""
-    return {**user_line(view), "recent": [_attempt(record) for record in view.recent]}
+    return {
+        **user_line(view, attempt_limit_ms),
+        "recent": [_attempt(record) for record in view.recent],
+    }
 
 
 def dropped(user: str, what: Dropped) -> Json:
@@ -84,7 +87,10 @@ def shards(replicas: Sequence[Replica], leases: Sequence[LeaseInfo]) -> Json:
     }
 
 
-def _batch(batch: BatchSummary) -> Json:
+def _batch(batch: BatchSummary, view: UserView, attempt_limit_ms: int) -> Json:
+    under_way = batch.retry_in_ms is None and view.due_in_ms is not None
+    begun_ms = max(0, attempt_limit_ms - (view.due_in_ms or 0)) if under_way else None
+    failures = (each.reason for each in view.recent if each.batch_id == batch.id)
     return {
         "id": batch.id,
         "seq": batch.seq,
@@ -93,6 +99,8 @@ def _batch(batch: BatchSummary) -> Json:
         "attempts": batch.attempts,
         "closed_at": moment(batch.closed_at_ms),
         "retry_in": seconds(batch.retry_in_ms),
+        "attempt_for": seconds(begun_ms),
+        "failure": next((reason for reason in failures if reason is not None), None),
     }
 
 

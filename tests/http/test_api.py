@@ -129,6 +129,8 @@ def test_one_user_has_all_documented_fields(server: Served) -> None:
             "attempts": 1,
             "closed_at": "2025-01-30T01:19:45.120Z",
             "retry_in": 4.5,
+            "attempt_for": None,
+            "failure": None,
         },
         "recent": [
             {
