@@ -55,7 +55,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def show(findings: list[Finding], *, as_json: bool) -> None:
-    from actor_queue.app.tables import show_json, show_table
+    from actor_queue.app.terminal import show_json, show_table
 
     if as_json:
         failed = any(finding.level == "fail" for finding in findings)

@@ -6,6 +6,9 @@ Owns where the service is found, with which key, and how its refusals read in a 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -16,15 +19,27 @@ from actor_queue.core.settings import Settings, SettingsError
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
+EVENTS_SILENT_S = 45.0
+"""The service says that it is there every 15 s; after three times that it is not."""
 DETAIL_CHARS_MAX = 500
 
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a wildcard is reached
+_SAMPLE = re.compile(r"(\w+)(?:\{[^}]*\})? ([0-9.eE+-]+)")
 
 Json = dict[str, Any]
 
 
 class Refused(Exception):
     """The service said no, or nobody answered. The text is one sentence for people."""
+
+    def __init__(self, sentence: str, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        """Of the answer; None when there was none that could be read."""
+
+
+class Unreachable(Refused):
+    """Nobody answered, or not in time: it may be there a moment later."""
 
 
 def default_url(settings: Settings) -> str:
@@ -53,8 +68,10 @@ def segment(text: str) -> str:
 class Remote:
     """A service somewhere. Use as a context manager. Every call raises `Refused`."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, *, key_source: str = "--key") -> None:
+        """`key_source` is the option or the variable that the key came from."""
         self.url = url.rstrip("/")
+        self._key_source = key_source if key else None
         try:
             address = httpx.URL(self.url)
         except httpx.InvalidURL:
@@ -88,32 +105,128 @@ class Remote:
         return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
 
     def post(self, path: str, body: Json | None = None) -> Json:
-        return self._call("POST", path, json=body)
+        if body is None:
+            return self._call("POST", path)
+        # ASCII, so that half of a surrogate pair is the service's to judge.
+        return self._call(
+            "POST",
+            path,
+            content=json.dumps(body, allow_nan=False).encode("ascii"),
+            headers={"content-type": "application/json"},
+        )
 
     def delete(self, path: str) -> Json:
         return self._call("DELETE", path)
 
-    def _call(self, method: str, path: str, **parts: Any) -> Json:
+    def delete_if_there(self, path: str) -> bool:
+        """Whether there was something to delete."""
         try:
+            self.delete(path)
+        except Refused as refused:
+            if refused.status == 404:
+                return False
+            raise
+        return True
+
+    def unready(self) -> str | None:
+        """Why the service would not accept a message now; None if it would."""
+        try:
+            self.get("/readyz")
+        except Refused as refused:
+            if refused.status == 503:
+                return str(refused)
+            raise
+        return None
+
+    def metrics(self) -> dict[str, float]:
+        """Each name's samples added up, over all labels."""
+        with self._explained():
+            response = self._client.get(f"{self.url}/metrics")
+        if not response.is_success:
+            raise self._refusal(response)
+        totals: dict[str, float] = {}
+        for line in response.text.splitlines():
+            if sample := _SAMPLE.fullmatch(line):
+                totals[sample[1]] = totals.get(sample[1], 0.0) + float(sample[2])
+        return totals
+
+    @contextmanager
+    def events(self) -> Iterator[Iterator[bytes]]:
+        """The pieces of `/api/events`, as they come. Raises `Unreachable` where they stop."""
+        timeout = httpx.Timeout(EVENTS_SILENT_S, connect=CONNECT_S)
+        with (
+            self._explained(),
+            self._client.stream("GET", f"{self.url}/api/events", timeout=timeout) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise self._stranger()
+            yield response.iter_bytes()
+
+    def _call(self, method: str, path: str, **parts: Any) -> Json:
+        with self._explained():
             response = self._client.request(method, self.url + path, **parts)
-        except httpx.ConnectError:
-            raise Refused(
-                f"nobody answers at {self.url}: start the service with `actor-queue dev`,"
-                " or say where it is with --url"
+        if not response.is_success:
+            raise self._refusal(response)
+        answer = _object(response.content)
+        if answer is None:
+            raise self._stranger()
+        return answer
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.ConnectError as error:
+            if "CERTIFICATE" in str(error) or "SSL" in str(error):
+                raise Refused(
+                    f"no TLS with {self.url} ({error}): check the certificate, and whether --url"
+                    " should start with http://"
+                ) from None
+            raise Unreachable(
+                f"nobody answers at {self.url}: start the service with `actor-queue dev`"
+                " or `actor-queue serve`, or say where it is with --url or AQ_BIND"
             ) from None
         except httpx.TimeoutException:
-            raise Refused(f"{self.url} did not answer in time: look at its log") from None
+            raise Unreachable(f"{self.url} did not answer in time: look at its log") from None
         except httpx.HTTPError as error:
-            raise Refused(
+            raise Unreachable(
                 f"{self.url} did not answer properly ({type(error).__name__}):"
                 " is this an actor-queue?"
             ) from None
-        answer = _object(response.content)
-        if not response.is_success:
-            raise Refused(_refusal(response.status_code, answer))
-        if answer is None:
-            raise Refused(f"{self.url} does not answer like an actor-queue: check --url")
-        return answer
+
+    def _stranger(self) -> Refused:
+        return Refused(f"{self.url} does not answer like an actor-queue: check --url")
+
+    def _refusal(self, response: httpx.Response) -> Refused:
+        said = _object(response.content) or {}
+        detail = str(said.get("detail") or said.get("title") or "no reason given")
+        what = f"the service answered {response.status_code}: {detail[:DETAIL_CHARS_MAX]}"
+        return Refused(what + self._advice(response), response.status_code)
+
+    def _advice(self, response: httpx.Response) -> str:
+        """What to do about it, where that is not in the answer."""
+        match response.status_code:
+            case 401 if self._key_source is None:
+                return "; set AQ_API_KEYS, or give a key with --key or --key-file"
+            case 401:
+                return (
+                    f"; correct the key in {self._key_source}, or give another one with --key"
+                    " or --key-file"
+                )
+            case 403 if "insufficient_scope" in response.headers.get("www-authenticate", ""):
+                return (
+                    f"; the key came from {self._key_source}: give one that may do this with --key,"
+                    " --key-file or AQ_API_KEYS"
+                )
+            case 301 | 302 | 303 | 307 | 308:
+                return f"; it redirects to {response.headers.get('location')}: correct --url"
+            case 404 if not _object(response.content):
+                return f"; check --url, which is {self.url}"
+            case _:
+                return ""
 
 
 def _object(content: bytes) -> Json | None:
@@ -122,11 +235,3 @@ def _object(content: bytes) -> Json | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _refusal(status: int, problem: Json | None) -> str:
-    said = problem or {}
-    detail = str(said.get("detail") or said.get("title") or "no reason given")[:DETAIL_CHARS_MAX]
-    if status in (401, 403):
-        detail += "; give a key that may do this with --key or AQ_API_KEYS"
-    return f"the service answered {status}: {detail}"

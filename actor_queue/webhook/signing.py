@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import secrets
+import string
 from collections.abc import Iterable, Sequence
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix is public
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
+SECRET_CHARACTERS_NEW = 48
+"""Of a new secret's text: 285 bits, and base64 needs no padding."""
 
 
 class Signer:
@@ -47,6 +51,17 @@ def parse_secret(text: str) -> bytes:
             f"a webhook secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes behind its base64"
         )
     return key
+
+
+def new_secret() -> str:
+    """A secret whose key is a text of letters and digits.
+
+    Some receivers take the key only as text (n8n's Crypto node does), and random bytes cannot
+    be written there.
+    """
+    letters = string.ascii_letters + string.digits
+    key = "".join(secrets.choice(letters) for _ in range(SECRET_CHARACTERS_NEW))
+    return SECRET_PREFIX + base64.b64encode(key.encode("ascii")).decode("ascii")
 
 
 def _digest(key: bytes, signed: bytes) -> str:

@@ -1,0 +1,250 @@
+"""What every command that asks a service shares: where it is, with which key, JSON or not.
+
+`asks` gives a command these options and hands it an `Asking`; a no of the service, or nobody
+there, becomes one sentence and exit status 1.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from actor_queue.app.terminal import (
+    NO,
+    WRONG,
+    Unasked,
+    complain,
+    json_text,
+    note,
+    show_fields,
+    show_json,
+    show_table,
+)
+from actor_queue.core.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from actor_queue.app.remote import Remote
+
+DOTENV = ".env"
+PAGE_MAX = 1_000
+"""The most that the service lists at once."""
+KEY_FILE_BYTES_MAX = 4_096
+
+UserArgument = Annotated[str, typer.Argument(help="The user, exactly as it was posted.")]
+IdArgument = Annotated[str, typer.Argument(help="The batch's id, which is its webhook-id.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LimitOption = Annotated[int, typer.Option(min=1, metavar="N", help="How many at most.")]
+CursorOption = Annotated[
+    str | None, typer.Option(metavar="CURSOR", help="Go on where a list ended.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them, however many.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+_URL = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="Where the service is. Default: from AQ_BIND or PORT."
+    ),
+]
+_KEY = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", help="An API key. Default: from AQ_API_KEYS.")
+]
+_KEY_FILE = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help="A file with the API key, and nothing else."),
+]
+_SHARED = {"url": _URL, "key": _KEY, "key_file": _KEY_FILE, "as_json": JsonOption}
+_Page = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A service to ask, and whether its answers are shown as JSON."""
+
+    service: Remote
+    as_json: bool
+
+    def show(self, answer: dict[str, Any], names: Sequence[str]) -> None:
+        """The fields `names` of an answer, or all of it as JSON."""
+        if self.as_json:
+            show_json(answer)
+        else:
+            show_fields(answer, names)
+
+
+def asks(scope: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
+    """Makes a command of a function whose first argument is an `Asking`.
+
+    `scope` is what the key must be good for. The function returns an exit status, None for 0.
+    """
+
+    def decorate(command: Callable[..., int | None]) -> Callable[..., int]:
+        def with_service(
+            url: str | None, key: str | None, key_file: Path | None, as_json: bool, **own: Any
+        ) -> int:
+            from actor_queue.app.remote import Refused
+
+            try:
+                with connected(url, key, key_file, scope) as service:
+                    return command(Asking(service, as_json), **own) or 0
+            except Refused as refused:
+                return complain(str(refused), NO)
+            except Unasked as unasked:
+                return complain(str(unasked), WRONG)
+
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [parameter.replace(kind=keyword) for parameter in own] + [
+            inspect.Parameter(
+                name,
+                keyword,
+                default=False if name == "as_json" else None,
+                annotation=annotation,
+            )
+            for name, annotation in _SHARED.items()
+        ]
+        signature = inspect.Signature(parameters, return_annotation=int)
+        with_service.__signature__ = signature  # type: ignore[attr-defined]
+        with_service.__annotations__ = {each.name: each.annotation for each in parameters}
+        with_service.__name__ = command.__name__
+        with_service.__doc__ = command.__doc__
+        return with_service
+
+    return decorate
+
+
+@contextmanager
+def connected(
+    url: str | None, key: str | None, key_file: Path | None, scope: str
+) -> Iterator[Remote]:
+    """The service that the options name, else the one that the settings would start."""
+    from actor_queue.app.remote import Remote, best_key, default_url
+
+    if key is not None and key_file is not None:
+        raise SettingsError("--key and --key-file are both given: give one of them")
+    source = "--key"
+    if key_file is not None:
+        key, source = _key_of(key_file), "--key-file"
+    if url is None or key is None:
+        settings = read_settings()
+        url = url or default_url(settings)
+        if key is None:
+            key, source = best_key(settings, scope), "AQ_API_KEYS"
+    with Remote(url, key, key_source=source) as remote:
+        yield remote
+
+
+def read_settings() -> Settings:
+    """From the environment and `.env`."""
+    from actor_queue.app.environment import load
+
+    return load(os.environ, DOTENV, {})
+
+
+def segment(what: str) -> str:
+    """A user or an id as part of a path."""
+    from actor_queue.app.remote import segment as encoded
+
+    if not what:
+        raise typer.BadParameter("it must not be empty", param_hint="USER or ID")
+    return encoded(what)
+
+
+def _key_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(KEY_FILE_BYTES_MAX + 1)
+        key = content.decode("ascii").strip()
+    except OSError as error:
+        raise SettingsError(f"--key-file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        key = ""
+    if not key or len(content) > KEY_FILE_BYTES_MAX or len(key.split()) != 1:
+        raise SettingsError(f"--key-file {path} must hold one key and nothing else")
+    return key
+
+
+# Lists
+
+
+def pages(
+    service: Remote, path: str, name: str, most: int | None, cursor: str | None, **query: Any
+) -> Iterator[dict[str, Any]]:
+    """Pages of a list until its end, or until `most` entries; None is all of them."""
+    from actor_queue.app.remote import Refused
+
+    left = most
+    while True:
+        limit = PAGE_MAX if left is None else min(left, PAGE_MAX)
+        page = service.get(path, limit=limit, cursor=cursor, **query)
+        yield page
+        following = page.get("cursor")
+        if left is not None:
+            left -= len(page.get(name, []))
+            if left <= 0:
+                return
+        if not following:
+            return
+        if following == cursor:
+            raise Refused("the list goes on for ever at the same place: this is a fault, report it")
+        cursor = following
+
+
+def show_pages(
+    asking: Asking,
+    found: Iterator[dict[str, Any]],
+    name: str,
+    columns: Sequence[str],
+    *,
+    empty: str,
+    rows: Callable[[_Page], list[dict[str, Any]]],
+) -> None:
+    """Each page as it comes, so that a long list needs no memory.
+
+    `rows` makes of a page what is shown; `empty` is said in the place of a list without entries.
+    """
+    page = next(found)
+    if asking.as_json:
+        _show_json_pages(page, found, name)
+        return
+    shown = False
+    while True:
+        entries = rows(page)
+        if entries:
+            show_table(columns, entries, heading=not shown)
+            shown = True
+        following = next(found, None)
+        if following is None:
+            break
+        page = following
+    if not shown:
+        print(empty)
+    if page.get("cursor"):
+        note(f"there are more: go on with --cursor {page['cursor']}, or give --all")
+
+
+def _show_json_pages(page: dict[str, Any], following: Iterator[dict[str, Any]], name: str) -> None:
+    """One page as it is; several as one object, written as they come."""
+    second = next(following, None)
+    if second is None:
+        show_json(page)
+        return
+    print(f'{{"{name}": [')
+    waiting: str | None = None  # the last entry, after which there may be no comma
+    for each in chain((page, second), following):
+        cursor = each.get("cursor")
+        for entry in each.get(name, []):
+            if waiting is not None:
+                print(f"{waiting},")
+            waiting = json_text(entry)
+    if waiting is not None:
+        print(waiting)
+    print(f'], "cursor": {json_text(cursor)}}}')

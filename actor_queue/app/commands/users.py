@@ -1,0 +1,328 @@
+"""`users`, `user`, and what can be done about a user: send, flush, hold, release, typing, drop."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from actor_queue.app.commands.asking import (
+    AllOption,
+    Asking,
+    CursorOption,
+    LimitOption,
+    UserArgument,
+    YesOption,
+    asks,
+    pages,
+    segment,
+    show_pages,
+)
+from actor_queue.app.logs import printable
+from actor_queue.app.terminal import (
+    NO,
+    complain,
+    confirmed,
+    counted,
+    note,
+    show_fields,
+    show_json,
+    show_table,
+    span,
+    with_values,
+)
+from actor_queue.store.api import UserState
+
+TEXT_BYTES_MAX = 16_777_216
+"""The largest `AQ_MAX_BODY` that a service may have."""
+
+USERS_SHOWN = 100
+COLUMNS = ("user", "state", "pending", "batch", "next")
+FIELDS = ("user", "state", "pending", "next", "held_for")
+ATTEMPT_COLUMNS = (
+    "at", "attempt", "outcome", "status", "duration_ms", "messages", "replica", "batch_id",
+    "reason", "answer",
+)  # fmt: skip
+ATTEMPT_OPTIONAL = ("duration_ms", "replica", "answer")
+DROPPED_COLUMNS = ("received_at", "message_id", "message")
+RESERVED = {
+    "user": "the first argument",
+    "message": "the second argument",
+    "ttl": "--ttl",
+    "message_id": "--message-id",
+}
+
+TtlOption = Annotated[
+    float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds of quiet.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (send, users, user, flush, hold, release, typing, drop):
+        app.command(command.__name__)(command)
+
+
+@asks("ingest")
+def send(
+    asking: Asking,
+    user: UserArgument,
+    text: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")],
+    ttl: TtlOption = None,
+    message_id: Annotated[
+        str | None,
+        typer.Option(
+            "--message-id",
+            "--id",
+            metavar="ID",
+            help="Names the message: it can be sent again safely.",
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="NAME=VALUE",
+            help="A field that passes through; as JSON if it is, else as text. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Post one message."""
+    body: dict[str, Any] = _passed_through(fields or [])
+    body |= {"user": user, "message": _standard_input() if text == "-" else text}
+    if ttl is not None:
+        body["ttl"] = _finite(ttl, "--ttl")
+    if message_id is not None:
+        body["message_id"] = message_id
+    _require_unicode(body)
+    answer = asking.service.post("/api/message", body)
+    asking.show(answer, ("user", "message_id", "pending", "fires_in", "duplicate"))
+
+
+@asks("read")
+def users(
+    asking: Asking,
+    state: Annotated[UserState | None, typer.Option(help="Only users in this state.")] = None,
+    limit: LimitOption = USERS_SHOWN,
+    cursor: CursorOption = None,
+    everybody: AllOption = False,
+) -> None:
+    """Who is waiting, soonest first."""
+    most = None if everybody else limit
+    found = pages(asking.service, "/api/users", "users", most, cursor, state=state)
+    empty = "nobody is waiting" if state is None else f"nobody is {state}"
+    show_pages(asking, found, "users", COLUMNS, empty=empty, rows=_user_rows)
+
+
+@asks("read")
+def user(asking: Asking, user: UserArgument) -> int:
+    """Everything about one user but the texts."""
+    answer = asking.service.get(f"/api/users/{segment(user)}")
+    if _unknown(answer):
+        if asking.as_json:
+            show_json(answer)
+        return complain(
+            f"nobody knows the user {_quoted(user)}: no message waits, and none was delivered"
+            " within the last day",
+            NO,
+        )
+    _show_user(asking, answer)
+    return 0
+
+
+@asks("admin")
+def flush(asking: Asking, user: UserArgument) -> int:
+    """Send now what a user has waiting."""
+    answer = asking.service.post(f"/api/users/{segment(user)}/flush")
+    if _unknown(answer):
+        return complain(f"nothing waits for {_quoted(user)}, so nothing was sent", NO)
+    _show_user(asking, answer, attempts=False)
+    return 0
+
+
+@asks("admin")
+def hold(
+    asking: Asking,
+    user: UserArgument,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="How long at most. Default: an hour."),
+    ] = None,
+) -> None:
+    """Keep a user's messages, do not send them."""
+    body = {} if seconds is None else {"seconds": _finite(seconds, "--seconds")}
+    _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/hold", body), False)
+
+
+@asks("admin")
+def release(asking: Asking, user: UserArgument) -> None:
+    """End a hold; what waited is sent in its time."""
+    _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/release"), False)
+
+
+@asks("ingest")
+def typing(asking: Asking, user: UserArgument, ttl: TtlOption = None) -> int:
+    """Say that a user is typing: the batch waits on."""
+    body = {} if ttl is None else {"ttl": _finite(ttl, "--ttl")}
+    answer = asking.service.post(f"/api/users/{segment(user)}/typing", body)
+    if answer.get("extended") is False:
+        if asking.as_json:
+            show_json(answer)
+        return complain(
+            f"no message of {_quoted(user)} waits for its batch to close, so nothing was extended",
+            NO,
+        )
+    _show_user(asking, answer, attempts=False)
+    return 0
+
+
+@asks("admin")
+def drop(asking: Asking, user: UserArgument, yes: YesOption = False) -> int:
+    """Delete for ever what a user has waiting."""
+    path = f"/api/users/{segment(user)}"
+    if not yes:
+        view = asking.service.get(path)
+        batch = view.get("batch") or {}
+        waiting = counted(view.get("pending", 0), "waiting message")
+        under_way = counted(batch.get("messages", 0), "message")
+        what = f"{waiting} of {_quoted(user)}"
+        if batch:
+            what += f" and a batch of {under_way} under way"
+        if not confirmed(f"{what} would be deleted for ever", yes=False):
+            return complain("nothing was deleted", NO)
+    answer = asking.service.delete(path)
+    if not answer.get("dropped") and not answer.get("batch"):
+        return complain(f"nothing waited for {_quoted(user)}, so nothing was deleted", NO)
+    asking.show(answer, ("user", "dropped", "batch"))
+    if answer.get("messages") and not asking.as_json:
+        print()
+        show_table(DROPPED_COLUMNS, answer["messages"])
+    return 0
+
+
+# What is shown
+
+
+def next_step(view: dict[str, Any]) -> str | None:
+    """What happens next with a user, in words; None when nothing will."""
+    batch = view.get("batch") or {}
+    fires_in, held_for = view.get("fires_in"), view.get("held_for")
+    match view.get("state"):
+        case "delivering":
+            begun = batch.get("attempt_for")
+            words = [f"attempt {batch.get('attempts', 1)}"]
+            words += [] if begun is None else [f"for {span(begun)}"]
+            words += [] if fires_in is None else [f"at most {span(fires_in)} more"]
+            return ", ".join(words)
+        case "held":
+            return None if held_for is None else f"held for {span(held_for)} more"
+        case "retrying":
+            retry_in = batch.get("retry_in") or 0
+            failed = counted(batch.get("attempts", 0), "attempt")
+            why = batch.get("failure")
+            when = f"in {span(retry_in)}" if retry_in > 0 else "now"
+            return f"{failed} failed, next {when}" + (f": {why}" if why else "")
+        case _:
+            if fires_in is None:
+                return None
+            return f"fires in {span(fires_in)}" if fires_in > 0 else "fires now"
+
+
+def _user_rows(page: Any) -> list[dict[str, Any]]:
+    return [
+        view | {"next": next_step(view), "batch": (view.get("batch") or {}).get("messages")}
+        for view in page.get("users", [])
+    ]
+
+
+def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) -> None:
+    if asking.as_json:
+        show_json(answer)
+        return
+    show_fields(answer | {"next": next_step(answer)}, FIELDS)
+    batch = answer.get("batch")
+    if batch:
+        print("\nbatch under way:")
+        show_fields(batch, list(batch), prefix="  ")
+    if not attempts:
+        return
+    recent = answer.get("recent") or []
+    if recent:
+        print("\nrecent attempts:")
+        show_table(with_values(ATTEMPT_COLUMNS, ATTEMPT_OPTIONAL, recent), recent)
+    else:
+        print("\nno attempt was made within the last day")
+
+
+def _unknown(view: dict[str, Any]) -> bool:
+    """Whether the service has no trace of this user, as it has of none that it never saw."""
+    return (
+        view.get("state") == "idle"
+        and not view.get("pending")
+        and not view.get("batch")
+        and not view.get("recent")
+    )
+
+
+def _quoted(user: str) -> str:
+    return printable(repr(user))
+
+
+# What is sent
+
+
+def _passed_through(fields: list[str]) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{field!r} is not NAME=VALUE", param_hint="--field")
+        if name in RESERVED:
+            raise typer.BadParameter(f"{name} is given by {RESERVED[name]}", param_hint="--field")
+        if name in body:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--field")
+        body[name] = _value(value)
+    return body
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _not_json(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: float, option: str) -> float:
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a number of seconds", param_hint=option)
+    return number
+
+
+def _standard_input() -> str:
+    """All of it, without the line break that `echo` puts at its end."""
+    if sys.stdin.isatty():
+        note("type the message; Ctrl-D on a line of its own ends it")
+    content = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
+    if len(content) > TEXT_BYTES_MAX:
+        raise typer.BadParameter(
+            f"standard input has more than {TEXT_BYTES_MAX} bytes", param_hint="TEXT"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise typer.BadParameter("standard input is not UTF-8", param_hint="TEXT") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _require_unicode(body: dict[str, Any]) -> None:
+    """Bytes that are no UTF-8 come from the shell as halves of surrogate pairs."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("the message must be UTF-8", param_hint="TEXT") from None

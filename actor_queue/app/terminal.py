@@ -1,0 +1,215 @@
+"""What people at a terminal read and are asked: lines, tables, JSON, questions.
+
+Owns the layout. In a terminal a table is aligned, and what does not fit beside the rest stands on
+a line of its own, so that an id or a user is never cut and can be copied. In a pipe a table is
+tab-separated. Nothing that came from outside can steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from actor_queue.app.logs import printable
+
+NAME = "actor-queue"
+NO = 1
+WRONG = 2
+
+GAP = 2
+INDENT = 4
+ALIGNED_SHARE = 2
+"""A cell wider than the terminal divided by this does not widen its column: it ends its line."""
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_YES = {"y", "yes"}
+
+Row = Mapping[str, Any]
+
+
+def complain(sentence: str, status: int) -> int:
+    """One line on standard error; returns `status`."""
+    print(f"{NAME}: {printable(sentence)}", file=sys.stderr)
+    return status
+
+
+def note(sentence: str) -> None:
+    """What helps a person and would be in the way of a program."""
+    print(printable(sentence), file=sys.stderr)
+
+
+def confirmed(what: str, *, yes: bool) -> bool:
+    """Whether to go on. Raises `Unasked` where nobody can be asked.
+
+    `what` is a sentence that says what would happen, without a full stop.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise Unasked(f"{what}: give --yes to do it, because there is no terminal to ask")
+    print(f"{printable(what)}; go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in _YES
+
+
+class Unasked(Exception):
+    """A question that nobody can answer; the text is one sentence."""
+
+
+# Answers
+
+
+def show_json(answer: object) -> None:
+    """The whole answer, indented."""
+    print(json_text(answer, indent=2))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """JSON that is safe in a terminal: what is not printable stands there as an escape."""
+    text = json.dumps(value, indent=indent, ensure_ascii=not _speaks_unicode())
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def show_fields(answer: Row, names: Sequence[str], *, prefix: str = "") -> None:
+    """`name: value`, one a line, without those that have no value."""
+    for name in names:
+        if answer.get(name) is not None:
+            print(f"{prefix}{title(name)}: {text(answer[name])}")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Row], *, heading: bool = True) -> None:
+    """One row a line, or a few lines where the terminal is narrow."""
+    cells = [[text(row.get(column)) for column in columns] for row in rows]
+    titles = [title(column) for column in columns]
+    if not sys.stdout.isatty():
+        for row_cells in [titles, *cells] if heading else cells:
+            print("\t".join(row_cells))
+        return
+    room = shutil.get_terminal_size().columns
+    widths = _widths([titles, *cells], room // ALIGNED_SHARE)
+    groups = list(_groups(widths, room))
+    if heading:
+        for line in _lines(titles, widths, groups):
+            print(_bold(line))
+    for row_cells in cells:
+        for line in _lines(row_cells, widths, groups):
+            print(line)
+
+
+def with_values(columns: Sequence[str], optional: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """`columns` without those of `optional` that no row has a value for."""
+    return [
+        column
+        for column in columns
+        if column not in optional or any(row.get(column) is not None for row in rows)
+    ]
+
+
+# Values
+
+
+def title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def text(value: object) -> str:
+    """One value on one line."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.1f}"
+        case str():
+            return printable(value)
+        case _:
+            return json_text(value)
+
+
+def span(seconds: float) -> str:
+    """A duration for people: `3.2 s`, `45 s`, `12 min`, `5 h`, `3 days`."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < 2 * _DAY_S:
+        return f"{seconds / _HOUR_S:.0f} h"
+    return f"{seconds / _DAY_S:.0f} days"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 message`, `3 messages`, `10,000 messages`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+# Layout
+
+
+def _widths(lines: Sequence[Sequence[str]], widest: int) -> list[int]:
+    """Of each column: as its widest cell that is no wider than `widest`."""
+    return [
+        max((width for cell in column if (width := _cells(cell)) <= widest), default=widest)
+        for column in zip(*lines, strict=True)
+    ]
+
+
+def _groups(widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Which columns share a line, so that as few lines as can be are wider than the terminal."""
+    group: list[int] = []
+    used = 0
+    for column, width in enumerate(widths):
+        if group and used + width > room:
+            yield group
+            group, used = [], INDENT
+        group.append(column)
+        used += width + GAP
+    yield group
+
+
+def _lines(
+    cells: Sequence[str], widths: Sequence[int], groups: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    for number, group in enumerate(groups):
+        start = INDENT if number else 0
+        line, end = " " * start, start
+        for column in group:
+            cell = cells[column]
+            line += cell
+            end += widths[column] + GAP
+            if _cells(cell) > widths[column]:
+                yield line
+                line = " " * end
+            else:
+                line += " " * (widths[column] - _cells(cell) + GAP)
+        if line.strip():
+            yield line.rstrip()
+
+
+def _cells(line: str) -> int:
+    """Columns of the terminal: an ideogram takes two, a combining mark none."""
+    if line.isascii():
+        return len(line)
+    # rich takes longer to load than the rest of the command.
+    from rich.cells import cell_len
+
+    return cell_len(line)
+
+
+def _bold(line: str) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in (None, "", "dumb")
+    return line if plain else f"\x1b[1m{line}\x1b[0m"
+
+
+def _speaks_unicode() -> bool:
+    return bool(re.match("utf", sys.stdout.encoding or "", re.IGNORECASE))
+
+
+def _escaped(char: str) -> str:
+    return json.dumps(char, ensure_ascii=True)[1:-1] if ord(char) > 0x7E else f"\\u{ord(char):04x}"

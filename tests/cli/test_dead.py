@@ -1,0 +1,120 @@
+"""`dead list`, `show`, `replay` and `drop`, against a real HTTP server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Ours, Run, Terminal
+
+
+@pytest.fixture
+def buried(ours: Ours) -> Ours:
+    """A service with three dead letters of seven messages."""
+    ours.engine.bury("b1", "ana", ("oi",))
+    ours.engine.bury("b2", "joao", ("a", "b"))
+    ours.engine.bury("b3", "maria", ("x", "y", "z", "\x1b[2J"))
+    return ours
+
+
+def test_no_dead_letters_is_said(run: Run, ours: Ours) -> None:
+    assert run("dead", "list", "--url", ours.url) == (0, "there are no dead letters\n", "")
+    assert run("dead", "list", "--all", "--url", ours.url).out == "there are no dead letters\n"
+
+
+def test_dead_letters_are_listed_newest_first_and_beyond_a_page(run: Run, buried: Ours) -> None:
+    lines = run("dead", "list", "--url", buried.url).out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["id", "b3", "b2", "b1"]
+    assert "answered 500" in lines[1]
+    for number in range(1_100):
+        buried.engine.bury(f"more{number}")
+    assert len(run("dead", "list", "--all", "--url", buried.url).out.splitlines()) == 1_104
+    some = run("dead", "list", "--limit", "1002", "--json", "--url", buried.url).out
+    assert len(json.loads(some)["dead"]) == 1_002
+
+
+def test_a_dead_letter_is_shown_with_its_body_in_lines(run: Run, buried: Ours) -> None:
+    out = run("dead", "show", "b3", "--url", buried.url).out
+    assert "id: b3\nuser: maria\n" in out
+    assert "reason: answered 500\n" in out
+    assert out.endswith("  message: x\n  message: y\n  message: z\n  message: \\x1b[2J\n")
+    assert json.loads(run("dead", "show", "b3", "--json", "--url", buried.url).out)["batch"]
+
+
+def test_an_id_that_nobody_knows_is_a_no(run: Run, buried: Ours) -> None:
+    for verb in ("show", "replay"):
+        said = run("dead", verb, "b9", "--url", buried.url)
+        assert said.status == 1
+        assert "no dead letter with this id" in said.err
+    for yes in ([], ["--yes"]):
+        assert run("dead", "drop", "b9", *yes, "--url", buried.url).status == 1
+    assert len(buried.engine.letters) == 3
+
+
+def test_named_dead_letters_are_replayed_and_one_that_is_gone_stops_nothing(
+    run: Run, buried: Ours
+) -> None:
+    said = run("dead", "replay", "b1", "b9", "b2", "b1", "--url", buried.url)
+    assert said.status == 1
+    assert "b9: " in said.err
+    assert buried.engine.replayed == ["b1", "b2"]
+    assert said.out.count("queued: yes") == 2
+    assert run("dead", "replay", "b3", "--url", buried.url).status == 0
+    answer = json.loads(run("dead", "replay", "b3", "--json", "--url", buried.url).out)
+    assert (answer["id"], answer["queued"]) == ("b3", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["replay", "--all"], "3 dead letters with 7 messages would be sent again"),
+        (["drop", "--all"], "3 dead letters with 7 messages would be deleted for ever"),
+        (["drop", "b1"], "1 dead letter with 1 message would be deleted for ever"),
+        (["drop", "b1", "b3"], "2 dead letters with 5 messages would be deleted for ever"),
+    ],
+)
+def test_what_would_be_done_is_counted_and_not_done_where_nobody_can_be_asked(
+    run: Run, buried: Ours, arguments: list[str], words: str
+) -> None:
+    said = run("dead", *arguments, "--url", buried.url)
+    assert said.status == 2
+    assert said.out == ""
+    assert said.err.startswith(f"actor-queue: {words}: give --yes")
+    assert len(buried.engine.letters) == 3
+    assert buried.engine.replayed == []
+
+
+def test_yes_does_it_without_asking(run: Run, buried: Ours) -> None:
+    assert run("dead", "replay", "--all", "--yes", "--url", buried.url).out == "replayed: 3\n"
+    again = run("dead", "replay", "--all", "-y", "--url", buried.url)
+    assert again.out == "replayed: 0\n"
+    assert "queued already" in again.err
+    assert "id: b1" in run("dead", "drop", "b1", "--yes", "--url", buried.url).out
+    assert run("dead", "drop", "--all", "--yes", "--url", buried.url).out == "dropped: 2\n"
+    assert buried.engine.letters == {}
+
+
+def test_what_is_queued_already_is_not_counted_for_a_replay(run: Run, buried: Ours) -> None:
+    run("dead", "replay", "b3", "--url", buried.url)
+    said = run("dead", "replay", "--all", "--url", buried.url)
+    assert "2 dead letters with 3 messages" in said.err
+
+
+@pytest.mark.parametrize(("answer", "status", "replayed"), [("y", 0, 3), ("n", 1, 0)])
+def test_replay_of_all_asks_in_a_terminal(
+    buried: Ours, answer: str, status: int, replayed: int
+) -> None:
+    terminal = Terminal("dead", "replay", "--all", "--url", buried.url)
+    terminal.see("3 dead letters with 7 messages would be sent again; go on? [y/N]")
+    terminal.type(f"{answer}\r")
+    assert terminal.end() == status
+    assert len(buried.engine.replayed) == replayed
+
+
+def test_a_drop_asks_in_a_terminal(buried: Ours) -> None:
+    terminal = Terminal("dead", "drop", "b1", "--url", buried.url)
+    terminal.see("1 dead letter with 1 message would be deleted for ever; go on?")
+    terminal.type("y\r")
+    assert terminal.end() == 0
+    assert set(buried.engine.letters) == {"b2", "b3"}

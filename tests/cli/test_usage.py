@@ -1,0 +1,314 @@
+"""What the command line accepts, its exit statuses, and how it ends when nobody reads on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from actor_queue.core.settings import Settings
+from tests.cli.conftest import (
+    COMMAND,
+    ROOT,
+    WAIT_S,
+    Ours,
+    Run,
+    Terminal,
+    actor_queue,
+    environment,
+    until_listened,
+)
+
+Started = list[tuple[Settings, bool]]
+
+COMMANDS = (
+    ["dev"], ["serve"], ["check"], ["doctor"], ["new-secret"], ["send"], ["users"], ["user"],
+    ["flush"], ["hold"], ["release"], ["typing"], ["drop"], ["shards"], ["status"], ["events"],
+    ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "drop"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Stands where the service starts: the settings it was started with."""
+    calls: Started = []
+
+    def run_service(settings: Settings, *, dev: bool) -> int:
+        calls.append((settings, dev))
+        return 0
+
+    module = types.SimpleNamespace(run_service=run_service)
+    monkeypatch.setitem(sys.modules, "actor_queue.app.service", module)
+    return calls
+
+
+def test_the_process_exits_with_the_status_and_keeps_errors_off_standard_output() -> None:
+    assert actor_queue("--version").returncode == 0
+    wrong = actor_queue("dev", "--shards", "0")
+    assert wrong.returncode == 2
+    assert wrong.stdout == b""
+    assert wrong.stderr == (
+        b"actor-queue: AQ_SHARDS is '0'; allowed: a whole number from 1 to 16384\n"
+    )
+
+
+def test_help_loads_neither_the_client_nor_the_service() -> None:
+    code = (
+        "import sys; from actor_queue.app.cli import run; run(['--help']);"
+        "print([m for m in ('httpx', 'rich', 'trio', 'redis', 'hypercorn', 'quart')"
+        " if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_with_h_and_help(run: Run, command: list[str]) -> None:
+    short, long = run(*command, "-h"), run(*command, "--help")
+    assert short.status == 0
+    assert short.out == long.out
+    assert short.out.startswith("Usage: actor-queue")
+    assert "--help" in short.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["two\nlines"],
+        ["send", "joao"],
+        ["send", "joao", "oi", "--ttl", "soon"],
+        ["send", "joao", "oi", "--ttl", "-1"],
+        ["send", "joao", "oi", "--ttl", "nan"],
+        ["send", "joao", "oi", "--field", "id_agente"],
+        ["send", "joao", "oi", "--field", "=1"],
+        ["send", "joao", "oi", "--field", "user=maria"],
+        ["send", "joao", "oi", "--field", "ttl=1"],
+        ["send", "joao", "oi", "--field", "a=1", "--field", "a=2"],
+        ["send", "joao", "\udcff"],
+        ["users", "--limit", "0"],
+        ["users", "--state", "asleep"],
+        ["user", ""],
+        ["hold", "joao", "--seconds", "inf"],
+        ["dead", "replay"],
+        ["dead", "replay", "b1", "--all"],
+        ["dead", "drop"],
+        ["dead", "drop", "b1", "--all"],
+        ["dead", "nonsense"],
+        ["users", "--url", "localhost:8000"],
+        ["users", "--key", "\n"],
+        ["users", "--key", "k", "--key-file", "f"],
+        ["users", "--key-file", "/nowhere"],
+        ["serve", "--AQ_SHRADS=3"],
+        ["serve", "--shards"],
+        ["dev", "--max-ttl", "0"],
+        ["new-secret", "more"],
+    ],
+)
+def test_wrong_usage_is_status_2_and_one_line_on_standard_error(
+    run: Run, arguments: list[str]
+) -> None:
+    said = run(*arguments)
+    assert said.status == 2
+    assert said.out == ""
+    assert said.err.startswith("actor-queue: ")
+    assert said.err.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown_and_the_status_is_2(run: Run) -> None:
+    for arguments in ([], ["dead"]):
+        said = run(*arguments)
+        assert said.status == 2
+        assert "Commands:" in said.err
+    assert run("--help").status == 0
+
+
+def test_an_unknown_variable_stops_every_command_that_reads_settings(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQ_SHARD", "1")
+    for command in ("dev", "serve", "check", "users", "doctor", "status", "events"):
+        said = run(command)
+        assert said.status == 2
+        assert "AQ_SHARDS" in said.err
+
+
+def test_every_wrong_setting_is_said_at_once_by_every_command_that_reads_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQ_SHARDS", "0")
+    monkeypatch.setenv("AQ_WORKERS", "none")
+    Path(".env").write_text("AQ_LEASE_TTL=x\n")
+    for command in ("dev", "serve", "check", "users", "doctor"):
+        said = run(command)
+        assert said.status == 2
+        for name in ("AQ_SHARDS", "AQ_WORKERS", "AQ_LEASE_TTL"):
+            assert f"actor-queue: {name} is" in said.err
+
+
+# dev, serve and check
+
+
+@pytest.mark.parametrize(
+    "flag", ["--default-ttl", "--aq-default-ttl", "--AQ_DEFAULT_TTL", "--AQ_DEFAULT_TTL="]
+)
+def test_a_flag_has_the_names_of_its_variable_and_wins(
+    run: Run,
+    started: Started,
+    monkeypatch: pytest.MonkeyPatch,
+    flag: str,
+) -> None:
+    monkeypatch.setenv("AQ_DEFAULT_TTL", "9")
+    monkeypatch.setenv("AQ_SHARDS", "3")
+    words = [f"{flag}2.5"] if flag.endswith("=") else [flag, "2.5"]
+    assert run("dev", *words, "--REDIS_URL", "redis://h", "--webhook-url=http://h").status == 0
+    ((settings, dev),) = started
+    assert dev
+    assert settings.default_ttl_ms == 2_500
+    assert settings.shards == 3
+    assert settings.redis_url == "redis://h"
+    assert settings.webhook_url == "http://h"
+
+
+def test_a_boolean_flag_needs_no_value(run: Run, started: Started) -> None:
+    run("dev", "--allow-anonymous", "--AQ_ALLOW_EVICTION", "no")
+    run("dev", "--allow-eviction")
+    assert [(s.allow_anonymous, s.allow_eviction) for s, _ in started] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_serve_reads_the_file_and_says_what_is_missing(run: Run, started: Started) -> None:
+    assert "REDIS_URL" in run("serve").err
+    Path(".env").write_text("REDIS_HOST=db\n")
+    assert "WEBHOOK_URL" in run("serve").err
+    Path(".env").write_text("REDIS_HOST=db\nWEBHOOK_URL=http://bot\n")
+    assert run("serve").status == 0
+    ((settings, dev),) = started
+    assert not dev
+    assert settings.redis_url == "redis://db:6379"
+
+
+def test_check_judges_what_serve_would_and_starts_nothing(run: Run, started: Started) -> None:
+    missing = run("check")
+    assert missing.status == 2
+    assert "REDIS_URL" in missing.err
+    assert "WEBHOOK_URL" in missing.err
+    good = run(
+        "check", "--redis-url", "redis://db", "--AQ_WEBHOOK_TIMEOUT=5", "--webhook-url=http://b"
+    )
+    assert good.status == 0
+    assert good.out == "the settings can be used\n"
+    assert started == []
+
+
+# Completion
+
+
+def completed(words: str) -> list[str]:
+    """What a shell would be offered after `words`."""
+    answer = subprocess.run(
+        COMMAND,
+        env=environment()
+        | {
+            "_ACTOR_QUEUE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    assert answer.stderr == ""
+    return answer.stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_values() -> None:
+    assert {"user", "users"} <= set(completed("actor-queue us"))
+    assert completed("actor-queue dead re") == ["replay"]
+    assert "--webhook-url" in completed("actor-queue serve --web")
+    assert completed("actor-queue users --state re") == ["retrying"]
+
+
+def test_the_completion_for_a_shell_can_be_shown() -> None:
+    shown = subprocess.run(
+        [*COMMAND, "--show-completion", "bash"],
+        env=environment() | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_S,
+    )
+    assert "complete -o" in shown.stdout
+    assert "_ACTOR_QUEUE_COMPLETE" in shown.stdout
+
+
+# Ends
+
+
+@pytest.mark.parametrize("columns", ["short", "long"])
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(ours: Ours, columns: str) -> None:
+    """The short answer is still in the buffer at the end, the long one breaks in the middle."""
+    for number in range(3 if columns == "short" else 900):
+        ours.engine.bury(f"b{number}", user="u" * 200)
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [*COMMAND, "dead", "list", "--limit", "1000", "--url", ours.url],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        check=False,
+        timeout=WAIT_S,
+    )
+    os.close(write)
+    assert process.returncode == 141
+    assert process.stderr == b""
+
+
+def test_a_reader_that_has_gone_ends_the_help_without_a_word() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [*COMMAND, "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        check=False,
+        timeout=WAIT_S,
+    )
+    os.close(write)
+    assert process.returncode == 141
+    assert process.stderr == b""
+
+
+def test_an_interrupt_ends_a_command_without_a_word(ours: Ours) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "events", "--url", ours.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    until_listened(ours, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_an_interrupt_at_a_question_changes_nothing(ours: Ours) -> None:
+    ours.engine.bury("b1")
+    terminal = Terminal("dead", "drop", "b1", "--url", ours.url)
+    terminal.see("[y/N]")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.seen
+    assert "b1" in ours.engine.letters
