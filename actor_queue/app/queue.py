@@ -170,4 +170,6 @@ def _attempt(deliver: DeliverCallback | Receiver) -> Callable[[Batch, float], Aw
 def _as_json(body: dict[str, object]) -> bytes:
     """The text that a gateway would have sent. Raises TypeError for values JSON does not have."""
     present = {name: value for name, value in body.items() if value is not None}
-    return json.dumps(present, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+    text = json.dumps(present, ensure_ascii=False, allow_nan=False)
+    # Python's texts may hold halves of surrogate pairs; what finds no other half is replaced.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -7,12 +7,16 @@ Decided here where the contract leaves it open:
 
 - A UTF-8 byte order mark is dropped. Every other encoding is refused. What is left is kept
   byte for byte: it is one valid JSON text, so it can be put into a JSON array as it stands.
-- What makes the text unusable as JSON elsewhere (NaN, 1e999, lone surrogates, more than
-  `DEPTH_MAX` levels, numbers of more than `NUMBER_CHARACTERS_MAX` characters) is status 400,
+  Two things are changed in it, because no receiver could do anything with them: an escape
+  that is half of a surrogate pair becomes U+FFFD, and a `message` that is null or a number
+  becomes a string, so that every release finds text there. The number's text is what the
+  sender wrote: `1e3` is "1e3" and `1.10` is "1.10".
+- What makes the text unusable as JSON elsewhere (`core/json_text.py`) is status 400,
   anywhere in the object. A field that breaks its own rule is 422 with `field`; so is a name
   that occurs twice in one object, at any level.
-- `message` may be empty. `message_id: null` is no message id.
-- A numeric string for `ttl` is `15`, `0.5` or `-0` in plain digits, blanks around it allowed;
+- `message` may be empty. An optional field that is null or empty text is one that was not
+  given; so is an empty `Idempotency-Key`.
+- A numeric string for seconds is `15`, `0.5` or `-0` in plain digits, blanks around it allowed;
   no exponent, no plus sign, no comma. Parts of a millisecond count as a whole one, computed
   on the decimal digits, so that 4.35 is 4,350 ms and 0.0001 is 1 ms.
 - `Idempotency-Key` is the message id as it stands, in UTF-8, except that a value in double
@@ -21,41 +25,23 @@ Decided here where the contract leaves it open:
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn, cast
+from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
+from actor_queue.core.json_text import Refused, read_object, refuse_field, with_text
 from actor_queue.core.message import MESSAGE_ID_BYTES_MAX, USER_BYTES_MAX, Message
 from actor_queue.core.settings import Settings
 
-DEPTH_MAX = 64
-"""Levels of objects and arrays, the message itself included."""
-NUMBER_CHARACTERS_MAX = 1_000
-NAME_CHARACTERS_SHOWN = 50
-"""A field's name in a refusal is cut to this."""
+__all__ = ["AdmissionPolicy", "Refused", "admit", "milliseconds", "user_from_path"]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _QUOTED_STRING = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
-class Refused(Exception):
-    """The input is refused: the parts of an RFC 9457 problem."""
-
-    def __init__(self, status: int, title: str, detail: str, field: str | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +75,10 @@ def admit(
     """
     if len(body) > policy.max_body_bytes:
         _refuse_size(policy)
-    if body.startswith(_BYTE_ORDER_MARK):
-        body = body[len(_BYTE_ORDER_MARK) :]
-    fields = _object(body)
+    body, fields = read_object(body)
     user = _user(fields)
-    _require_message(fields)
+    if type(fields.get("message")) is not str:
+        body = _with_text(body, fields)
     ttl_ms = _ttl_ms(fields.get("ttl"), policy)
     named = _message_id(fields.get("message_id"), idempotency_key)
     return Message(
@@ -103,6 +88,26 @@ def admit(
         message_id=new_id() if named is None else named,
         remembered=named is not None,
     )
+
+
+def milliseconds(field: str, given: object) -> int | None:
+    """Seconds as senders write them, of any size and sign; None where none are given.
+
+    A number, its text, null, or empty text. Raises `Refused` with 422 for anything else.
+    """
+    if given is None:
+        return None
+    if type(given) is int:
+        return given * 1_000
+    if type(given) is float:
+        return math.ceil(Decimal(repr(given)) * 1_000)
+    if type(given) is str:
+        digits = given.strip(" ")
+        if not digits:
+            return None
+        if _PLAIN_DECIMAL.fullmatch(digits):
+            return math.ceil(Decimal(digits) * 1_000)
+    refuse_field(field, f"`{field}` must be a number of seconds, or a string of one.")
 
 
 def user_from_path(raw: bytes) -> str:
@@ -123,90 +128,6 @@ def user_from_path(raw: bytes) -> str:
     return user
 
 
-# Bytes to an object
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value = _DECODER.decode(body.decode())
-    except UnicodeDecodeError as error:
-        raise Refused(400, "Not UTF-8", f"Byte {error.start} of the body is not UTF-8.") from None
-    except json.JSONDecodeError as error:
-        what = error.msg.rstrip(": ")
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Refused(400, "Not JSON", f"The body is not JSON: {what} at {where}.") from None
-    except RecursionError:
-        _refuse_depth()
-    if type(value) is not dict:
-        raise Refused(400, "Not an object", "The body is JSON, but not an object.")
-    # Both checks cost more than they are worth unless a glance says that they may matter.
-    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
-        _require_shallow(value)
-    if b"\\u" in body and _SURROGATE_ESCAPE.search(body):
-        _require_encodable(value)
-    return value
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        _refuse_repetition(name)
-    return fields
-
-
-def _integer(text: str) -> int:
-    if len(text) > NUMBER_CHARACTERS_MAX:
-        _refuse_long_number()
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    if len(text) > NUMBER_CHARACTERS_MAX:
-        _refuse_long_number()
-    number = float(text)
-    if math.isinf(number):
-        raise Refused(400, "Not JSON", "A number in the body is too large for any receiver.")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise Refused(400, "Not JSON", f"The body is not JSON: it contains {name}.")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_distinct,
-    parse_int=_integer,
-    parse_float=_finite,
-    parse_constant=_refuse_constant,
-)
-
-
-def _require_shallow(value: object) -> None:
-    """Level by level and not by recursion: the depth is what is in doubt."""
-    level = [value]
-    for _ in range(DEPTH_MAX):
-        below: list[object] = []
-        for container in level:
-            children = (
-                container.values() if type(container) is dict else cast(list[object], container)
-            )
-            below += [child for child in children if type(child) is dict or type(child) is list]
-        if not below:
-            return
-        level = below
-    _refuse_depth()
-
-
-def _require_encodable(value: object) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise Refused(
-            400, "Not Unicode", "A \\u escape in the body is half of a surrogate pair."
-        ) from None
-
-
 # Fields
 
 
@@ -215,30 +136,29 @@ def _user(fields: dict[str, object]) -> str:
     if type(user) is int:
         user = str(user)
     if type(user) is not str:
-        _refuse_field("user", "`user` is required, a string or an integer.")
+        refuse_field("user", "`user` is required, a string or an integer.")
     if not _within(user, USER_BYTES_MAX):
-        _refuse_field("user", f"`user` must have 1 to {USER_BYTES_MAX} bytes.")
+        refuse_field("user", f"`user` must have 1 to {USER_BYTES_MAX} bytes.")
     return user
 
 
-def _require_message(fields: dict[str, object]) -> None:
-    if type(fields.get("message")) is not str:
-        _refuse_field("message", "`message` is required, a string.")
+def _with_text(body: bytes, fields: dict[str, object]) -> bytes:
+    """`body` with a text as its message, where a sender wrote something that has one."""
+    if "message" not in fields:
+        refuse_field("message", "`message` is required, a string.")
+    if type(fields["message"]) not in (int, float, type(None)):
+        refuse_field("message", "`message` must be a string, a number or null.")
+    return with_text(body, "message")
 
 
 def _ttl_ms(ttl: object, policy: AdmissionPolicy) -> int:
     if ttl is None:
         return policy.default_ttl_ms
-    if type(ttl) is int:
-        ttl_ms = ttl * 1_000
-    elif type(ttl) is float:
-        ttl_ms = math.ceil(Decimal(repr(ttl)) * 1_000)
-    elif type(ttl) is str and _PLAIN_DECIMAL.fullmatch(digits := ttl.strip(" ")):
-        ttl_ms = math.ceil(Decimal(digits) * 1_000)
-    else:
-        _refuse_field("ttl", "`ttl` must be a number of seconds, or a string of one.")
+    ttl_ms = milliseconds("ttl", ttl)
+    if ttl_ms is None:
+        return policy.default_ttl_ms
     if not 0 <= ttl_ms <= policy.max_ttl_ms:
-        _refuse_field("ttl", f"`ttl` must be from 0 to {policy.max_ttl_ms / 1_000:g} seconds.")
+        refuse_field("ttl", f"`ttl` must be from 0 to {policy.max_ttl_ms / 1_000:g} seconds.")
     return ttl_ms
 
 
@@ -247,13 +167,14 @@ def _message_id(given: object, idempotency_key: str | None) -> str | None:
     if type(given) is int:
         given = str(given)
     if given is not None and type(given) is not str:
-        _refuse_field("message_id", "`message_id` must be a string or an integer.")
-    header = None if idempotency_key is None else _unquoted(idempotency_key)
-    if given is not None and header is not None and given != header:
-        _refuse_field("message_id", "`message_id` and the header Idempotency-Key differ.")
-    named = header if given is None else given
+        refuse_field("message_id", "`message_id` must be a string or an integer.")
+    in_body = given or None
+    in_header = (idempotency_key and _unquoted(idempotency_key)) or None
+    if in_body is not None and in_header is not None and in_body != in_header:
+        refuse_field("message_id", "`message_id` and the header Idempotency-Key differ.")
+    named = in_header if in_body is None else in_body
     if named is not None and not _within(named, MESSAGE_ID_BYTES_MAX):
-        _refuse_field("message_id", f"`message_id` must have 1 to {MESSAGE_ID_BYTES_MAX} bytes.")
+        refuse_field("message_id", f"`message_id` must have 1 to {MESSAGE_ID_BYTES_MAX} bytes.")
     return named
 
 
@@ -273,32 +194,5 @@ def _within(text: str, bytes_max: int) -> bool:
         return False
 
 
-# Refusals
-
-
 def _refuse_size(policy: AdmissionPolicy) -> NoReturn:
     raise Refused(413, "Too large", f"One message may have {policy.max_body_bytes} bytes, no more.")
-
-
-def _refuse_depth() -> NoReturn:
-    raise Refused(
-        400, "Too deep", f"The body has more than {DEPTH_MAX} levels of objects and arrays."
-    ) from None
-
-
-def _refuse_long_number() -> NoReturn:
-    raise Refused(
-        400, "Number too long", f"A number has more than {NUMBER_CHARACTERS_MAX} characters."
-    )
-
-
-def _refuse_repetition(name: str) -> NoReturn:
-    # A name can hold half a surrogate pair here, and a refusal must be possible to encode.
-    shown = name.encode(errors="replace").decode()
-    if len(shown) > NAME_CHARACTERS_SHOWN:
-        shown = shown[: NAME_CHARACTERS_SHOWN - 1] + "…"
-    _refuse_field(shown, "A field occurs twice in the same object.")
-
-
-def _refuse_field(field: str, detail: str) -> NoReturn:
-    raise Refused(422, "Invalid field", detail, field)

@@ -6,12 +6,11 @@ known is refused too: a misspelt `seconds` must not hold a user for the default 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Final, NoReturn, cast, get_args
 
-from actor_queue.core.admission import Refused
+from actor_queue.core.admission import Refused, milliseconds
+from actor_queue.core.json_text import BYTE_ORDER_MARK, read_object
 from actor_queue.store.api import UserState
 
 LIMIT_DEFAULT: Final = 100
@@ -24,7 +23,7 @@ STATES: Final[tuple[str, ...]] = get_args(UserState)
 
 
 def limit(query: Mapping[str, str]) -> int:
-    text = query.get("limit") or str(LIMIT_DEFAULT)
+    text = query.get("limit", "").strip(" ") or str(LIMIT_DEFAULT)
     if text.isascii() and text.isdigit() and len(text) <= len(str(LIMIT_MAX)):
         number = int(text)
         if 1 <= number <= LIMIT_MAX:
@@ -52,18 +51,13 @@ def state(query: Mapping[str, str]) -> UserState | None:
 
 def typing_ttl_ms(body: bytes, ttl_max_ms: int) -> int | None:
     """Of `{"ttl": seconds}`; None for the user's own."""
-    given = _object(body, "ttl").get("ttl")
-    if given is None:
-        return None
-    return _milliseconds("ttl", given, ttl_max_ms)
+    return _milliseconds("ttl", body, ttl_max_ms)
 
 
 def hold_ms(body: bytes) -> int:
     """Of `{"seconds": seconds}`."""
-    given = _object(body, "seconds").get("seconds")
-    if given is None:
-        return HOLD_DEFAULT_S * 1000
-    return _milliseconds("seconds", given, HOLD_MAX_S * 1000)
+    given = _milliseconds("seconds", body, HOLD_MAX_S * 1000)
+    return HOLD_DEFAULT_S * 1000 if given is None else given
 
 
 def nothing(body: bytes) -> None:
@@ -71,43 +65,21 @@ def nothing(body: bytes) -> None:
     _object(body, None)
 
 
-def _milliseconds(field: str, given: object, at_most_ms: int) -> int:
-    if type(given) not in (int, float):
-        _refuse(field, f"{field} must be a number of seconds")
-    # Compared before it is multiplied: a number of a thousand digits is no float.
-    number = cast(float, given)
-    if not 0 < number <= at_most_ms / 1000:
+def _milliseconds(field: str, body: bytes, at_most_ms: int) -> int | None:
+    given = milliseconds(field, _object(body, field).get(field))
+    if given is not None and not 0 < given <= at_most_ms:
         _refuse(field, f"{field} must be over 0 and at most {at_most_ms / 1000:g} seconds")
-    return math.ceil(number * 1000)
+    return given
 
 
 def _object(body: bytes, field: str | None) -> dict[str, object]:
-    if not body.strip():
+    if not body.removeprefix(BYTE_ORDER_MARK).strip():
         return {}
-    try:
-        value = json.loads(
-            body.decode(), parse_constant=_refuse_constant, object_pairs_hook=_distinct
-        )
-    except (ValueError, RecursionError):
-        # ValueError is also what bytes that are not UTF-8 and numbers of 5,000 digits raise.
-        raise Refused(400, "Not JSON", "the body must be a JSON object, or empty") from None
-    if not isinstance(value, dict):
-        raise Refused(400, "Not an object", "the body must be a JSON object, or empty")
-    for name in value:
+    _, fields = read_object(body)
+    for name in fields:
         if name != field:
             _refuse_unknown(field)
-    return value
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise Refused(422, "Invalid field", "a field occurs twice in the same object")
-    return dict(pairs)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise Refused(400, "Not JSON", f"the body contains {name}, which is not JSON")
+    return fields
 
 
 def _refuse_unknown(field: str | None) -> NoReturn:

@@ -80,19 +80,24 @@ def _message(settings: Settings) -> Schema:
                 "description": f"Whose message it is: 1 to {USER_BYTES_MAX} bytes as text.",
                 "examples": ["joao.silva"],
             },
-            "message": {"type": "string", "examples": ["queria saber do meu pedido"]},
+            "message": {
+                "type": ["string", "number", "null"],
+                "description": "The text. A number is taken as it is written, null as empty.",
+                "examples": ["queria saber do meu pedido"],
+            },
             "ttl": {
                 "type": ["number", "string", "null"],
                 "minimum": 0,
                 "maximum": ttl_max,
                 "default": settings.default_ttl_ms / 1000,
-                "description": "Seconds of quiet before the batch goes; 0 sends at once.",
+                "description": "Seconds of quiet before the batch goes, also as text; 0 sends at "
+                "once, an empty text is the default.",
                 "examples": [30],
             },
             "message_id": {
                 "type": ["string", "integer", "null"],
                 "description": "The platform's own id: a message with a known one is not taken "
-                f"twice. Up to {MESSAGE_ID_BYTES_MAX} bytes.",
+                f"twice. Up to {MESSAGE_ID_BYTES_MAX} bytes; an empty one is none.",
                 "examples": ["wamid.HBgL"],
             },
         },
@@ -127,10 +132,11 @@ PROBLEM: Final = record(
 
 def _typing(settings: Settings) -> Schema:
     ttl = {
-        "type": ["number", "null"],
+        "type": ["number", "string", "null"],
         "exclusiveMinimum": 0,
         "maximum": settings.max_ttl_ms / 1000,
-        "description": "Seconds from now; without it the ttl of the user's last message.",
+        "description": "Seconds from now, also as text; without it, or with an empty text, the ttl "
+        "of the user's last message.",
         "examples": [10],
     }
     return {**record({"ttl": ttl}, optional=("ttl",)), "additionalProperties": False}
@@ -140,11 +146,11 @@ HOLD: Final = {
     **record(
         {
             "seconds": {
-                "type": ["number", "null"],
+                "type": ["number", "string", "null"],
                 "exclusiveMinimum": 0,
                 "maximum": HOLD_MAX_S,
                 "default": HOLD_DEFAULT_S,
-                "description": "How long at most.",
+                "description": "How long at most, also as text.",
             }
         },
         optional=("seconds",),
