@@ -6,6 +6,7 @@ Owns what all its views share: keys, sizes, and what an error looks like.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Final, cast
 
 from quart import Blueprint, Response, request
@@ -17,7 +18,6 @@ from actor_queue.http import dead_api, pages_api, users_api
 from actor_queue.http.auth import Keys, Scope
 from actor_queue.http.backend import Backend
 from actor_queue.http.faults import FaultLog
-from actor_queue.http.ingest import problem_of
 from actor_queue.http.metrics import CONTENT_TYPE, render
 from actor_queue.http.openapi import document
 from actor_queue.http.problem import (
@@ -25,13 +25,21 @@ from actor_queue.http.problem import (
     Problem,
     method_not_allowed,
     not_found,
+    problem_of,
     unavailable,
 )
-from actor_queue.http.routing import NEEDS, needs, problem_answer, raw_answer
+from actor_queue.http.query import query_refusal
+from actor_queue.http.routing import (
+    BODY_BYTES_MAX,
+    NEEDS,
+    TAKES,
+    needs,
+    problem_answer,
+    raw_answer,
+)
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
 
-BODY_BYTES_MAX: Final = 64 * 1024
 BODY_TIMEOUT_S: Final = 10
 UNROUTED: Final = "other"
 
@@ -84,10 +92,13 @@ def _guard(app: QuartTrio, keys: Keys, traffic: Traffic) -> None:
             return None  # no such path or method: there is nothing to protect
         view = app.view_functions[request.endpoint]
         scope = cast(Scope | None, getattr(view, NEEDS))
-        if scope is None:
-            return None
-        header = request.headers.get("authorization")
-        refusal = keys.refusal(None if header is None else header.encode("latin-1"), scope)
+        refusal = None
+        if scope is not None:
+            header = request.headers.get("authorization")
+            refusal = keys.refusal(None if header is None else header.encode("latin-1"), scope)
+        parameters = cast(Collection[str] | None, getattr(view, TAKES))
+        if refusal is None and parameters is not None:
+            refusal = query_refusal(request.query_string, parameters)
         return None if refusal is None else problem_answer(refusal)
 
     @app.after_request

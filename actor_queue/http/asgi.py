@@ -22,14 +22,15 @@ from actor_queue.http.bulk import Bulk
 from actor_queue.http.events import Events
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.health import Health, Readiness
-from actor_queue.http.ingest import Ingest, problem_of
+from actor_queue.http.ingest import Ingest
 from actor_queue.http.origins import Origins, with_headers
-from actor_queue.http.problem import INTERNAL, Problem, send_nothing, send_problem
+from actor_queue.http.problem import INTERNAL, Problem, problem_of, send_nothing, send_problem
 from actor_queue.http.request import USER_IN_SCOPE
 from actor_queue.http.traffic import Traffic
 
 USER_VERBS: Final = frozenset({b"flush", b"typing", b"hold", b"release"})
 USERS: Final = b"/api/users/"
+NO_PAGES: Final = frozenset({b"/healthz", b"/readyz", b"/metrics", b"/openapi.json"})
 INGEST: Final = frozenset({b"/api/message", b"/api/messages"})
 
 Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
@@ -112,6 +113,9 @@ class Application:
             await _redirect(send, self._prefix + b"/")
             return
         handler = self._raw.get(path)
+        if handler is None and path.endswith(b"/"):
+            path = _without_slash(path)
+            handler = self._raw.get(path)
         if handler is None:
             try:
                 handler, changes = await self._slow_route(path)
@@ -159,6 +163,12 @@ def _is_ingest(path: bytes) -> bool:
     if path.startswith(USERS):
         return path[len(USERS) :].partition(b"/")[2] == b"typing"
     return path in INGEST
+
+
+def _without_slash(path: bytes) -> bytes:
+    """Many clients end a path with a slash. One of them means nothing, except behind a page, whose
+    links it would change; a user whose name ends with one has it percent-encoded."""
+    return path[:-1] if path.startswith(b"/api/") or path[:-1] in NO_PAGES else path
 
 
 def _user_in_scope(path: bytes) -> dict[str, Any]:

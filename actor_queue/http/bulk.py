@@ -8,6 +8,8 @@ Answers may wait in memory up to `ANSWERS_BYTES_MAX`, because many clients read 
 they have sent everything. A client that sends more than about 100,000 messages in a request
 has to read meanwhile; otherwise nothing more is read from it either, and it is cut off.
 
+A compressed body is decoded on the way, at most 64 KiB ahead of the cutting.
+
 Once the store has failed, the rest of the request is answered 503 without being tried. So
 whoever sends again what was answered 503, in order, keeps its order.
 """
@@ -22,18 +24,21 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from actor_queue.core.admission import AdmissionPolicy, Refused, admit
+from actor_queue.core.codings import coding_of
 from actor_queue.core.message import Appended, Message
 from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
-from actor_queue.http.elements import Array, Lines, Splitter
-from actor_queue.http.ingest import answer_to, problem_of
+from actor_queue.http.elements import Array, Cutter, Lines
+from actor_queue.http.ingest import answer_to
 from actor_queue.http.problem import (
     JSON_TYPE,
     Problem,
     method_not_allowed,
+    problem_of,
     send_problem,
     unavailable,
 )
+from actor_queue.http.query import query_refusal
 from actor_queue.http.request import Head
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
@@ -73,7 +78,7 @@ class Bulk:
         if refusal is None:
             self._under_way += 1
             try:
-                refusal = await self._stream(head.media_type in _NDJSON_TYPES, receive, send)
+                refusal = await self._stream(head, receive, send)
             finally:
                 self._under_way -= 1
         if refusal is not None:
@@ -84,18 +89,25 @@ class Bulk:
         if scope["method"] != "POST":
             return method_not_allowed("POST")
         refusal = self._keys.refusal(head.authorization, "ingest") or head.form_refusal()
+        if refusal is None:
+            refusal = query_refusal(scope["query_string"]) or _key_refusal(head.idempotency_key)
         if refusal is not None:
             return refusal
+        try:
+            coding_of(head.content_encoding)
+        except Refused as refused:
+            return problem_of(refused)
         if self._under_way >= REQUESTS_MAX:
             return unavailable(f"{REQUESTS_MAX} requests with many messages are under way already")
         reason = self._backend.unready()
         return None if reason is None else unavailable(reason)
 
     async def _stream(
-        self, lines: bool, receive: ASGIReceiveCallable, send: ASGISendCallable
+        self, head: Head, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> Problem | None:
         """Answer 200 and a result per message; a problem if there is none and the body is wrong."""
         limit = self._policy.max_body_bytes
+        lines = head.media_type in _NDJSON_TYPES
         answers = _Answers(send, lines=lines)
         async with trio.open_nursery() as nursery:
             admitted, chunks = trio.open_memory_channel[_Chunk](0)
@@ -103,14 +115,15 @@ class Bulk:
             nursery.start_soon(answers.send_all)
             async with admitted:
                 splitter = Lines(limit) if lines else Array(limit)
-                refusal = await self._admit_all(receive, splitter, admitted)
+                cutter = Cutter(splitter, head.coding, limit)
+                refusal = await self._admit_all(receive, cutter, admitted)
                 answers.withheld = refusal is not None
-        return refusal
+        return None if refusal is None else head.explained(refusal, cutter.beginning)
 
     async def _admit_all(
         self,
         receive: ASGIReceiveCallable,
-        splitter: Splitter,
+        cutter: Cutter,
         admitted: trio.MemorySendChannel[_Chunk],
     ) -> Problem | None:
         """Cut and admit until the body ends, or the client has gone. What was admitted stands.
@@ -118,20 +131,20 @@ class Bulk:
         A fault of the body as a whole is the last result; it is returned if it is the only one.
         """
         empty, more = True, True
-        while more and splitter.fault is None:
+        while more and cutter.fault is None:
             event = await receive()
             if event["type"] != "http.request":
                 return None
             more = event["more_body"]
-            elements = splitter.feed(event["body"])
-            if not more:
-                elements += splitter.end()
-            for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
-                empty = False
-                await admitted.send(self._admit(elements[start : start + CHUNK_MESSAGES_MAX]))
-        if splitter.fault is None:
+            for elements in cutter.feed(event["body"], last=not more):
+                for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
+                    empty = False
+                    await admitted.send(self._admit(elements[start : start + CHUNK_MESSAGES_MAX]))
+                if not elements:  # as many bytes may follow as one read decodes to
+                    await trio.lowlevel.checkpoint()
+        if cutter.fault is None:
             return None
-        problem = Problem(400, splitter.fault)
+        problem = problem_of(cutter.fault)
         if empty:
             return problem
         await admitted.send(_Chunk([], [problem]))
@@ -177,6 +190,18 @@ class Bulk:
                 counts[answer.status] += 1
                 results.append(json.dumps(answer.as_json()))
         return results
+
+
+def _key_refusal(idempotency_key: bytes | None) -> Problem | None:
+    """One name for many messages would be ignored, and a repetition would double them all."""
+    if idempotency_key is None or idempotency_key.strip(b' "') == b"":
+        return None
+    return Problem(
+        422,
+        "Idempotency-Key names one message, and these are many: give each message its message_id",
+        title="Invalid field",
+        field="message_id",
+    )
 
 
 @dataclass(slots=True)

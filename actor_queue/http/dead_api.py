@@ -24,7 +24,7 @@ def routes(backend: Backend) -> Blueprint:
     api = Blueprint("dead", __name__)
 
     @api.get("/api/dead")
-    @needs("read")
+    @needs("read", ("limit", "cursor"))
     async def dead() -> Response:
         try:
             page = await backend.dead(inputs.limit(request.args), inputs.cursor(request.args))

@@ -15,6 +15,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
 from actor_queue.http.problem import method_not_allowed, send_problem, unavailable
+from actor_queue.http.query import query_refusal
 from actor_queue.http.request import Head
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.events import Event
@@ -39,6 +40,7 @@ class Events:
         refusal = self._keys.refusal(Head.of(scope["headers"]).authorization, "read")
         if scope["method"] not in {"GET", "HEAD"}:
             refusal = method_not_allowed("GET, HEAD")
+        refusal = refusal or query_refusal(scope["query_string"])
         if refusal is None:
             try:
                 with self._backend.events.listen() as events:

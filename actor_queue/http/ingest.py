@@ -13,6 +13,7 @@ from typing import Final
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
 from actor_queue.core.admission import AdmissionPolicy, Refused, admit
+from actor_queue.core.codings import coded_bytes_max
 from actor_queue.core.message import Accepted, Appended, Full
 from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
@@ -20,11 +21,13 @@ from actor_queue.http.problem import (
     JSON_TYPE,
     Problem,
     method_not_allowed,
+    problem_of,
     retry_after,
     send_body,
     send_problem,
     unavailable,
 )
+from actor_queue.http.query import query_refusal
 from actor_queue.http.request import Head, read_body, too_large
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
@@ -55,10 +58,13 @@ class Ingest:
     async def _answer(self, scope: HTTPScope, receive: ASGIReceiveCallable) -> str | Problem | None:
         """The 202's body, or a problem; None when nobody is there to be answered."""
         head = Head.of(scope["headers"])
-        refusal = self._refusal(scope, head)
+        try:
+            refusal = self._refusal(scope, head)
+        except Refused as refused:
+            return problem_of(refused)
         if refusal is not None:
             return refusal
-        body = await read_body(receive, self._policy.max_body_bytes)
+        body = await read_body(receive, self._policy.max_body_bytes, head.coding)
         if not isinstance(body, bytes):
             return body
         try:
@@ -70,20 +76,23 @@ class Ingest:
             )
             [appended] = await self._backend.push([message])
         except Refused as refused:
-            return head.explained(problem_of(refused))
+            return head.explained(problem_of(refused), body)
         except StoreUnavailable as trouble:
             return unavailable(trouble.detail)
         return answer_to(appended)
 
     def _refusal(self, scope: HTTPScope, head: Head) -> Problem | None:
-        """What can be refused before the body is read."""
+        """What can be refused before the body is read. Raises `Refused` for its coding."""
         if scope["method"] != "POST":
             return method_not_allowed("POST")
         refusal = self._keys.refusal(head.authorization, "ingest") or head.form_refusal()
+        if refusal is None and scope["query_string"]:
+            refusal = query_refusal(scope["query_string"])
         if refusal is not None:
             return refusal
-        if (head.content_length or 0) > self._policy.max_body_bytes:
-            return too_large(self._policy.max_body_bytes)
+        limit = self._policy.max_body_bytes
+        if (head.content_length or 0) > (coded_bytes_max(limit) if head.coding else limit):
+            return too_large(limit)
         reason = self._backend.unready()
         return None if reason is None else unavailable(reason)
 
@@ -110,10 +119,6 @@ def full(appended: Full) -> Problem:
         f"{appended.pending} messages of this user are waiting already",
         headers=(retry_after(ceil(appended.due_in_ms / 1000)),),
     )
-
-
-def problem_of(refused: Refused) -> Problem:
-    return Problem(refused.status, refused.detail, refused.title, refused.field)
 
 
 def _key_text(header: bytes | None) -> str | None:

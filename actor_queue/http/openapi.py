@@ -22,13 +22,13 @@ _PROBLEMS: Final = {
     "408": "The body came too slowly",
     "409": "The user is on hold",
     "413": "The body is too large",
-    "415": "A form, not JSON",
+    "415": "A form, not JSON, or a content coding that is not gzip or deflate",
     "422": "A field or parameter breaks its rule; `field` names it",
     "429": "The user has too many messages waiting; see Retry-After",
     "503": "The store is away, or the service is starting or stopping; see Retry-After",
 }
 _WITH_RETRY_AFTER: Final = {"429", "503"}
-_BODY: Final = ("400", "408", "413", "422")
+_BODY: Final = ("400", "408", "413", "415", "422")
 
 Operation = dict[str, Any]
 
@@ -75,7 +75,6 @@ def _messages() -> dict[str, Any]:
         "ingest",
         {"202": _json("Accepted: it is safe, and its timer runs", ref("Accepted"))},
         *_BODY,
-        "415",
         "429",
         "503",
         description="Resets the user's quiet timer. With a `message_id` the request can be "
@@ -89,7 +88,9 @@ def _messages() -> dict[str, Any]:
         "ingest",
         {"200": _results()},
         "400",
+        "413",
         "415",
+        "422",
         "503",
         description="An array, or one message a line, of any length, read as a stream. One result "
         "per message in the same order; one bad message does not spoil the others. Blank lines "

@@ -61,17 +61,17 @@ def routes() -> Blueprint:
         return response
 
     @pages.get("/")
-    @needs(None)
+    @needs(None, None)
     async def index() -> Response:
         return serve(PAGES["/"])
 
     @pages.get("/docs")
-    @needs(None)
+    @needs(None, None)
     async def docs() -> Response:
         return serve(PAGES["/docs"])
 
     @pages.get("/static/<path:name>")
-    @needs(None)
+    @needs(None, None)
     async def static(name: str) -> Response:
         return serve(name)
 

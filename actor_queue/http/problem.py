@@ -13,6 +13,9 @@ from typing import Final
 
 from hypercorn.typing import ASGISendCallable
 
+from actor_queue.core.codings import ACCEPTED, UnknownCoding
+from actor_queue.core.json_text import Refused
+
 PROBLEM_TYPE: Final = b"application/problem+json"
 JSON_TYPE: Final = b"application/json"
 STORE_RETRY_AFTER_S: Final = 1
@@ -60,6 +63,12 @@ def not_found(detail: str = "there is nothing at this path") -> Problem:
 
 def method_not_allowed(allow: str) -> Problem:
     return Problem(405, f"this path answers {allow}", headers=((b"allow", allow.encode()),))
+
+
+def problem_of(refused: Refused) -> Problem:
+    """What the rules of the core refuse, as an answer."""
+    headers = ((b"accept-encoding", ACCEPTED.encode()),) if type(refused) is UnknownCoding else ()
+    return Problem(refused.status, refused.detail, refused.title, refused.field, headers)
 
 
 INTERNAL = Problem(500, "the service failed to answer; its log says where")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable
 
-from actor_queue.http.problem import Problem
+from actor_queue.core.codings import Decoder, coded_bytes_max, coding_of
+from actor_queue.core.json_text import BYTE_ORDER_MARK, Refused
+from actor_queue.http.problem import Problem, problem_of
 
 USER_IN_SCOPE: Final = "actor_queue.user"
 """Where the dispatcher leaves the user whom a path names."""
@@ -18,7 +21,14 @@ BODY_TOTAL_S: Final = 60.0
 
 _MULTIPART: Final = b"multipart/form-data"
 _FORM: Final = b"application/x-www-form-urlencoded"
-_NOT_A_FORM: Final = Problem(415, "send JSON (content-type: application/json), not a form")
+NOT_A_FORM: Final = "send JSON (content-type: application/json), not a form"
+_FORM_BEGINS = re.compile(rb"(?:[\w.~*+%-][\w.~*+%\[\]-]*)?=|%7[Bb]|%5[Bb]")
+_UNREADABLE: Final = frozenset({"Not JSON", "Not UTF-8"})
+_LABEL_HINT: Final = (
+    " (It came as a form: curl -d says so unless it is told -H 'content-type: application/json'.)"
+)
+
+Header = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -29,59 +39,116 @@ class Head:
     content_type: bytes = b""
     content_length: int | None = None
     idempotency_key: bytes | None = None
+    content_encoding: bytes = b""
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> Head:
-        head = cls()
-        for name, value in headers:
-            if name == b"content-length":
-                head.content_length = int(value)
-            elif name == b"content-type":
-                head.content_type = value
-            elif name == b"authorization":
-                head.authorization = value
-            elif name == b"idempotency-key":
-                head.idempotency_key = value
-        return head
+    def of(cls, headers: Iterable[Header]) -> Head:
+        fields = dict(headers)
+        length = fields.get(b"content-length")
+        coding = fields.get(b"content-encoding", b"")
+        if coding:  # it may be a list, and so several lines
+            coding = b",".join(value for name, value in headers if name == b"content-encoding")
+        return cls(
+            fields.get(b"authorization"),
+            fields.get(b"content-type", b""),
+            None if length is None else int(length),
+            fields.get(b"idempotency-key"),
+            coding,
+        )
 
     @property
     def media_type(self) -> bytes:
         return self.content_type.partition(b";")[0].strip().lower()
 
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is called a form, in one part."""
+        return self.media_type == _FORM
+
+    @property
+    def coding(self) -> str | None:
+        """The body's coding. Raises `UnknownCoding`."""
+        return coding_of(self.content_encoding) if self.content_encoding else None
+
     def form_refusal(self) -> Problem | None:
         """Gateways label JSON as they like; a form in parts is never JSON, so say so clearly."""
-        return _NOT_A_FORM if self.media_type == _MULTIPART else None
+        return Problem(415, NOT_A_FORM) if self.media_type == _MULTIPART else None
 
-    def explained(self, problem: Problem) -> Problem:
-        """What was wrong with a body that is no JSON: `curl -d` calls JSON a form, so that a body
-        is a form is only said when it is not JSON."""
-        return _NOT_A_FORM if problem.status == 400 and self.media_type == _FORM else problem
+    def explained(self, problem: Problem, body: bytes) -> Problem:
+        """What was wrong with a body that is no JSON, where it is called a form. `curl -d` calls
+        JSON a form: one that is meant as JSON is told what is wrong with it as JSON."""
+        if problem.status != 400 or not self.is_form:
+            return problem
+        if is_form(body):
+            return Problem(415, NOT_A_FORM)
+        if problem.title in _UNREADABLE:
+            return replace(problem, detail=problem.detail + _LABEL_HINT)
+        return problem
 
 
-async def read_body(receive: ASGIReceiveCallable, bytes_max: int) -> bytes | Problem | None:
-    """The whole body; a 413 as soon as it is over `bytes_max`; None if the client has gone."""
+def is_form(body: bytes) -> bool:
+    """Whether a body begins as `name=value`, or as JSON that was encoded like one."""
+    beginning = body.removeprefix(BYTE_ORDER_MARK).lstrip()
+    return _FORM_BEGINS.match(beginning) is not None
+
+
+async def read_body(
+    receive: ASGIReceiveCallable, bytes_max: int, coding: str | None = None
+) -> bytes | Problem | None:
+    """The whole body, decoded; a 413 as soon as it is over `bytes_max`; None if the client has
+    gone."""
     event = await receive()
     if event["type"] != "http.request":
         return None
-    if not event["more_body"]:  # the common case: a small body comes with its head
+    if not event["more_body"] and coding is None:  # the common case: it comes with its head
         return event["body"] if len(event["body"]) <= bytes_max else too_large(bytes_max)
     with trio.CancelScope(deadline=trio.current_time() + BODY_TOTAL_S):
-        return await _read_on(receive, event["body"], bytes_max)
+        return await _read_on(receive, event["body"], event["more_body"], bytes_max, coding)
     return Problem(408, f"the body did not come within {BODY_TOTAL_S:g} seconds")
 
 
 async def _read_on(
-    receive: ASGIReceiveCallable, begun: bytes, bytes_max: int
+    receive: ASGIReceiveCallable, came: bytes, more: bool, bytes_max: int, coding: str | None
 ) -> bytes | Problem | None:
-    body = bytearray(begun)
-    more = True
-    while more and len(body) <= bytes_max:
-        event = await receive()
-        if event["type"] != "http.request":
-            return None
-        body += event["body"]
-        more = event["more_body"]
-    return bytes(body) if len(body) <= bytes_max else too_large(bytes_max)
+    body = _Body(bytes_max, coding)
+    try:
+        while body.take(came) and more:
+            event = await receive()
+            if event["type"] != "http.request":
+                return None
+            came, more = event["body"], event["more_body"]
+        return body.whole()
+    except Refused as refused:
+        return problem_of(refused)
+
+
+class _Body:
+    """A body as far as it has come, never much more of it than its limit."""
+
+    def __init__(self, bytes_max: int, coding: str | None) -> None:
+        self._bytes_max = bytes_max
+        self._room = bytes_max if coding is None else coded_bytes_max(bytes_max)
+        self._decoder = None if coding is None else Decoder(coding)
+        self._body = bytearray()
+        self._over = False
+
+    def take(self, data: bytes) -> bool:
+        """False once it is too large. Raises `Refused` for what cannot be decoded."""
+        self._room -= len(data)
+        self._over = self._room < 0
+        for piece in (data,) if self._decoder is None else self._decoder.feed(data):
+            self._body += piece
+            if len(self._body) > self._bytes_max:
+                self._over = True
+                break
+        return not self._over
+
+    def whole(self) -> bytes | Problem:
+        if self._over:
+            return too_large(self._bytes_max)
+        if self._decoder is not None:
+            self._decoder.finish()
+        return bytes(self._body)
 
 
 def too_large(bytes_max: int) -> Problem:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar, cast
 
 from quart import Response, request
 
-from actor_queue.core.admission import Refused
+from actor_queue.core.codings import decoded
+from actor_queue.core.json_text import Refused
 from actor_queue.http.auth import Scope
 from actor_queue.http.problem import JSON_TYPE, PROBLEM_TYPE, Problem, not_found
-from actor_queue.http.request import USER_IN_SCOPE
+from actor_queue.http.request import NOT_A_FORM, USER_IN_SCOPE, Head, is_form
 
 NEEDS: Final = "needs_scope"
+TAKES: Final = "takes_parameters"
+BODY_BYTES_MAX: Final = 64 * 1024
 
 View = Callable[..., Awaitable[Response]]
 AnyView = TypeVar("AnyView", bound=View)
 
 
-def needs(scope: Scope | None) -> Callable[[AnyView], AnyView]:
-    """Mark a view with the scope its key must have; None for open ones. A view without a mark
-    is a bug, and answers nobody."""
+def needs(
+    scope: Scope | None, parameters: Collection[str] | None = ()
+) -> Callable[[AnyView], AnyView]:
+    """Mark a view with the scope its key must have, None for open ones, and with the query
+    parameters that it takes, None for any. A view without a mark is a bug, and answers nobody."""
 
     def mark(view: AnyView) -> AnyView:
         setattr(view, NEEDS, scope)
+        setattr(view, TAKES, parameters)
         return view
 
     return mark
@@ -42,9 +48,15 @@ def asked_user() -> str:
 
 
 async def sent_body() -> bytes:
-    """The request's body. Raises what Quart makes 408 and 413 of."""
+    """The request's body, decoded. Raises `Refused`, and what Quart makes 408 and 413 of."""
+    head = Head.of(request.scope["headers"])
+    coding = head.coding
     body = await request.get_data(as_text=False)
     assert isinstance(body, bytes)
+    if coding is not None and body:
+        body = decoded(coding, body, BODY_BYTES_MAX)
+    if body and (head.form_refusal() or (head.is_form and is_form(body))):
+        raise Refused(415, "Unsupported Media Type", NOT_A_FORM)
     return body
 
 

@@ -19,7 +19,7 @@ def routes(backend: Backend) -> Blueprint:
     limit_ms = backend.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
 
     @api.get("/api/users")
-    @needs("read")
+    @needs("read", ("state", "limit", "cursor"))
     async def users() -> Response:
         state, limit = inputs.state(request.args), inputs.limit(request.args)
         try:

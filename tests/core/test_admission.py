@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -17,15 +16,13 @@ from hypothesis import strategies as st
 from actor_queue.core.admission import (
     AdmissionPolicy,
     Refused,
-    admit,
     milliseconds,
     user_from_path,
 )
-from actor_queue.core.json_text import DEPTH_MAX, NUMBER_CHARACTERS_MAX
 from actor_queue.core.message import MESSAGE_ID_BYTES_MAX, USER_BYTES_MAX, Message
 from actor_queue.core.settings import Settings
+from tests.core.messages import admitted, message, raw, refused, texts, users
 
-POLICY = AdmissionPolicy(default_ttl_ms=15_000, max_ttl_ms=86_400_000, max_body_bytes=262_144)
 SEED = {
     "id_agente": 1,
     "numero_conectado": "+5511999999999",
@@ -46,32 +43,6 @@ SEED = {
     "message": "Sua mensagem aqui",
     "ttl": 30,
 }
-
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-users = texts.filter(lambda text: 1 <= len(text.encode()) <= USER_BYTES_MAX)
-
-
-def admitted(
-    body: bytes | str, key: str | None = None, policy: AdmissionPolicy = POLICY
-) -> Message:
-    raw = body.encode() if isinstance(body, str) else body
-    return admit(raw, policy, new_id=lambda: "made-here", idempotency_key=key)
-
-
-def refused(body: bytes | str, key: str | None = None, policy: AdmissionPolicy = POLICY) -> Refused:
-    with pytest.raises(Refused) as caught:
-        admitted(body, key, policy)
-    return caught.value
-
-
-def message(**fields: Any) -> str:
-    return json.dumps({"user": "u", "message": "m"} | fields)
-
-
-def raw(fields: str) -> str:
-    """A valid message with one more piece of JSON text in it."""
-    return '{"user": "u", "message": "m", ' + fields + "}"
-
 
 # What is taken
 
@@ -159,163 +130,6 @@ def test_seconds_are_read_alike_wherever_they_are_asked_for(
     given_seconds: object, ms: int | None
 ) -> None:
     assert milliseconds("seconds", given_seconds) == ms
-
-
-# The object
-
-
-@pytest.mark.parametrize(
-    "body", ["", " ", "{", "nonsense", "{'user': 1}", "{}{}", '{"a": 01}', '{"a": "\n"}']
-)
-def test_what_is_not_json_is_400(body: str) -> None:
-    assert (refused(body).status, refused(body).field) == (400, None)
-
-
-BROKEN = [
-    *(
-        '"',
-        '{"',
-        '{"user',
-        '{"user": "u',
-        '{"user": "u\n"}',
-        '{"user": "\\x"}',
-        '{"user": "\\u12"}',
-    ),
-    *("{", '{"a"', '{"a":', '{"a":1', '{"a":1,', "{'a':1}", '{"a":1,}', '{"a" 1}', "{}x", "\ufeff"),
-    *("[", "[1", "[1,", "[1,]", "[1 2]", "nul", "-", "1.", "\t", '{"a": tru}'),
-]
-
-
-@pytest.mark.parametrize("body", BROKEN)
-def test_what_cannot_be_read_is_said_in_a_sentence_with_the_place(body: str) -> None:
-    detail = refused(body).detail
-    assert re.fullmatch(r"The body is not JSON: .+[^ ] at line \d+, column \d+\.", detail)
-    assert "at at" not in detail
-
-
-@pytest.mark.parametrize(
-    "body", ["[]", '"text"', "1", "null", "true", '[{"user": "u", "message": "m"}]']
-)
-def test_json_that_is_no_object_is_400(body: str) -> None:
-    assert refused(body).title == "Not an object"
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
-def test_only_utf_8_is_read(encoding: str) -> None:
-    assert refused('{"user": "ü", "message": "m"}'.encode(encoding)).status == 400
-
-
-def test_surrogates_written_as_bytes_are_not_utf_8() -> None:
-    assert refused(b'{"user": "u", "message": "\xed\xa0\x80"}').title == "Not UTF-8"
-
-
-@pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400 + ".0"]
-)
-@pytest.mark.parametrize("where", ['"x": {}', '"ttl": {}', '"x": {{"y": [1, {{"z": {}}}]}}'])
-def test_a_number_that_is_none_is_refused_wherever_it_stands(number: str, where: str) -> None:
-    assert refused(raw(where.format(number))).status == 400
-
-
-@pytest.mark.parametrize(
-    "number", ["1" * 5_000, "1." + "1" * 5_000, "1" * 250_000, "-" + "1" * NUMBER_CHARACTERS_MAX]
-)
-@pytest.mark.parametrize("field", ["ttl", "user2", "message_id"])
-def test_a_number_of_thousands_of_digits_is_refused_before_it_is_computed(
-    number: str, field: str
-) -> None:
-    assert refused(raw(f'"{field}": {number}')).title == "Number too long"
-
-
-@pytest.mark.parametrize("field", ["user", "message", "ttl", "message_id", "other"])
-def test_a_field_that_occurs_twice_is_named(field: str) -> None:
-    problem = refused('{"user": "u", "message": "m", "x": 1, "%s": 1, "%s": 1}' % (field, field))  # noqa: UP031
-    assert (problem.status, problem.field) == (422, field)
-
-
-@pytest.mark.parametrize("nested", ['{"a": 1, "a": 1}', '[[{"b": {"a": 1, "\\u0061": 1}}]]'])
-def test_a_field_that_occurs_twice_is_found_at_any_level_and_however_it_is_spelt(
-    nested: str,
-) -> None:
-    assert refused(raw(f'"x": {nested}')).field == "a"
-
-
-def test_a_repeated_fields_name_is_shown_cut_and_can_be_encoded() -> None:
-    field = refused(raw('"\\ud800{0}": 1, "\\udfff{0}": 1'.format("n" * 1_000))).field
-    assert field == "\ufffd" + "n" * 48 + "…"
-
-
-HALVES = [
-    ('"\\ud800"', "\ufffd"),
-    ('"x\\uDFFFy"', "x\ufffdy"),
-    ('"\\ud83d \\ude00"', "\ufffd \ufffd"),
-    ('"\\ude00\\ud83d"', "\ufffd\ufffd"),
-    ('"\\ud83d\\ud83d\\ude00"', "\ufffd\U0001f600"),
-    ('"\\\\\\udbff"', "\\\ufffd"),
-    ('"\\\\ud800 \\ud800\\n"', "\\ud800 \ufffd\n"),
-    ('"\\ud800\\u0041"', "\ufffdA"),
-    ('{"\\udc00": 1}', {"\ufffd": 1}),
-    ('["a", [{"b": ["\\udbff"]}]]', ["a", [{"b": ["\ufffd"]}]]),
-]
-
-
-@pytest.mark.parametrize(("text", "read"), HALVES)
-def test_half_a_surrogate_pair_becomes_the_replacement_wherever_it_stands(
-    text: str, read: object
-) -> None:
-    assert json.loads(admitted(raw(f'"x": {text}')).body)["x"] == read
-
-
-def test_half_a_surrogate_pair_is_replaced_in_our_own_fields_and_in_names() -> None:
-    body = '{"user": "u\\ud800", "message": "\\udc00", "message_id": "i\\udfff", "k\\ud801": 1}'
-    taken = admitted(body)
-    assert (taken.user, taken.message_id) == ("u\ufffd", "i\ufffd")
-    assert json.loads(taken.body)["message"] == "\ufffd"
-    assert json.loads(taken.body)["k\ufffd"] == 1
-
-
-@given(st.text(st.characters(exclude_categories=[])), st.text(st.characters(categories=["Cs"])))
-def test_any_text_that_a_sender_can_escape_is_taken_as_every_decoder_would(
-    text: str, halves: str
-) -> None:
-    body = json.dumps({"user": "u", "message": "m", "x": [text + halves + text], "y\\": halves})
-    taken = json.loads(admitted(body).body)
-    both = text + halves + text
-    assert taken["x"] == [both.encode("utf-16", "surrogatepass").decode("utf-16", "replace")]
-
-
-def test_a_whole_pair_and_an_escaped_backslash_are_text() -> None:
-    assert admitted(raw('"x": "\\ud83d\\ude00 \\\\ud800 \\u00e9"')).user == "u"
-
-
-def nested(levels: int, kind: str) -> str:
-    """A message of `levels` levels, itself included."""
-    opening, closing = {"list": ("[", "]"), "object": ('{"a":', "}")}[kind]
-    return raw(f'"x": {opening * (levels - 1)}{{}}{closing * (levels - 1)}'.replace("{}", "1"))
-
-
-@pytest.mark.parametrize("kind", ["list", "object"])
-def test_64_levels_are_taken_and_65_are_not(kind: str) -> None:
-    assert admitted(nested(DEPTH_MAX, kind)).user == "u"
-    assert refused(nested(DEPTH_MAX + 1, kind)).title == "Too deep"
-
-
-@pytest.mark.parametrize(
-    "body", ["[" * 250_000, '{"a":' * 50_000, nested(2_000, "list"), nested(40_000, "object")]
-)
-def test_no_depth_breaks_the_parser(body: str) -> None:
-    assert refused(body).title == "Too deep"
-
-
-def test_many_shallow_objects_are_not_deep() -> None:
-    assert admitted(message(x=[{"y": [1]}] * 1_000, text="[" * 1_000)).user == "u"
-
-
-def test_a_body_over_the_limit_is_413_and_one_at_the_limit_is_taken() -> None:
-    body = message()
-    at_limit = AdmissionPolicy(0, 0, len(body))
-    assert admitted(body, policy=at_limit).ttl_ms == 0
-    assert refused(body + " ", policy=at_limit).status == 413
 
 
 # Fields
