@@ -5,6 +5,7 @@ Owns the rules about outcomes and answers. Performs nothing and knows no HTTP cl
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ RETRY_AFTER_MAX_S = 86_400.0
 """No receiver can silence a user for more than a day with one answer."""
 FINAL_STATUSES = frozenset({410, 413})
 """Gone, too large: the same bytes will never be taken."""
+
+ANSWER_BYTES_MAX = 300
+"""Of a failing receiver's answer are kept as text: enough for a sentence about what is wrong."""
+REASON_CHARACTERS_MAX = 500
 
 _HEADER_CHARACTERS_MAX = 100
 _DELTA_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
@@ -40,12 +45,22 @@ def decide(outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: fl
     return Retry(math.ceil(max(scheduled_ms, asked_ms)), outcome.reason)
 
 
-def outcome_of_status(status: int, retry_after_s: float | None) -> Outcome:
-    """What a complete answer means. Any 2xx is success; redirects are not followed."""
+def outcome_of_status(
+    status: int, retry_after_s: float | None, *, redirected_to: str | None = None
+) -> Outcome:
+    """What a complete answer means. Any 2xx is success; redirects are not followed.
+
+    `redirected_to` is the address that a redirect names, without what may be secret in it.
+    """
     if 200 <= status <= 299:
         return Delivered(status)
+    reason = f"answered {status}"
+    if redirected_to is not None:
+        reason += (
+            f" to {redirected_to}; redirects are not followed: put that address in WEBHOOK_URL"
+        )
     return Failed(
-        reason=f"answered {status}",
+        reason=reason,
         status=status,
         retry_after_s=retry_after_s,
         final=status in FINAL_STATUSES,
@@ -70,6 +85,25 @@ def retry_after_seconds(header: str, now_s: float) -> float | None:
         return _clamped(moment.timestamp() - now_s)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def printable(text: str, characters_max: int) -> str:
+    """The beginning of `text` on one line, without characters that could steer a terminal."""
+    shown = (
+        " " if char.isspace() else char if char.isprintable() else "\ufffd"
+        for char in text[:characters_max]
+    )
+    return "".join(shown).strip()
+
+
+def answer_text(data: bytes) -> str | None:
+    """The first `ANSWER_BYTES_MAX` bytes of an answer's body for people; None where there are none.
+
+    What is no UTF-8 becomes U+FFFD, but for a character that the end of the bytes cut in two.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data[:ANSWER_BYTES_MAX], final=len(data) <= ANSWER_BYTES_MAX)
+    return printable(text, ANSWER_BYTES_MAX) or None
 
 
 def _clamped(seconds: float) -> float:

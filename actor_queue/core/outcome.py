@@ -17,13 +17,18 @@ class Failed:
     """The attempt failed; whether and when to try again is decided elsewhere."""
 
     reason: str
-    """For people: `answered 503`, `timed out after 30 s`, `connection refused`. Never the body."""
+    """For people: `answered 503`, `timed out after 30 s`, `connection refused`. Never the body: it
+    may stand in a log."""
     status: int | None = None
     """The HTTP status, when there was a complete one."""
     retry_after_s: float | None = None
     """What the receiver asked for, already turned into seconds from now; ≥ 0."""
     final: bool = False
-    """The receiver never wants this batch (410, 413): no retry."""
+    """The receiver never wants this batch (410): no retry."""
+    answer: str | None = None
+    """The beginning of what the receiver answered, for people: at most `delivery.ANSWER_BYTES_MAX`
+    characters, none that steers a terminal. It may repeat what a person wrote, so it never stands
+    in a log."""
 
 
 Outcome = Delivered | Failed

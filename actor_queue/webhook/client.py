@@ -8,7 +8,8 @@ Each attempt has a connection to itself. Idle ones lie on a stack, so that few s
 waits for a connection, and one that anything went wrong on is closed.
 
 A receiver has answered once the head of its answer is complete: the status counts even if the
-body never ends. A short body is read, so that the connection can be used again.
+body never ends. A short body is read, so that the connection can be used again, and so is the
+beginning of the body of a failure: it often says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import importlib.metadata
 import socket
 import ssl
 import time
+import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +32,13 @@ import httpx
 import trio
 
 from actor_queue.core.batch import Batch
-from actor_queue.core.delivery import outcome_of_status, retry_after_seconds
+from actor_queue.core.delivery import (
+    ANSWER_BYTES_MAX,
+    answer_text,
+    outcome_of_status,
+    printable,
+    retry_after_seconds,
+)
 from actor_queue.core.outcome import Failed, Outcome
 from actor_queue.core.payload import render
 from actor_queue.core.settings import Settings
@@ -42,6 +51,9 @@ KEEPALIVE_S = 15.0
 DRAIN_S = 0.25
 """How long the body of an answer may take for its connection to be worth keeping."""
 DRAIN_BYTES_MAX = 65_536
+KEPT_BYTES_MAX = 2_048
+"""Of the body of a failure: more than its text may have, because it may be compressed."""
+LOCATION_CHARS_MAX = 200
 STALE_WITHIN_S = 1.0
 """A receiver that closed a kept connection shows it at once; one that worked on the request for
 longer has had it."""
@@ -89,12 +101,17 @@ class WebhookClient:
         through and leaves nothing open.
         """
         attempt = _Attempt(self._request(batch))
+        reason = None
         try:
             with trio.move_on_after(deadline_s):
                 await self._post(attempt)
         except httpx.TransportError as error:
-            return attempt.outcome or Failed(_reason(error))
-        return attempt.outcome or Failed(f"timed out after {deadline_s:.3g} s {attempt.phase}")
+            reason = _reason(error)
+        if isinstance(attempt.outcome, Failed):
+            return replace(attempt.outcome, answer=attempt.answer)
+        if attempt.outcome is not None:
+            return attempt.outcome
+        return Failed(reason or f"timed out after {deadline_s:.3g} s {attempt.phase}")
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,9 +165,10 @@ class WebhookClient:
         attempt.connection = connection
         try:
             response = await connection.handle_async_request(attempt.request)
+            attempt.response = response
             attempt.outcome = self._outcome(response)
-            if not connection.answer_ended:
-                await _drain(connection, response)
+            if not connection.answer_ended or isinstance(attempt.outcome, Failed):
+                await _drain(connection, response, attempt.body)
         finally:
             if connection.reusable and len(self._idle) < self._idle_max:
                 connection.idle_since = trio.current_time()
@@ -163,7 +181,22 @@ class WebhookClient:
             return outcome_of_status(response.status_code, None)
         asked = response.headers.get("retry-after")
         retry_after_s = None if asked is None else retry_after_seconds(asked, self._now())
-        return outcome_of_status(response.status_code, retry_after_s)
+        return outcome_of_status(
+            response.status_code, retry_after_s, redirected_to=self._redirected_to(response)
+        )
+
+    def _redirected_to(self, response: httpx.Response) -> str | None:
+        """The address without user, password and query, which may be secret."""
+        location = response.headers.get("location")
+        if location is None or not response.has_redirect_location:
+            return None
+        try:
+            target = self._url.join(location)
+        except (httpx.InvalidURL, UnicodeError):
+            return None
+        path, has_query, _ = target.raw_path.partition(b"?")
+        address = f"{target.scheme}://{target.netloc.decode()}{path.decode()}"
+        return printable(address, LOCATION_CHARS_MAX) + ("?…" if has_query else "")
 
     # Idle connections
 
@@ -183,25 +216,50 @@ class WebhookClient:
 class _Attempt:
     """What is sent, over which connection, and what is known of the answer."""
 
-    __slots__ = ("connection", "outcome", "request")
+    __slots__ = ("body", "connection", "outcome", "request", "response")
 
     def __init__(self, request: httpx.Request) -> None:
         self.request = request
         self.connection: Connection | None = None
+        self.response: httpx.Response | None = None
         self.outcome: Outcome | None = None
+        self.body = bytearray()
+        """The beginning of the answer's, as it came."""
+
+    @property
+    def answer(self) -> str | None:
+        """The beginning of the answer's body for people."""
+        if self.response is None or not self.body:
+            return None
+        coding = self.response.headers.get("content-encoding", "identity").strip().lower()
+        return answer_text(_decoded(bytes(self.body), coding))
 
     @property
     def phase(self) -> str:
         return "while connecting" if self.connection is None else self.connection.phase
 
 
-async def _drain(connection: Connection, response: httpx.Response) -> None:
-    """Reads a body that ends soon enough for the connection to be used again."""
+async def _drain(connection: Connection, response: httpx.Response, kept: bytearray) -> None:
+    """Reads a body that ends soon enough for the connection to be used again; its beginning is
+    `kept`."""
     assert isinstance(response.stream, httpx.AsyncByteStream)
     with trio.move_on_after(DRAIN_S), suppress(httpx.TransportError):
-        async for _ in response.stream:
+        async for piece in response.stream:
+            kept += piece[: KEPT_BYTES_MAX - len(kept)]
             if connection.received_bytes > DRAIN_BYTES_MAX:
                 break
+
+
+def _decoded(body: bytes, coding: str) -> bytes:
+    """The beginning of a body that a receiver compressed although nobody asked for it."""
+    if coding in ("", "identity"):
+        return body
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        return f"(compressed: {coding})".encode()
+    try:
+        return zlib.decompressobj(wbits=47).decompress(body, ANSWER_BYTES_MAX + 1)
+    except zlib.error:
+        return f"(not readable as {coding})".encode()
 
 
 # What to say of a failure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import time
+import zlib
 from email.utils import formatdate
 
 import pytest
@@ -111,19 +113,96 @@ def test_a_complete_2xx_is_delivered(status: int) -> None:
 
 @pytest.mark.parametrize("status", [300, 304, 400, 401, 404, 500, 503])
 def test_any_other_answer_failed_and_may_be_tried_again(status: int) -> None:
-    assert failure(answering(status, b"SECRET")) == Failed(f"answered {status}", status)
+    assert failure(answering(status, b"SECRET")) == Failed(
+        f"answered {status}", status, answer=None if status == 304 else "SECRET"
+    )
 
 
 @pytest.mark.parametrize("status", [410, 413])
 def test_gone_and_too_large_are_final(status: int) -> None:
-    assert failure(answering(status)) == Failed(f"answered {status}", status, final=True)
+    assert failure(answering(status)) == Failed(
+        f"answered {status}", status, final=True, answer="ok"
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_a_failure_and_is_not_followed(status: int) -> None:
     [outcome], receiver = attempts(answering(status, location="/elsewhere"))
-    assert outcome == Failed(f"answered {status}", status)
+    assert isinstance(outcome, Failed)
+    assert (outcome.status, outcome.reason) == (
+        status,
+        f"answered {status} to {receiver.url.partition('/hook')[0]}/elsewhere;"
+        " redirects are not followed: put that address in WEBHOOK_URL",
+    )
     assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://new.example/hook", "https://new.example/hook"),
+        ("https://us:pw@new.example:8443/h%20k?token=t#x", "https://new.example:8443/h%20k?…"),
+        ("//other/" + "x" * 500, "http://other/" + "x" * 187),
+    ],
+)
+def test_where_a_redirect_leads_is_said_without_what_may_be_secret(
+    location: str, shown: str
+) -> None:
+    reason = failure(answering(301, location=location)).reason
+    assert reason.startswith(f"answered 301 to {shown}; ")
+    assert not any(secret in reason for secret in ("pw", "token"))
+
+
+def test_a_redirect_to_nowhere_is_any_other_failure() -> None:
+    assert failure(answering(301)).reason == "answered 301"
+    assert failure(answering(301, location="http://h:x")).reason == "answered 301"
+    assert failure(answering(304, location="/x")).reason == "answered 304"
+
+
+# What a failing receiver says
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"code":404,"message":"the workflow must be active"}', None),
+        (b"a\r\n\tb\x1b[31mc\x00\x7f", "a   b\ufffd[31mc\ufffd\ufffd"),
+        ("ol\xe1 \U0001f600 \u202eabc".encode(), "ol\xe1 \U0001f600 \ufffdabc"),
+        (b"ol\xe1", "ol\ufffd"),
+        (("x" * 299 + "\xe1" * 9).encode(), "x" * 299),
+        (b"x" * 100_000, "x" * 300),
+        (b"", ""),
+        (b" \n ", ""),
+    ],
+)
+def test_the_beginning_of_a_failing_answer_is_kept_as_harmless_text(
+    body: bytes, told: str | None
+) -> None:
+    expected = body.decode() if told is None else told
+    assert failure(answering(500, body)).answer == (expected or None)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_answer_is_read_and_a_bomb_costs_nothing(coding: str) -> None:
+    packed = gzip.compress if coding == "gzip" else zlib.compress
+    assert failure(answering(500, packed(b"no such flow"), content_encoding=coding)).answer == (
+        "no such flow"
+    )
+    bomb = failure(answering(500, packed(b"x" * 10_000_000), content_encoding=coding))
+    assert bomb.answer == "x" * 300
+    assert "not readable" in str(failure(answering(500, b"plain", content_encoding=coding)).answer)
+    assert "br" in str(failure(answering(500, b"?", content_encoding="br")).answer)
+
+
+def test_the_answer_of_a_receiver_that_never_ends_it_is_kept_as_far_as_it_came() -> None:
+    head = b"HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\n"
+    assert failure(sending(head, b"try ", b"later", then=stay)).answer == "try later"
+
+
+def test_a_failure_with_a_short_answer_leaves_its_connection_usable() -> None:
+    outcomes, receiver = attempts(answering(500, b"no"), times=3)
+    assert [getattr(outcome, "answer", None) for outcome in outcomes] == ["no"] * 3
+    assert receiver.connections == 1
 
 
 def test_no_content_needs_no_length() -> None:
@@ -156,7 +235,7 @@ def test_a_receivers_wish_to_wait_is_passed_on_in_both_forms() -> None:
             outcomes.append(await client.deliver(batch(), AMPLE_S))
 
     run(main)
-    assert outcomes == [Failed("answered 503", 503, 90.0)]
+    assert outcomes == [Failed("answered 503", 503, 90.0, answer="ok")]
 
 
 # Slow and endless answers

@@ -30,7 +30,7 @@ from tests.webhook.receiver import Connection as Accepted
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-BUSY = Failed("answered 503", 503)
+BUSY = Failed("answered 503", 503, answer="ok")
 
 
 def trusting() -> ssl.SSLContext:
