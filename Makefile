@@ -1,26 +1,34 @@
-# Every target works on a bare clone: it first makes .venv from the lock file.
+# Every target works on a bare clone. `make run` installs what running needs (requirements.lock);
+# every other target the tools of development as well (requirements-dev.lock). Both share .venv,
+# so whichever comes second only adds what is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test lint format bench simulate chaos lock clean
+.PHONY: install run test test-pythons lint format bench simulate chaos lock clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "actor-queue needs Python 3.11 to 3.14, this is " + sys.version.split()[0] + "; name another with make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $(STAMP)
+$(STAMP): pyproject.toml requirements.lock requirements-dev.lock
+	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
+	@touch $(RUNS) $(STAMP)
 
-run: install
-	$(BIN)/actor-queue dev
+$(RUNS): pyproject.toml requirements.lock
+	@$(PYTHON) tools/install.py $(VENV) requirements.lock
+	@touch $(RUNS)
+
+run: $(RUNS)
+	@$(BIN)/actor-queue dev
 
 test: install lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+# The suite on the oldest and the newest Python of this machine, and on the system's own.
+test-pythons:
+	@$(PYTHON) tools/pythons.py $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -47,9 +55,11 @@ SEED ?= 1
 chaos: install
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED)
 
-# The lock file serves every supported Python: markers choose within it.
+# The lock files serve every supported Python: markers choose within them. The second has all that
+# the first has, in the same versions.
 lock:
-	uv pip compile --universal --python-version 3.11 --all-extras --group dev --no-header --quiet pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra embedded --no-header --quiet pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --group dev --constraint requirements.lock --no-header --quiet pyproject.toml --output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venvs .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
