@@ -132,6 +132,18 @@ class Cluster:
             server.ask("CLUSTER", "SETSLOT", slot, "NODE", names[target])
         yield "done"
 
+    def abandon_slot(self, slot: int) -> None:
+        """No node serves it, and every node knows that.
+
+        Its owner must forget it first. An announcement of the owner or of its replicas gives it
+        back to a node that forgot it earlier, which then takes the cluster for complete and goes
+        on answering; so it is taken away again until all have spoken since and none has it.
+        """
+        owner = next(server for server in self.leaders if slot in _own_slots(server))
+        owner.ask("CLUSTER", "DELSLOTS", slot)
+        since_ms = time.time() * 1000
+        wait_for(lambda: all(_has_forgotten(each, slot, since_ms) for each in self.servers))
+
     def _at(self, port: int) -> TcpServer:
         return next(server for server in self.servers if server.port == port)
 
@@ -335,6 +347,20 @@ def _share_slots(primaries: Sequence[TcpServer]) -> None:
 
 def _replicates(server: TcpServer, primary: str) -> bool:
     return bool(server.ask("CLUSTER", "REPLICATE", primary))
+
+
+def _own_slots(server: TcpServer) -> list[int]:
+    (own, *_) = [node[8:] for node in _nodes(server) if "myself" in node[2]]
+    ranges = [words.partition("-") for words in own if words[0] != "["]
+    return [n for first, _, last in ranges for n in range(int(first), int(last or first) + 1)]
+
+
+def _has_forgotten(server: TcpServer, slot: int, since_ms: float) -> bool:
+    heard = all(int(node[5]) > since_ms for node in _nodes(server) if "myself" not in node[2])
+    with contextlib.suppress(redis.ResponseError):
+        server.ask("CLUSTER", "DELSLOTS", slot)
+        return False
+    return heard and b"cluster_state:fail" in server.ask("CLUSTER", "INFO")
 
 
 def _is_ok(server: TcpServer) -> bool:
