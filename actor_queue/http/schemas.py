@@ -263,10 +263,14 @@ WEBHOOK: Final = {
             "messages": listed(STRING),
             "processed_at": {
                 **STRING,
-                "description": "UTC, the moment the batch was closed.",
+                "description": "The moment the batch was closed, in UTC; its text names no zone.",
                 "examples": ["2025-01-30T01:19:45"],
             },
-            "batch": {"type": "object", "description": "With AQ_PAYLOAD=detailed."},
+            "batch": {
+                "type": "object",
+                "description": "With AQ_PAYLOAD=detailed: id, seq, reason, first_at, last_at and "
+                "due_at.",
+            },
             "items": {
                 **listed({"type": "object"}),
                 "description": "With AQ_PAYLOAD=detailed: each original object with seq, "
