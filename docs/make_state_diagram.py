@@ -96,7 +96,8 @@ stateDiagram-v2
 
 | state | means |
 |---|---|
-| `delivering` | an attempt is under way, until it is settled or its time limit passes |
+| `delivering` | an attempt is under way, until it is settled or its time limit passes: \
+also where an earlier attempt's late ack has come |
 | `held` | a human took over: messages are kept, nothing is sent; attempts go on to their end |
 | `retrying` | the batch in flight waits for its next attempt; newer messages collect behind it |
 | `collecting` | messages wait for the window to close, or a closed batch or a replay for its turn |

@@ -16,8 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 500
 EXCEPTIONS: dict[str, int] = {
-    "tests/model/oracle.py": 601,
-    "tests/store/machine.py": 509,
+    "tests/store/machine.py": 506,
 }
 """`path` or `path:function` → its size now. A size below it must be written down here."""
 VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
@@ -110,7 +109,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _unused_scripts() -> Iterator[str]:
-    """What nobody calls; the older versions of a script are there for replicas that call them."""
+    """Scripts that nobody calls. One with a newer version is for replicas of an older release."""
     folder = ROOT / "actor_queue" / "store"
     sources = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
     for path in sorted((folder / "lua").glob("*.lua")):

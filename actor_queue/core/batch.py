@@ -105,6 +105,9 @@ class Attempt:
     """1 for the first attempt."""
     limit_in_ms: int
     """From the claim until anybody else may start the next attempt; this one ends before."""
+    token: str = ""
+    """Of the claim that it was granted to. The store tells attempts apart by it: a replay of a dead
+    letter counts from 1 again, so a number alone could mean two attempts."""
 
 
 def batch_id(shard: int, entropy: str) -> str:

@@ -194,7 +194,7 @@ ATTEMPT: Final = record(
         "batch_id": STRING,
         "attempt": {**COUNT, "description": "1 for the first."},
         "at": TIME,
-        "outcome": {"enum": ["delivered", "retry", "dead"]},
+        "outcome": {"enum": ["delivered", "retry", "dead", "failed"]},
         "status": {"type": ["integer", "null"], "description": "The receiver's HTTP status."},
         "reason": MAYBE_STRING,
         "messages": COUNT,

@@ -262,8 +262,8 @@ class Actor:
         except StoreUnavailable:
             return self._trouble()
         match result:
-            case api.Settled(next_in_ms):
-                self._count(settle)
+            case api.Settled(next_in_ms, known):
+                self._count(settle, known=known)
                 at = None if next_in_ms is None else answered(asked) + next_in_ms / 1000
                 return Settled(at, trio.current_time())
             case api.Gone():
@@ -292,7 +292,11 @@ class Actor:
             case _:
                 assert_never(verdict)
 
-    def _count(self, settle: Settle) -> None:
+    def _count(self, settle: Settle, *, known: bool) -> None:
+        if known:
+            # The ack that came first has said that the batch was delivered.
+            self._world.counters.failed += not isinstance(settle.verdict, Ack)
+            return
         counters, events, batch = self._world.counters, self._world.events, settle.attempt.batch
         facts = {"user": batch.user, "batch_id": batch.id, "attempt": settle.attempt.number}
         match settle.verdict:

@@ -102,11 +102,14 @@ class Settled:
     to come."""
 
     next_in_ms: int | None
+    known: bool = False
+    """An earlier attempt's ack came while this attempt was under way. The batch was delivered then,
+    and all that follows from this verdict is that the user's turn is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The batch was not in flight any more (settled before, or dropped). Nothing was changed."""
+    """The batch was settled before, or dropped. Nothing was changed."""
 
 
 SettleResult = Settled | Gone | Fenced
@@ -146,7 +149,8 @@ class AttemptRecord:
     batch_id: str
     number: int
     at_ms: int
-    outcome: Literal["delivered", "retry", "dead"]
+    outcome: Literal["delivered", "retry", "dead", "failed"]
+    """`failed`: nothing followed, because another attempt had delivered the batch."""
     messages: int
     status: int | None
     reason: str | None
@@ -285,7 +289,13 @@ class Store(Protocol):
         """
         ...
 
-    async def ack(self, attempt: Attempt, status: int) -> SettleResult: ...
+    async def ack(self, attempt: Attempt, status: int) -> SettleResult:
+        """The batch was delivered, which stays true however late it is said.
+
+        While another attempt at it is under way, the user's turn goes on until that one is settled
+        or its limit has passed; whatever comes of it, the batch is not sent again.
+        """
+        ...
 
     async def retry(
         self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str

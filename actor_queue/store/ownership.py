@@ -44,7 +44,7 @@ class Ownership(StoreBase):
         for _ in range(CLAIM_TURNS_MAX):
             reply = listed(
                 await self._call(
-                    "claim_v1",
+                    "claim_v2",
                     (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight),
                     self._now,
                     lease.epoch,
@@ -59,7 +59,7 @@ class Ownership(StoreBase):
             if reply[0] == b"replay":
                 reply = await self._claim_replay(lease, mine, token, text(reply[1]))
             if reply[0] != b"again":
-                return _claim(user, reply)
+                return _claim(user, reply, token)
         raise StoreUnavailable("the user's line keeps changing", executed=False)
 
     async def _claim_replay(
@@ -101,13 +101,14 @@ class Ownership(StoreBase):
         entry = _history(batch.id, attempt.number, "delivered", len(batch.stored), status, None)
         return _settled(
             await self._call(
-                "ack_v1",
+                "ack_v2",
                 (shard.lease, shard.due, mine.state, mine.flight, mine.history),
                 self._now,
                 mine.user,
                 batch.id,
                 entry,
                 *self._caller(shard),
+                attempt.token,
             )
         )
 
@@ -120,17 +121,18 @@ class Ownership(StoreBase):
         entry = _history(batch.id, attempt.number, "retry", len(batch.stored), status, reason)
         return _settled(
             await self._call(
-                "retry_v1",
-                (shard.lease, shard.due, mine.state, mine.history),
+                "retry_v2",
+                (shard.lease, shard.due, mine.state, mine.history, mine.flight),
                 self._now,
                 lease.epoch,
                 lease.nonce,
                 mine.user,
                 batch.id,
-                attempt.number,
+                attempt.token,
                 after_ms,
                 entry,
                 *self._caller(shard),
+                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
             )
         )
 
@@ -144,7 +146,7 @@ class Ownership(StoreBase):
         entry = _history(batch.id, attempt.number, "dead", len(batch.stored), status, reason)
         return _settled(
             await self._call(
-                "bury_v1",
+                "bury_v2",
                 (
                     shard.lease,
                     shard.due,
@@ -160,10 +162,11 @@ class Ownership(StoreBase):
                 lease.nonce,
                 mine.user,
                 batch.id,
-                attempt.number,
+                attempt.token,
                 reason,
                 entry,
                 *self._caller(shard),
+                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
             )
         )
 
@@ -268,10 +271,10 @@ class Ownership(StoreBase):
         await self._call("tell_free_v1", (self._keys.members,), replica, self._keys.channel)
 
 
-def _claim(user: str, reply: list[object]) -> Claim:
+def _claim(user: str, reply: list[object], token: str) -> Claim:
     match reply[0]:
         case b"attempt":
-            return attempt_of(user, reply)
+            return attempt_of(user, reply, token)
         case b"wait":
             return NotDue(number(reply[1]))
         case b"none":
@@ -280,11 +283,11 @@ def _claim(user: str, reply: list[object]) -> Claim:
     return Fenced()
 
 
-def attempt_of(user: str, reply: list[object]) -> Attempt:
+def attempt_of(user: str, reply: list[object], token: str) -> Attempt:
     """An attempt, from the reply that the scripts' headers describe."""
     _, count, left, name, seq, reason, mode, first, last, due, closed, items = reply
     batch = batch_of(text(name), user, (seq, reason, mode, first, last, due, closed), items)
-    return Attempt(batch, number(count), number(left))
+    return Attempt(batch, number(count), number(left), token)
 
 
 def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Batch:
@@ -321,9 +324,9 @@ def _news(message: bytes | None) -> News:
 def _settled(reply: object) -> SettleResult:
     said = listed(reply)
     match said[0]:
-        case b"ok":
+        case b"ok" | b"known":
             left = number(said[1])
-            return Settled(None if left < 0 else left)
+            return Settled(None if left < 0 else left, known=said[0] == b"known")
         case b"gone":
             return Gone()
     assert said[0] == b"fenced", said[0]

@@ -24,7 +24,7 @@ AHEAD = "primary killed ahead of its replica"
 
 WITHOUT_FENCES = (
     (
-        "store/lua/prelude_v1.lua",
+        "store/lua/prelude_v2.lua",
         "return lease[1] ~= epoch or lease[2] ~= nonce or num(lease[3]) <= now",
         "return false",
     ),

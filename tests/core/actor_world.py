@@ -421,7 +421,7 @@ class ActorWorld:
         if isinstance(verdict, Ack):
             result = self.oracle.ack(self.now, attempt, 200)
             if isinstance(result, api.Settled):
-                self.ledger.delivered(user, name)
+                self.taken(result, attempt, lambda: self.ledger.delivered(attempt, self.now))
             return result
         assert lease is not None
         if isinstance(verdict, Retry):
@@ -429,12 +429,19 @@ class ActorWorld:
                 self.now, lease, attempt, verdict.after_ms, None, verdict.reason
             )
             if isinstance(result, api.Settled):
-                self.ledger.waits(user)
+                self.taken(result, attempt, lambda: self.ledger.waits(user))
             return result
         result = self.oracle.bury(self.now, lease, attempt, None, verdict.reason)
         if isinstance(result, api.Settled):
-            self.ledger.buried(user, name)
+            self.taken(result, attempt, lambda: self.ledger.buried(user, name))
         return result
+
+    def taken(self, result: api.Settled, attempt: Attempt, write: Callable[[], None]) -> None:
+        """The store took a verdict, which says something unless the batch was delivered before."""
+        if result.known:
+            self.ledger.turn_over(attempt)
+        else:
+            write()
 
     def trouble(self) -> Answer:
         return says(rules.Trouble((self.now + PAUSE_MS) / 1_000))

@@ -29,12 +29,12 @@ class Fault:
 
     def check_applies(self) -> None:
         """Raises AssertionError if the scripts have changed so that this fault is none any more."""
-        name = "claim_v1" if self.script == PRELUDE else self.script
+        name = "claim_v2" if self.script == PRELUDE else self.script
         found = script(name).plain_source.count(self.old)
         assert found == 1, f"the text of {self.name!r} is in {self.script} {found} times, not once"
 
 
-PRELUDE = "prelude_v1"
+PRELUDE = "prelude"
 """Stands in front of every script, so its faults are in all of them."""
 
 FENCE = "if fenced(KEYS[1], ARGV[2], ARGV[3], now) then"
@@ -45,9 +45,9 @@ KNOWN = "redis.call('EXISTS', id) == 1 then\n        what = 1\n"
 
 FAULTS = (
     # The fence
-    Fault("a claim without a fence", "claim_v1", FENCE, "if false then"),
-    Fault("a retry without a fence", "retry_v1", SETTLE_FENCE, "if false then"),
-    Fault("a bury without a fence", "bury_v1", SETTLE_FENCE, "if false then"),
+    Fault("a claim without a fence", "claim_v2", FENCE, "if false then"),
+    Fault("a retry without a fence", "retry_v2", SETTLE_FENCE, "if false then"),
+    Fault("a bury without a fence", "bury_v2", SETTLE_FENCE, "if false then"),
     Fault("epochs compared for order", PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)"),
     Fault("the nonce is not compared", PRELUDE, "or lease[2] ~= nonce", ""),
     Fault("an expired lease is good", PRELUDE, "or num(lease[3]) <= now", ""),
@@ -84,48 +84,59 @@ FAULTS = (
     Fault("no limit of pending", "append_v2", "pending >= max_pending then", "false then"),
     Fault("newest first", "append_v2", "redis.call('RPUSH', p.list", "redis.call('LPUSH', p.list"),
     # Claims
-    Fault("due is not looked at again", "claim_v1", "if now < at then", "if false then"),
+    Fault("due is not looked at again", "claim_v2", "if now < at then", "if false then"),
     Fault(
         "a takeover drops the batch in flight",
-        "claim_v1",
+        "claim_v2",
         NEW_BATCH,
         "if u.fs == 'a' and (u.on > 0 or u.sn > 0) then\n"
         "redis.call('DEL', flight) clear_flight(user_key, u) u.fa = 0\nend\n" + NEW_BATCH,
     ),
     Fault(
         "a new batch overwrites the one in flight",
-        "claim_v1",
+        "claim_v2",
         NEW_BATCH,
         "if not u.fs or u.fs == 'r' and u.on == pending and u.on > 0 then\n",
     ),
     Fault(
         "a repeated claim counts as an attempt",
-        "claim_v1",
+        "claim_v2",
         TOKEN,
         TOKEN.replace("return", "redis.call('HINCRBY', user_key, 'fa', 1) return"),
     ),
     Fault(
         "a claim that was long on its way starts an attempt",
-        "claim_v1",
+        "claim_v2",
         "if u.fo == ARGV[5] then",
         "if u.fo == ARGV[5] and u.fs == 'a' and now < u.fu then",
     ),
-    Fault("a maximum wait called quiet", "claim_v1", "and 'max_wait' or 'quiet'", "and 'quiet'"),
+    Fault("a maximum wait called quiet", "claim_v2", "and 'max_wait' or 'quiet'", "and 'quiet'"),
     Fault("a replay under another id", "claim_replay_v1", "'fid', id", "'fid', id .. '0'"),
     # Verdicts
-    Fault("an ack for any batch", "ack_v1", "or u.fid ~= ARGV[3]", ""),
-    Fault("a late ack is ignored", "ack_v1", "if not u.fs or", "if u.fs ~= 'a' or"),
-    Fault("a retry for any attempt", "retry_v1", "or u.fa ~= num(ARGV[6])", ""),
-    Fault("a retry counts from 1 again", "retry_v1", "'fs', 'r',", "'fs', 'r', 'fa', 0,"),
+    Fault("an ack for any batch", "ack_v2", "or u.fid ~= ARGV[3]", ""),
+    Fault("a late ack is ignored", "ack_v2", "if not u.fs or", "if u.fs ~= 'a' or"),
+    Fault("a late ack ends another attempt", "ack_v2", "u.fo ~= ARGV[8] then", "false then"),
+    Fault(
+        "a late ack is told each time",
+        "ack_v2",
+        "if known then\n    return",
+        "if false then\n    return",
+    ),
+    Fault("a delivered batch is retried", "retry_v2", "local known = delivered(u)", "local known"),
+    Fault("a delivered batch dies", "bury_v2", "local known = delivered(u)", "local known"),
+    Fault("a delivered batch is claimed", "claim_v2", "over and delivered(u) then", "false then"),
+    Fault("a retry for any attempt", "retry_v2", "or u.fo ~= ARGV[6]", ""),
+    Fault("a bury for any attempt", "bury_v2", "or u.fo ~= ARGV[6]", ""),
+    Fault("a retry counts from 1 again", "retry_v2", "'fs', 'r',", "'fs', 'r', 'fa', 0,"),
     Fault(
         "a retry is not in the timer index",
-        "retry_v1",
+        "retry_v2",
         "schedule_and_tell(KEYS[2], KEYS[3], ARGV[4], u, now, owner, ARGV[10], ARGV[11])",
         "next_step(u)",
     ),
     Fault(
         "a dead letter without messages",
-        "bury_v1",
+        "bury_v2",
         "redis.call('RENAME', KEYS[4], KEYS[8])",
         "redis.call('DEL', KEYS[4])",
     ),
@@ -148,7 +159,7 @@ FAULTS = (
     ),
     Fault(
         "a lease given back is good for claims",
-        "claim_v1",
+        "claim_v2",
         FENCE,
         FENCE.replace("fenced", "estranged"),
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actor_queue.core.batch import Attempt, Batch
 
@@ -35,6 +35,9 @@ class Story:
     fate: dict[str, str] = field(default_factory=dict)
     """Batch id → `flight`, `delivered`, `dead`, `dropped`."""
     unresolved: str | None = None
+    closing: str | None = None
+    """The batch that was delivered while another attempt at it was under way: the user's turn goes
+    on, and nothing new begins before it is over."""
     attempt: Attempt | None = None
     limit_at_ms: int = 0
     """When the attempt under way must be over; 0 when none is."""
@@ -61,6 +64,10 @@ class Ledger:
     def attempted(self, attempt: Attempt, now_ms: int) -> None:
         """The store granted `attempt` (a repetition of the same grant included)."""
         story = self.story(attempt.batch.user)
+        if story.closing and story.attempt and story.attempt.token == attempt.token:
+            assert replace(attempt, limit_in_ms=0) == replace(story.attempt, limit_in_ms=0)
+            assert attempt.limit_in_ms == story.limit_at_ms - now_ms > 0
+            return
         if story.unresolved == attempt.batch.id and story.attempt:
             repeated = attempt.number == story.attempt.number
             assert repeated or attempt.number == story.attempt.number + 1, "a number was skipped"
@@ -74,7 +81,7 @@ class Ledger:
         if not repeated:
             assert now_ms >= story.hold_until_ms, "an attempt started although a hold is in force"
             assert now_ms >= story.limit_at_ms, "two attempts overlap"
-        story.attempt = attempt
+        story.attempt, story.closing = attempt, None
         story.limit_at_ms = now_ms + attempt.limit_in_ms
 
     def _same_bytes_or_new(self, story: Story, batch: Batch) -> None:
@@ -124,8 +131,21 @@ class Ledger:
         named = [message.message_id for message in story.accepted]
         assert len(named) == len(set(named)), "a message id was accepted twice"
 
-    def delivered(self, user: str, batch_id: str) -> None:
+    def delivered(self, attempt: Attempt, now_ms: int) -> None:
+        """The store took the ack of `attempt`."""
+        user, batch_id = attempt.batch.user, attempt.batch.id
+        story = self.story(user)
+        under_way, until_ms = story.attempt, story.limit_at_ms
         self._resolved(user, batch_id, "delivered")
+        if under_way and under_way.token != attempt.token and now_ms < until_ms:
+            story.closing, story.attempt, story.limit_at_ms = batch_id, under_way, until_ms
+
+    def turn_over(self, attempt: Attempt) -> None:
+        """The attempt that was under way when its batch was delivered has ended."""
+        story = self.story(attempt.batch.user)
+        assert story.closing == attempt.batch.id, "a turn ended that had ended before"
+        assert story.attempt
+        story.closing, story.attempt, story.limit_at_ms = None, None, 0
 
     def buried(self, user: str, batch_id: str) -> None:
         self._resolved(user, batch_id, "dead")
@@ -168,7 +188,11 @@ class Ledger:
         """Nothing lost: what the store holds is exactly what must be waiting and in flight."""
         story = self.story(user)
         assert numbers_of(pending) == self.pending(user), "pending messages are wrong"
-        expected = story.batches[story.unresolved].stored if story.unresolved else ()
+        if story.closing and not flight:
+            # Its attempt's limit has passed, which nobody has to say.
+            return
+        held = story.unresolved or story.closing
+        expected = story.batches[held].stored if held else ()
         assert tuple(flight) == expected, "the batch in flight is wrong"
 
     def dead(self, user: str) -> dict[str, Batch]:

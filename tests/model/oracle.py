@@ -7,9 +7,8 @@ No limits of speed or memory were considered: this is the reference, never an im
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Literal
 
 from actor_queue.core.batch import Attempt, Batch, Reason
@@ -35,141 +34,11 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
+from tests.model.state import Buried, Flight, Grant, Item, Line, Replay, Sealed, Window
 
 ATTEMPT_MARGIN_MS = 1_000
 RECENT_MAX = 20
 DROPPED_BYTES_MAX = 1_048_576
-
-
-@dataclass(frozen=True)
-class Item:
-    """A kept message."""
-
-    seq: int
-    at_ms: int
-    message_id: str
-    body: bytes
-
-    def encoded(self) -> bytes:
-        name = json.dumps(self.message_id, ensure_ascii=False).encode()
-        return b"[%d,%d,%s,%s]" % (self.seq, self.at_ms, name, self.body)
-
-
-@dataclass
-class Window:
-    """The open window: still collecting."""
-
-    first_at_ms: int
-    max_wait_deadline_ms: int
-    """0 = off."""
-    last_ttl_ms: int = 0
-    due_at_ms: int = 0
-    items: list[Item] = field(default_factory=list)
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """Closed by a cap or a flush, not yet claimed."""
-
-    items: tuple[Item, ...]
-    reason: Reason
-    due_at_ms: int
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A dead letter that waits at the head of the line."""
-
-    batch_id: str
-    due_at_ms: int
-
-
-@dataclass
-class Flight:
-    """The one batch in flight: an attempt under way, or waiting for its retry."""
-
-    batch: Batch
-    number: int = 0
-    limit_at_ms: int = 0
-    retry_at_ms: int | None = None
-    """None while an attempt is under way (also after its limit, until the next claim)."""
-
-
-@dataclass
-class Line:
-    """Everything about one user."""
-
-    seq: int = 0
-    batches: int = 0
-    clock_ms: int = 0
-    hold_until_ms: int = 0
-    open: Window | None = None
-    sealed: list[Sealed] = field(default_factory=list)
-    replays: list[Replay] = field(default_factory=list)
-    flight: Flight | None = None
-    last_token: str = ""
-    """Of the claim that started the last attempt, also when that is over."""
-    recent: list[AttemptRecord] = field(default_factory=list)
-    remembered: dict[str, int] = field(default_factory=dict)
-    """Message id → last millisecond at which it is still known."""
-
-    def pending(self) -> int:
-        waiting = sum(len(sealed.items) for sealed in self.sealed)
-        return waiting + (len(self.open.items) if self.open else 0)
-
-    def next_step_ms(self) -> int | None:
-        """When something is due for this user; None when nothing waits."""
-        if self.flight and self.flight.retry_at_ms is None:
-            return self.flight.limit_at_ms
-        if self.flight and self.flight.retry_at_ms is not None:
-            return max(self.hold_until_ms, self.flight.retry_at_ms)
-        if self.replays:
-            return max(self.hold_until_ms, self.replays[0].due_at_ms)
-        if self.sealed:
-            return max(self.hold_until_ms, self.sealed[0].due_at_ms)
-        if self.open:
-            return max(self.hold_until_ms, self.open.due_at_ms)
-        return None
-
-    def held(self, now_ms: int) -> bool:
-        return now_ms < self.hold_until_ms
-
-
-@dataclass
-class Grant:
-    """Who holds a shard."""
-
-    epoch: int
-    nonce: str
-    owner: str
-    since_ms: int
-    expires_at_ms: int
-    given_back: Lease | None = None
-    """The last lease that was released: its attempts under way may still be settled with it."""
-
-
-@dataclass
-class Buried:
-    """A dead letter as kept."""
-
-    batch: Batch
-    died_at_ms: int
-    attempts: int
-    reason: str
-    queued: bool = False
-
-    def letter(self, *, whole: bool) -> DeadLetter:
-        return DeadLetter(
-            id=self.batch.id,
-            user=self.batch.user,
-            died_at_ms=self.died_at_ms,
-            attempts=self.attempts,
-            reason=self.reason,
-            messages=len(self.batch.stored),
-            queued=self.queued,
-            batch=self.batch if whole else None,
-        )
 
 
 class Oracle:
@@ -258,19 +127,25 @@ class Oracle:
         if step is None:
             return Nothing()
         if line.last_token == token:
-            if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
-                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms)
+            if flight and flight.under_way(now_ms):
+                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms, token)
             # A claim that was long on its way: its attempt is over, and it starts no other.
             return NotDue(max(0, step - now_ms))
-        if flight and flight.retry_at_ms is None and now_ms < flight.limit_at_ms:
+        if flight and flight.under_way(now_ms):
             return NotDue(flight.limit_at_ms - now_ms)
+        if flight and flight.delivered:
+            # The attempt that was under way when the batch was acknowledged has had its time.
+            line.flight = None
+            step = line.next_step_ms()
+            if step is None:
+                return Nothing()
         # An attempt whose limit has passed is a batch that waits, so a hold counts for it again.
         step = max(step, line.hold_until_ms)
         if now_ms < step:
             return NotDue(step - now_ms)
         if line.flight is None:
             line.flight = Flight(self._close(line, user, batch_id, now_ms))
-        line.last_token = token
+        line.last_token = line.flight.token = token
         return self._attempt(line.flight, now_ms)
 
     def _holds(self, lease: Lease, now_ms: int) -> bool:
@@ -312,15 +187,27 @@ class Oracle:
         limit_in_ms = self.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
         flight.limit_at_ms = now_ms + limit_in_ms
         flight.retry_at_ms = None
-        return Attempt(flight.batch, flight.number, limit_in_ms)
+        return Attempt(flight.batch, flight.number, limit_in_ms, flight.token)
 
     def ack(self, now_ms: int, attempt: Attempt, status: int) -> SettleResult:
         line = self.line(attempt.batch.user)
-        if line.flight is None or line.flight.batch.id != attempt.batch.id:
+        flight = line.flight
+        if flight is None or flight.batch.id != attempt.batch.id:
             return Gone()
+        if flight.under_way(now_ms) and flight.token != attempt.token:
+            # It may say that the batch was delivered; it does not end somebody else's attempt.
+            if flight.delivered:
+                return Gone()
+            flight.delivered = True
+            self._record(line, now_ms, attempt, "delivered", status, None)
+            return Settled(flight.limit_at_ms - now_ms)
         self._record(line, now_ms, attempt, "delivered", status, None)
+        return self._over(line, flight, now_ms)
+
+    def _over(self, line: Line, flight: Flight, now_ms: int) -> Settled:
+        """The user's turn has ended, and with it the batch."""
         line.flight = None
-        return self._settled(line, now_ms)
+        return replace(self._settled(line, now_ms), known=flight.delivered)
 
     def retry(
         self,
@@ -336,6 +223,9 @@ class Oracle:
         if refusal:
             return refusal
         assert line.flight
+        if line.flight.delivered:
+            self._record(line, now_ms, attempt, "failed", status, reason)
+            return self._over(line, line.flight, now_ms)
         self._record(line, now_ms, attempt, "retry", status, reason)
         line.flight.retry_at_ms = now_ms + after_ms
         return self._settled(line, now_ms)
@@ -348,6 +238,9 @@ class Oracle:
         if refusal:
             return refusal
         assert line.flight
+        if line.flight.delivered:
+            self._record(line, now_ms, attempt, "failed", status, reason)
+            return self._over(line, line.flight, now_ms)
         self._record(line, now_ms, attempt, "dead", status, reason)
         letter = Buried(line.flight.batch, now_ms, line.flight.number, reason)
         self.buried[line.flight.batch.id] = letter
@@ -363,7 +256,7 @@ class Oracle:
         flight = line.flight
         if flight is None or flight.retry_at_ms is not None:
             return Gone()
-        if (flight.batch.id, flight.number) != (attempt.batch.id, attempt.number):
+        if (flight.batch.id, flight.token) != (attempt.batch.id, attempt.token):
             return Gone()
         return None
 
@@ -372,7 +265,7 @@ class Oracle:
         line: Line,
         now_ms: int,
         attempt: Attempt,
-        outcome: Literal["delivered", "retry", "dead"],
+        outcome: Literal["delivered", "retry", "dead", "failed"],
         status: int | None,
         reason: str | None,
     ) -> None:

@@ -315,7 +315,7 @@ def test_a_replica_whose_lease_was_taken_starts_no_attempt_until_it_has_it_again
             await trio.sleep(3.9)
             assert s.seen == []
             assert a.engine.counters.fenced >= 1
-            assert len(s.calls("claim_v1")) == 1
+            assert len(s.calls("claim_v2")) == 1
             await trio.sleep(5)
             assert s.texts() == [["oi"]]
             assert 4 <= s.seen[0].at - seized <= 4 + 2 * EXPIRED_S
@@ -365,12 +365,12 @@ def test_a_replica_that_was_frozen_for_longer_than_its_lease_claims_nothing_befo
             a.skew_s += LEASE_S
             await a.post("bea", "oi", ttl_s=0)
             await trio.sleep(0.05)
-            assert s.calls("claim_v1") == s.calls("renew_v1", woke) == []
+            assert s.calls("claim_v2") == s.calls("renew_v1", woke) == []
             await until(lambda: bool(s.calls("renew_v1", woke)))
             await trio.sleep(SWEEP_S)
             renewed = s.calls("renew_v1", woke)[0].at
             assert len(s.seen) == 2
-            assert all(claim.at >= renewed for claim in s.calls("claim_v1"))
+            assert all(claim.at >= renewed for claim in s.calls("claim_v2"))
 
     run(main)
 
@@ -381,7 +381,7 @@ def test_a_replica_that_was_frozen_after_its_claim_starts_no_attempt() -> None:
             a = await s.start("ra")
 
             def freeze(name: str) -> None:
-                if name == "claim_v1":
+                if name == "claim_v2":
                     a.runner.after = lambda name: None
                     a.skew_s += LEASE_S
 

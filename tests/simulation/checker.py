@@ -118,7 +118,7 @@ def _changed(story: Story) -> Iterator[str]:
 
 def _disorder(story: Story) -> Iterator[str]:
     """Per user: batches follow the order of the appends and pass over only what was dropped."""
-    for user, batches in _by_user(story).items():
+    for user, batches in story.batches_by_user().items():
         if user in story.shaken:
             continue
         expected = [kept.text for kept in story.kept[user] if kept.text not in story.dropped]
@@ -133,7 +133,7 @@ def _disorder(story: Story) -> Iterator[str]:
 
 def _unresolved(story: Story) -> Iterator[str]:
     """At most one unresolved batch per user."""
-    for user, batches in _by_user(story).items():
+    for user, batches in story.batches_by_user().items():
         if user in story.shaken:
             continue
         for earlier, later in itertools.pairwise(batches):
@@ -285,12 +285,24 @@ def _verdict(story: Story) -> Iterator[str]:
         if batch.user in story.shaken:
             continue
         for e in (*batch.retries, *batch.buried):
-            last = [claim.number for claim in batch.claims if claim.executed.at <= e.at][-1]
-            if int(e.args[5]) != last:
+            last = [claim for claim in batch.claims if claim.executed.at <= e.at][-1]
+            if e.args[5] != last.token:
+                meant = batch.number(e.args[5])
                 yield (
-                    f"{e.script} of {e.replica} at {e.at:.3f} was about attempt {e.args[5]} of"
-                    f" {batch.id}, and taken for attempt {last}"
+                    f"{e.script} of {e.replica} at {e.at:.3f} was about attempt {meant} of"
+                    f" {batch.id}, and taken for attempt {last.number}"
                 )
+
+
+def _delivered_again(story: Story) -> Iterator[str]:
+    """What the server knows to be delivered is not sent again, and is no dead letter."""
+    for batch in story.batches.values():
+        if not batch.acked or batch.user in story.shaken:
+            continue
+        known = batch.acked[0].at
+        for later in (*[claim.executed for claim in batch.claims], *batch.retries, *batch.buried):
+            if later.at > known:
+                yield f"{later.script} at {later.at:.3f} of {batch.id}, acked at {known:.3f}"
 
 
 def _dropped_midway(story: Story) -> Iterator[str]:
@@ -318,8 +330,8 @@ def _gave_up_early(story: Story) -> Iterator[str]:
     most = len(story.plan.settings.retry_schedule_ms)
     for batch in story.batches.values():
         for e in batch.buried:
-            if int(e.args[5]) <= most and "410" not in e.args[6]:
-                yield f"{batch.id} was buried after attempt {e.args[5]} of {most + 1}"
+            if batch.number(e.args[5]) <= most and "410" not in e.args[6]:
+                yield f"{batch.id} was buried after attempt {batch.number(e.args[5])} of {most + 1}"
 
 
 def _one_claim_one_attempt(story: Story) -> Iterator[str]:
@@ -344,16 +356,16 @@ def _fence(story: Story) -> Iterator[str]:
         if said in (b"fenced", b"gone") and e.wrote:
             yield f"{e.script} of {e.replica} was told {said!r} at {e.at:.3f} and changed something"
         match e.script:
-            case "claim_v1" | "claim_replay_v1" | "retry_v1" | "bury_v1":
+            case "claim" | "claim_replay" | "retry" | "bury":
                 claimed = (int(e.args[1]), e.args[2])
                 ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
                 last = not e.script.startswith("claim") and given.get(e.shard) == claimed
                 if e.wrote and not ours and not last:
                     yield f"{e.script} of {e.replica} at {e.at:.3f} wrote without the lease"
-            case "renew_v1":
+            case "renew":
                 if said == 1 and (int(e.args[1]), e.args[2]) != e.lease[:2]:
                     yield f"{e.replica} renewed {e.lease.owner}'s shard {e.shard} at {e.at:.3f}"
-            case "release_v1" if said == 1:
+            case "release" if said == 1:
                 if (int(e.args[0]), e.args[1]) != e.lease[:2]:
                     yield f"{e.replica} gave back shard {e.shard}, which is {e.lease.owner}'s"
                 given[e.shard] = (int(e.args[0]), e.args[1])
@@ -366,7 +378,7 @@ def _epochs(story: Story) -> Iterator[str]:
     clock_unsure = bool(story.lost) and any(True for _ in story.history.of(Stepped))
     for e in story.history.of(Executed):
         said = e.reply[0] if isinstance(e.reply, list) and e.reply else None
-        if e.script == "acquire_v1" and said == b"ok":
+        if e.script == "acquire" and said == b"ok":
             assert isinstance(e.reply, list)
             epoch, ours = e.reply[1], e.lease.nonce == e.args[2]
             if not ours and e.lease.until_ms > e.now_ms:
@@ -394,9 +406,9 @@ def _knew_better(story: Story) -> Iterator[str]:
                 del given[lease]
         elif isinstance(record, Sent):
             lease = (record.replica, record.shard, record.epoch)
-            if record.script == "release_v1":
+            if record.script == "release":
                 given[lease] = record.at
-            elif record.script == "claim_v1":
+            elif record.script == "claim":
                 if lease in given:
                     yield f"{record.replica} claims at {record.at:.3f} in a shard it gave back"
                 if record.at > until.get(lease, 0.0) and not story.plan.has("skew"):
@@ -451,13 +463,6 @@ def _stuck(story: Story) -> Iterator[str]:
         yield f"the shards are not where they should be: {ending.owners}"
 
 
-def _by_user(story: Story) -> dict[str, list[Batch]]:
-    grouped: defaultdict[str, list[Batch]] = defaultdict(list)
-    for batch in story.batches.values():
-        grouped[batch.user].append(batch)
-    return grouped
-
-
 RULES = {
     "outside": seen_from_outside,
     "lost": _lost,
@@ -474,6 +479,7 @@ RULES = {
     "too large": _too_large,
     "attempt early": _attempt_early,
     "verdict": _verdict,
+    "delivered": _delivered_again,
     "held": _held,
     "dropped": _dropped_midway,
     "gave up": _gave_up_early,

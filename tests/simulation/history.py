@@ -69,6 +69,7 @@ class Executed:
     at: float
     now_ms: int
     script: str
+    """Its name without the version."""
     replica: str
     shard: int
     args: tuple[str, ...]

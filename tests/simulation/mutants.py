@@ -23,17 +23,20 @@ from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.ownership import Ownership
-from actor_queue.store.scripts import Script, script
+from actor_queue.store.scripts import Script, all_scripts
 from tests.simulation.world import Mutation, Verdict, simulate
 
-PRELUDE = "prelude_v1"
-ANYWHERE = "claim_v1"
+PRELUDE = "prelude"
+ANYWHERE = "claim"
 """A script to look for the prelude in."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace `old`, which stands in the script exactly once, by `new`."""
+    """Replace `old`, which stands in the script exactly once, by `new`.
+
+    `script` is its name without the version: the newest one is meant, which is the one in use.
+    """
 
     script: str
     old: str
@@ -41,9 +44,14 @@ class Edit:
 
     def check_applies(self) -> None:
         """Raises AssertionError if the scripts have changed so that this is no mistake any more."""
-        name = ANYWHERE if self.script == PRELUDE else self.script
-        found = script(name).plain_source.count(self.old)
+        verb = ANYWHERE if self.script == PRELUDE else self.script
+        newest = max((each for each in all_scripts() if each.verb == verb), key=_version)
+        found = newest.plain_source.count(self.old)
         assert found == 1, f"{self.old!r} is in {self.script} {found} times, not once"
+
+
+def _version(script: Script) -> int:
+    return int(script.name.rpartition("_v")[2])
 
 
 Patched = Callable[[], AbstractContextManager[Any]]
@@ -65,7 +73,7 @@ class Mutant:
     def _source(self, original: Script) -> str:
         source = original.plain_source
         for edit in self.edits:
-            if edit.script in (original.name, PRELUDE):
+            if edit.script in (original.verb, PRELUDE):
                 source = source.replace(edit.old, edit.new)
         return source
 
@@ -201,12 +209,14 @@ async def _claim_with_new_tokens(self: Actor) -> Any:
 _CLAIM = Actor._claim
 
 FENCE = "if fenced(KEYS[1], ARGV[2], ARGV[3], now) then"
-NO_FENCE = Edit("claim_v1", FENCE, "if false then")
+NO_FENCE = Edit("claim", FENCE, "if false then")
 NO_EXPIRY = Edit(PRELUDE, "or num(lease[3]) <= now", "")
 NO_NONCE = Edit(PRELUDE, "or lease[2] ~= nonce", "")
 ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)")
-COUNTED_EPOCH = Edit("acquire_v1", "math.max(epoch + 1, now)", "epoch + 1")
-TAKEN_OVER = "if u.fs == 'a' and now >= u.fu then"
+COUNTED_EPOCH = Edit("acquire", "math.max(epoch + 1, now)", "epoch + 1")
+LATE_ACKS = ("cut", "webhook_slow")
+"""The replica of an attempt that succeeds is cut off, and its heir's attempt takes long."""
+TAKEN_OVER = "local over = u.fs == 'r'"
 
 MUTANTS = (
     # The fence
@@ -224,31 +234,31 @@ MUTANTS = (
     ),
     Mutant("the nonce is not compared, epochs are counted", (NO_NONCE, COUNTED_EPOCH)),
     Mutant("an expired lease is as good as a live one", (NO_EXPIRY,)),
-    Mutant("a live lease is stolen", (Edit("acquire_v1", "and num(lease[3]) > now", "and false"),)),
+    Mutant("a live lease is stolen", (Edit("acquire", "and num(lease[3]) > now", "and false"),)),
     Mutant(
         "a new owner gets the old epoch",
-        (Edit("acquire_v1", "math.max(epoch + 1, now)", "math.max(epoch, 1)"),),
+        (Edit("acquire", "math.max(epoch + 1, now)", "math.max(epoch, 1)"),),
     ),
     Mutant(
         "a lease is renewed for anybody",
-        (Edit("renew_v1", "lease[1] ~= ARGV[2] or lease[2] ~= ARGV[3]", "false"),),
+        (Edit("renew", "lease[1] ~= ARGV[2] or lease[2] ~= ARGV[3]", "false"),),
     ),
     Mutant("an owner does not hear that it lost its lease", (), _never_doubts),
     Mutant(
         "a retry by anybody, by owners that ignore their trust window",
-        (Edit("retry_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+        (Edit("retry", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
         _replaced(Owner, "trusted", _trusted_for_ever),
         ("cut", "pause", "webhook_fails", "webhook_slow"),
     ),
     Mutant(
         "a burial by anybody, by owners that ignore their trust window",
-        (Edit("bury_v1", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+        (Edit("bury", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
         _replaced(Owner, "trusted", _trusted_for_ever),
         ("cut", "pause", "webhook_gone", "webhook_slow"),
     ),
     Mutant(
         "a retry for any attempt",
-        (Edit("retry_v1", "or u.fa ~= num(ARGV[6])", ""),),
+        (Edit("retry", "or u.fo ~= ARGV[6]", ""),),
         faults=("copy", "webhook_fails", "webhook_slow"),
     ),
     Mutant(
@@ -257,17 +267,17 @@ MUTANTS = (
         _replaced(Owner, "claimable", _claimable_when_given),
     ),
     # Claims
-    Mutant("due is not looked at again", (Edit("claim_v1", "if now < at then", "if false then"),)),
+    Mutant("due is not looked at again", (Edit("claim", "if now < at then", "if false then"),)),
     Mutant(
         "a claim's token is ignored",
-        (Edit("claim_v1", "if u.fo == ARGV[5] then", "if false then"),),
+        (Edit("claim", "if u.fo == ARGV[5] then", "if false then"),),
         faults=("copy", "lost_answer", "late"),
     ),
     Mutant(
         "a repeated claim starts a new attempt",
         (
             Edit(
-                "claim_v1",
+                "claim",
                 "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)",
                 "  if u.fs == 'a' and now < u.fu then\n"
                 "    redis.call('HSET', user_key, 'fa', u.fa + 1)\n"
@@ -279,7 +289,7 @@ MUTANTS = (
         "each attempt has an id of its own",
         (
             Edit(
-                "claim_v1",
+                "claim",
                 "u.fs, u.fu = 'a', now + num(ARGV[7])",
                 "redis.call('HSET', user_key, 'fid', ARGV[6] .. 'f')\n"
                 "u.fs, u.fu = 'a', now + num(ARGV[7])",
@@ -290,7 +300,7 @@ MUTANTS = (
         "a takeover does not wait for the attempt's limit",
         (
             Edit(
-                "claim_v1",
+                "claim",
                 TAKEN_OVER,
                 "if u.fs == 'a' and redis.call('HGET', user_key, 'fx') ~= ARGV[3] then\n"
                 "  at = now\nend\n"
@@ -303,7 +313,7 @@ MUTANTS = (
         "an attempt's limit forgets the webhook's time",
         (
             Edit(
-                "claim_v1",
+                "claim",
                 "u.fs, u.fu = 'a', now + num(ARGV[7])",
                 "u.fs, u.fu = 'a', now + 100",
             ),
@@ -317,7 +327,27 @@ MUTANTS = (
     ),
     Mutant("a hold is ignored", (Edit(PRELUDE, "return math.max(at, u.hu)", "return at"),)),
     # Verdicts
-    Mutant("an ack for any batch", (Edit("ack_v1", "or u.fid ~= ARGV[3]", ""),)),
+    Mutant(
+        "a late ack ends another attempt's turn",
+        (Edit("ack", "u.fo ~= ARGV[8] then", "false then"),),
+        faults=LATE_ACKS,
+    ),
+    Mutant(
+        "a delivered batch is retried",
+        (Edit("retry", "local known = delivered(u)", "local known"),),
+        faults=(*LATE_ACKS, "webhook_fails"),
+    ),
+    Mutant(
+        "a delivered batch becomes a dead letter",
+        (Edit("bury", "local known = delivered(u)", "local known"),),
+        faults=(*LATE_ACKS, "webhook_gone"),
+    ),
+    Mutant(
+        "a delivered batch is claimed again",
+        (Edit("claim", "over and delivered(u) then", "false then"),),
+        faults=(*LATE_ACKS, "crash"),
+    ),
+    Mutant("an ack for any batch", (Edit("ack", "or u.fid ~= ARGV[3]", ""),)),
     Mutant("the ack goes before the attempt", (), _replaced(Actor, "_deliver", _ack_then_deliver)),
     Mutant(
         "a failed attempt is settled as a success",
@@ -328,7 +358,7 @@ MUTANTS = (
         "a retry is not in the timer index",
         (
             Edit(
-                "retry_v1",
+                "retry",
                 "schedule_and_tell(KEYS[2], KEYS[3], ARGV[4], u, now, owner, ARGV[10], ARGV[11])",
                 "next_step(u)",
             ),
@@ -336,18 +366,18 @@ MUTANTS = (
     ),
     Mutant(
         "a drop takes an attempt under way",
-        (Edit("drop_v1", "if u.fs == 'r' then\n  batch", "if u.fs then\n  batch"),),
+        (Edit("drop", "if u.fs == 'r' then\n  batch", "if u.fs then\n  batch"),),
     ),
     # Messages in
     Mutant(
         "a message id is not remembered",
-        (Edit("append_v2", "redis.call('SET', id, '1', 'PX', remember_ms)", "local _ = id"),),
+        (Edit("append", "redis.call('SET', id, '1', 'PX', remember_ms)", "local _ = id"),),
     ),
     Mutant(
         "a message id is remembered although the message was refused",
         (
             Edit(
-                "append_v2",
+                "append",
                 "    what = 2\n",
                 "    what = 2 if id then redis.call('SET', id, '1', 'PX', remember_ms) end\n",
             ),
@@ -355,14 +385,14 @@ MUTANTS = (
     ),
     Mutant(
         "a batch is as large as its messages make it",
-        (Edit("append_v2", "u.ob + size > max_bytes", "false"),),
+        (Edit("append", "u.ob + size > max_bytes", "false"),),
     ),
     # Timers and the sweep
     Mutant(
         "the sweep skips who is in flight",
         (
             Edit(
-                "due_v1",
+                "due",
                 "for i = 2, #found, 2 do",
                 "local kept = {}\nfor i = 1, #found, 2 do\n"
                 "  local f = string.sub(KEYS[1], 1, -4) .. 'f:' .. found[i]\n"

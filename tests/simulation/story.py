@@ -65,6 +65,7 @@ class Batch:
     attempts: list[Attempted] = field(default_factory=list)
     retries: list[Executed] = field(default_factory=list)
     buried: list[Executed] = field(default_factory=list)
+    acked: list[Executed] = field(default_factory=list)
     dropped: list[Executed] = field(default_factory=list)
     forgotten: bool = False
     """The server forgot a claim of it, in a restart."""
@@ -72,6 +73,10 @@ class Batch:
     @property
     def texts(self) -> tuple[str, ...]:
         return tuple(item.text for item in self.items)
+
+    def number(self, token: str) -> int:
+        """Of the attempt that was granted to the claim of this token; 0 if none was."""
+        return next((claim.number for claim in self.claims if claim.token == token), 0)
 
     def resolved_by(self, at: float) -> bool:
         """Whether by then it was taken by the receiver, a dead letter, or dropped."""
@@ -109,31 +114,40 @@ class Story:
             else:
                 self.strange.append(attempt.batch_id)
 
+    def batches_by_user(self) -> dict[str, list[Batch]]:
+        grouped: defaultdict[str, list[Batch]] = defaultdict(list)
+        for batch in self.batches.values():
+            grouped[batch.user].append(batch)
+        return grouped
+
     def forgot(self, at: float) -> bool:
         return any(each.start <= at <= each.end for each in self.lost)
 
     def _read(self, e: Executed) -> None:
         match e.script:
-            case "append_v2":
+            case "append":
                 self._appended(e)
-            case "claim_v1" | "claim_replay_v1":
+            case "claim" | "claim_replay":
                 self._claimed(e)
-            case "retry_v1" | "bury_v1":
+            case "retry" | "bury":
                 self._shake(e, e.args[3])
                 if _said(e) == b"ok" and (batch := self.batches.get(e.args[4])):
-                    (batch.retries if e.script == "retry_v1" else batch.buried).append(e)
-            case "ack_v1" | "flush_v1" | "hold_v1" | "drop_v1" | "typing_v1" | "dead_replay_v1":
+                    (batch.retries if e.script == "retry" else batch.buried).append(e)
+            case "ack" | "flush" | "hold" | "drop" | "typing" | "dead_replay":
                 self._ordered(e)
 
     def _ordered(self, e: Executed) -> None:
         user = e.args[1]
         self._shake(e, user)
-        if e.script == "flush_v1":
+        if e.script == "ack":
+            if _said(e) == b"ok" and (batch := self.batches.get(e.args[2])):
+                batch.acked.append(e)
+        elif e.script == "flush":
             self.flushed[user].append(e)
-        elif e.script == "hold_v1":
+        elif e.script == "hold":
             for_ms = int(e.args[5])
             self.holds[user].append((self._order, e.now_ms + for_ms if for_ms else 0))
-        elif e.script == "drop_v1" and isinstance(e.reply, list):
+        elif e.script == "drop" and isinstance(e.reply, list):
             self.dropped.update(item.text for item in map(_item, e.reply[2]))
             if batch := self.batches.get(e.reply[1].decode()):
                 batch.dropped.append(e)

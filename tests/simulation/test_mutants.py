@@ -38,6 +38,12 @@ def test_the_quick_ones_exist() -> None:
     assert {mutant.name for mutant in MUTANTS} >= QUICK
 
 
+def test_every_mistake_can_still_be_made() -> None:
+    for mutant in MUTANTS:
+        for edit in mutant.edits:
+            edit.check_applies()
+
+
 @pytest.mark.parametrize(
     "mutant", [each for each in MUTANTS if each.name in QUICK], ids=lambda each: each.name
 )

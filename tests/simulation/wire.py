@@ -26,15 +26,15 @@ REPLY_TIMEOUT_S = 2.0
 RECONNECT_S = 0.25
 OWNERS = frozenset(
     [
-        "claim_v1",
-        "claim_replay_v1",
-        "ack_v1",
-        "retry_v1",
-        "bury_v1",
-        "acquire_v1",
-        "renew_v1",
-        "release_v1",
-        "heartbeat_v1",
+        "claim",
+        "claim_replay",
+        "ack",
+        "retry",
+        "bury",
+        "acquire",
+        "renew",
+        "release",
+        "heartbeat",
     ]
 )
 """Scripts of which a copy may arrive long after: all that may be repeated without a name."""
@@ -106,7 +106,7 @@ class Wire:
         if not exchange.done.is_set():
             self._break(exchange.connection)
         if exchange.error is not None:
-            if calls[0].script.name == "release_v1":
+            if calls[0].script.verb == "release":
                 # What was not given back has to run out.
                 self.world.trouble(self.world.lease_s + 1, "a hand-over failed")
             raise exchange.error
@@ -127,9 +127,9 @@ class Wire:
         for call, reply in zip(calls, replies, strict=True):
             name, shard, epoch, nonce = _lease_named(call)
             match name, reply:
-                case "acquire_v1", [b"ok", int(epoch)]:
+                case "acquire", [b"ok", int(epoch)]:
                     pass
-                case "renew_v1", 1:
+                case "renew", 1:
                     pass
                 case _:
                     continue
@@ -137,7 +137,7 @@ class Wire:
             self.world.history.note(granted)
 
     def _send(self, calls: Sequence[Call]) -> Exchange:
-        name = "in" if calls[0].script.name == "append_v2" else "other"
+        name = "in" if calls[0].script.verb == "append" else "other"
         connection = self._connections[name]
         exchange = Exchange(calls, connection)
         connection.under_way.append(exchange)
@@ -195,7 +195,7 @@ class Wire:
             exchange.answer(replies)
 
     def _copy(self, calls: Sequence[Call]) -> None:
-        again = [call for call in calls if call.script.name in OWNERS]
+        again = [call for call in calls if call.script.verb in OWNERS]
         wait_s = self._chance.uniform(0.005, 6)
         self.world.trouble(wait_s + self.world.lease_s + 1, "a copy is on its way")
         self.world.expect(wait_s)
@@ -311,13 +311,13 @@ def shard_in(key: bytes) -> int:
 
 def _lease_named(call: Call) -> tuple[str, int, int, str]:
     """Script, shard, epoch, nonce; an empty nonce when the call names no lease."""
-    name, args = call.script.name, call.args
+    name, args = call.script.verb, call.args
     match name:
-        case "claim_v1" | "claim_replay_v1" | "retry_v1" | "bury_v1" | "renew_v1":
+        case "claim" | "claim_replay" | "retry" | "bury" | "renew":
             epoch, nonce = args[1], args[2]
-        case "release_v1":
+        case "release":
             epoch, nonce = args[0], args[1]
-        case "acquire_v1":
+        case "acquire":
             epoch, nonce = 0, args[2]
         case _:
             return name, -1, 0, ""

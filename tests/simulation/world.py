@@ -47,13 +47,13 @@ LAST_S = 0.5
 """After everything is quiet, for what should not come any more."""
 UNSEEN = frozenset(
     [
-        "due_v1",
-        "describe_v1",
-        "lease_v1",
-        "page_v1",
-        "dead_letter_v1",
-        "dead_queued_v1",
-        "heartbeat_v1",
+        "due",
+        "describe",
+        "lease",
+        "page",
+        "dead_letter",
+        "dead_queued",
+        "heartbeat",
     ]
 )
 """Scripts that the checker has no use for."""
@@ -242,12 +242,12 @@ class World:
         lease, writes = self.grant(shard), self.server.writes
         reply = self.server.run(call)
         wrote = self.server.writes != writes
-        if call.script.name not in UNSEEN:
+        if call.script.verb not in UNSEEN:
             self.history.note(
                 Executed(
                     trio.current_time(),
                     self.now_ms(),
-                    call.script.name,
+                    call.script.verb,
                     replica,
                     shard,
                     tuple(w.decode() if isinstance(w, bytes) else str(w) for w in call.args),

@@ -264,7 +264,103 @@ class ClaimConformance:
         s.now.ms += ATTEMPT_MS
         second = await s.attempt(await s.own("r2"))
         assert (second.batch, second.number) == (first.batch, 2)
-        assert await s.store.ack(first, 200) == Settled(0), "a late ack counts for the batch"
+
+    @scenario()
+    async def test_a_late_ack_counts_for_the_batch_and_ends_no_other_attempt(
+        self, s: Stage
+    ) -> None:
+        heir, first, second = await s.overtaken()
+        assert await s.store.ack(first, 200) == Settled(ATTEMPT_MS - 100)
+        assert await s.changes_nothing("ack", first, 200) == Gone()
+        assert await s.claim(heir) == NotDue(ATTEMPT_MS - 100), "another batch beside an attempt"
+        view = await s.store.describe("ana")
+        assert (view.state, view.pending, view.batch is not None) == ("delivering", 1, True)
+        assert [record.outcome for record in view.recent] == ["delivered"]
+        assert await s.store.ack(second, 200) == Settled(0, known=True)
+        assert texts(await s.attempt(heir)) == ["b"]
+
+    @pytest.mark.parametrize("verdict", ["retry", "bury"])
+    def test_a_batch_that_a_late_ack_delivered_is_not_sent_again_when_the_attempt_fails(
+        self, verdict: str, opens: object
+    ) -> None:
+        @scenario()
+        async def fails(self: object, s: Stage) -> None:
+            heir, first, second = await s.overtaken()
+            await s.store.ack(first, 200)
+            arguments = (
+                (9_000, 503, "answered 503") if verdict == "retry" else (410, "answered 410")
+            )
+            say = getattr(s.store, verdict)
+            assert await say(heir, second, *arguments) == Settled(0, known=True)
+            assert await s.changes_nothing(verdict, heir, second, *arguments) == Gone()
+            assert (await s.store.dead(10, None)).letters == ()
+            recent = (await s.store.describe("ana")).recent
+            assert [(one.number, one.outcome) for one in recent] == [
+                (2, "failed"),
+                (1, "delivered"),
+            ]
+            assert texts(await s.attempt(heir)) == ["b"]
+
+        fails(self, opens)
+
+    @scenario()
+    async def test_a_batch_that_a_late_ack_delivered_is_over_at_the_limit_of_the_attempt(
+        self, s: Stage
+    ) -> None:
+        heir, first, _ = await s.overtaken()
+        await s.store.ack(first, 200)
+        s.now.ms += ATTEMPT_MS - 101
+        assert await s.claim(heir) == NotDue(1)
+        s.now.ms += 1
+        third = await s.attempt(heir)
+        assert (texts(third), third.number) == (["b"], 1)
+        assert await s.store.ack(third, 200) == Settled(None)
+
+    @scenario()
+    async def test_what_may_be_ordered_while_a_delivered_batch_s_attempt_goes_on(
+        self, s: Stage
+    ) -> None:
+        heir, first, _ = await s.overtaken()
+        await s.store.ack(first, 200)
+        await s.store.flush("ana")
+        assert await s.claim(heir) == NotDue(ATTEMPT_MS - 100), "a flush ends no attempt"
+        assert (await s.store.typing("ana", 5_000))[0] is False
+        await s.store.hold("ana", 60_000)
+        dropped = await s.store.drop("ana")
+        assert (texts(dropped.stored), dropped.batch_id) == (["b"], None)
+        await s.send("c", ttl_ms=0)
+        s.now.ms += ATTEMPT_MS
+        assert isinstance(await s.claim(heir), NotDue), "held"
+        assert (await s.store.describe("ana")).state == "held"
+        await s.store.unhold("ana")
+        assert texts(await s.attempt(heir)) == ["c"]
+
+    @scenario()
+    async def test_a_replay_waits_for_the_attempt_of_a_delivered_batch(self, s: Stage) -> None:
+        name = await s.bury_one(await s.own())
+        heir, first, _ = await s.overtaken()
+        await s.store.ack(first, 200)
+        await s.store.dead_replay(name)
+        assert await s.claim(heir) == NotDue(ATTEMPT_MS - 100)
+        s.now.ms += ATTEMPT_MS - 100
+        assert (await s.attempt(heir)).batch.id == name
+
+    @scenario()
+    async def test_a_verdict_on_an_attempt_is_none_on_the_replay_s_of_that_number(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.send("a", ttl_ms=0)
+        first = await s.attempt(lease)
+        s.now.ms += ATTEMPT_MS
+        await s.store.bury(lease, await s.attempt(lease), 410, "answered 410")
+        await s.store.dead_replay(first.batch.id)
+        again = await s.attempt(lease)
+        assert (again.batch, again.number) == (first.batch, first.number)
+        assert await s.changes_nothing("retry", lease, first, 1, None, "timed out") == Gone()
+        assert await s.changes_nothing("bury", lease, first, None, "timed out") == Gone()
+        assert await s.store.ack(first, 200) == Settled(ATTEMPT_MS)
+        assert await s.claim(lease) == NotDue(ATTEMPT_MS)
 
     @scenario()
     async def test_an_ack_removes_the_batch_and_says_what_is_next(self, s: Stage) -> None:

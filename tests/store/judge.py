@@ -114,3 +114,12 @@ def _changed_nothing(answer: object) -> bool:
     if isinstance(answer, list):
         return all(isinstance(one, Accepted) and one.duplicate for one in answer)
     return isinstance(answer, Fenced | Gone | Nothing)
+
+
+def pick(things: Sequence[Any], which: int) -> Any:
+    """The `which`-th last of them, as far as there are so many."""
+    return things[max(-len(things), -1 - which)]
+
+
+def same_elements(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return sorted(map(repr, some)) == sorted(map(repr, others))

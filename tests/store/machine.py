@@ -34,7 +34,7 @@ from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
 from tests.store.driver import Now, Subject
-from tests.store.judge import Judged
+from tests.store.judge import Judged, pick, same_elements
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
@@ -272,10 +272,10 @@ class Machine(Judged):
 
     @rule(which=recent, number=st.integers(0, 3), known=st.booleans(), verdict=verdicts)
     def settle_wrongly(self, which: int, number: int, known: bool, verdict: str) -> None:
-        """For a batch that never was, or with a number that need not be the attempt's."""
+        """For a batch that never was, or for an attempt that never was."""
         real = self.an_attempt(which).batch
         other = replace(real, id=batch_id(shard_of(real.user, SHARDS), "f" * 20))
-        attempt = Attempt(real if known else other, number, 1_000)
+        attempt = Attempt(real if known else other, number, 1_000, "of no claim")
         self.settle(attempt, verdict, self.live_lease(real.user), 100)
 
     def an_attempt(self, which: int) -> Attempt:
@@ -290,15 +290,21 @@ class Machine(Judged):
         user, name = attempt.batch.user, attempt.batch.id
         lease = Lease(shard_of(user, SHARDS), lease.epoch, lease.nonce)
         if verdict == "ack":
-            if isinstance(self.ask("ack", attempt, 204, lost=lost), Settled):
-                self.ledger.delivered(user, name)
+            answer = self.ask("ack", attempt, 204, lost=lost)
         elif verdict == "retry":
             answer = self.ask("retry", lease, attempt, after, 503, "answered 503", lost=lost)
-            if isinstance(answer, Settled):
+        else:
+            answer = self.ask("bury", lease, attempt, None, "gave up", lost=lost)
+        match verdict, answer:
+            case _, Settled(known=True):
+                self.ledger.turn_over(attempt)
+            case "ack", Settled():
+                self.ledger.delivered(attempt, self.now.ms)
+            case "retry", Settled():
                 self.ledger.waits(user)
-        elif isinstance(self.ask("bury", lease, attempt, None, "gave up", lost=lost), Settled):
-            self.ledger.buried(user, name)
-            self.letters.append(name)
+            case "bury", Settled():
+                self.ledger.buried(user, name)
+                self.letters.append(name)
 
     # What anybody may order
 
@@ -498,12 +504,3 @@ class Machine(Judged):
     def settle_properly_now(self) -> None:
         attempt = self.attempts[-1]
         self.settle(attempt, "ack", self.live_lease(attempt.batch.user), 0)
-
-
-def pick(things: Sequence[Any], which: int) -> Any:
-    """The `which`-th last of them, as far as there are so many."""
-    return things[max(-len(things), -1 - which)]
-
-
-def same_elements(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return sorted(map(repr, some)) == sorted(map(repr, others))

@@ -69,6 +69,22 @@ class Stage:
         assert isinstance(claim, Attempt), claim
         return claim
 
+    async def overtaken(self) -> tuple[Lease, Attempt, Attempt]:
+        """An heir's lease, and two attempts at one batch: of who lost the lease, and the heir's.
+
+        The first attempt has had its time and may have succeeded, the second has been under way
+        for 0.1 s. A newer message, "b", is due.
+        """
+        old = await self.own("r1", ttl_ms=100)
+        await self.send("a", ttl_ms=0)
+        first = await self.attempt(old)
+        await self.send("b", ttl_ms=0)
+        self.now.ms += ATTEMPT_MS
+        heir = await self.own("r2")
+        second = await self.attempt(heir)
+        self.now.ms += 100
+        return heir, first, second
+
     async def changes_nothing(self, verb: str, *args: Any) -> Any:
         """The answer of a call that must leave every key as it was."""
         before = self.dump()

@@ -1,0 +1,102 @@
+#!lua flags=allow-oom
+-- with prelude_v2
+-- claim_v2: take a user's next attempt if it is due. Called by the shard's owner. This is where the truth about
+-- "due" is; a timer in a replica's memory is only a hint.
+--
+-- KEYS  lease, due, u, p, s, f
+-- ARGV  now, epoch, nonce, user, token, batch_id, attempt_ms, payload mode
+-- Returns {'fenced'}
+--       | {'wait', ms}            the next step is that far away
+--       | {'none'}                nothing waits
+--       | {'replay', id}          a dead letter's replay is next: claim_replay_v1 takes it
+--       | {'attempt', number, ms left, id, seq, reason, mode, first, last, due, closed, {items}}
+-- Repeatable: the token that started the attempt under way gets the same attempt again.
+
+local now, user = clock(ARGV[1]), ARGV[4]
+if fenced(KEYS[1], ARGV[2], ARGV[3], now) then
+  return { 'fenced' }
+end
+local due_key, user_key, list, line, flight = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local u = load_user(user_key)
+redis.call('ZCARD', due_key)
+local pending, queued, flying = redis.call('LLEN', list), redis.call('LLEN', line), redis.call('LLEN', flight)
+
+local at = next_step(u)
+if u.fo == ARGV[5] then
+  if u.fs == 'a' and now < u.fu then
+    return attempt(user_key, flight, now)
+  end
+  -- The attempt of this claim is over: a copy that was long on its way must not start another.
+  return at and { 'wait', remaining(at, now) } or { 'none' }
+end
+
+local over = u.fs == 'r' or u.fs == 'a' and now >= u.fu
+if over and delivered(u) then
+  -- Nothing is left of the batch but the attempt that was under way when it was acknowledged, and that is over. (It
+  -- waits for a retry only where a replica of an older release recorded the failure.)
+  redis.call('UNLINK', flight)
+  clear_flight(user_key, u)
+  flying = 0
+  at = schedule(due_key, user_key, user, u, now)
+elseif over then
+  -- An attempt whose time limit has passed is a batch that waits, so a hold counts again.
+  at = math.max(at, u.hu)
+end
+if not at then
+  redis.call('ZREM', due_key, user)
+  return { 'none' }
+end
+if now < at then
+  redis.call('ZADD', due_key, text(at), user)
+  return { 'wait', at - now }
+end
+
+-- Move the first `count` pending messages into flight; all of them costs one rename.
+local function lift(count)
+  if count == pending then
+    redis.call('RENAME', list, flight)
+    return
+  end
+  for from = 0, count - 1, 1000 do
+    local to = math.min(from + 999, count - 1)
+    redis.call('RPUSH', flight, unpack(redis.call('LRANGE', list, from, to)))
+  end
+  redis.call('LTRIM', list, count, -1)
+end
+
+local function fly(count, first, last, due, reason)
+  -- With the batch's number and the time in it: a second copy of a claim, even on a server that has forgotten the
+  -- first, could not give one id to two batches.
+  local id = ARGV[6] .. string.format('%xt%.0f', u.bseq + 1, now)
+  redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', id, 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
+    'fm', ARGV[8], 'ff', first, 'fl', last, 'fd', due, 'fc', text(now))
+end
+
+assert((flying > 0) == (u.fs ~= false), 'a batch in flight and its messages disagree')
+if not u.fs then
+  if u.sn > 0 then
+    local head = redis.call('LINDEX', line, 0)
+    assert(head and queued == u.sn, 'the line and its length disagree')
+    if string.sub(head, 1, 1) == 'R' then
+      return { 'replay', string.sub(head, 2) }
+    end
+    local count, first, last, due, reason = string.match(head, '^(%d+),(%d+),(%d+),(%d+),([%a_]+)$')
+    count = num(count)
+    assert(count > 0 and count <= pending, 'a closed batch is longer than what waits')
+    lift(count)
+    redis.call('LPOP', line)
+    fly(count, first, last, due, reason)
+    u.sn = u.sn - 1
+    redis.call('HSET', user_key, 'sn', u.sn)
+  else
+    assert(u.on == pending and pending > 0, 'the window and its messages disagree')
+    lift(u.on)
+    fly(u.on, text(u.of), text(u.ol), text(u.od), u.ow > 0 and u.od == u.ow and 'max_wait' or 'quiet')
+    redis.call('HSET', user_key, 'on', 0, 'ob', 0)
+    u.on = 0
+  end
+end
+u.fs, u.fu = 'a', now + num(ARGV[7])
+redis.call('HSET', user_key, 'fs', 'a', 'fu', text(u.fu), 'fa', u.fa + 1, 'fo', ARGV[5])
+schedule(due_key, user_key, user, u, now)
+return attempt(user_key, flight, now)

@@ -1,0 +1,150 @@
+-- prelude_v2: put in front of every script that says `-- with prelude_v2`. As prelude_v1, which it may run beside,
+-- and it knows of a batch whose delivery became known while its next attempt was under way (`fk`).
+--
+-- A user's hash (`u:`). Times are ms of the server's clock; an absent number is 0.
+--   seq, bseq      last message and last batch number of this user
+--   on, ob         messages and bytes in the open window
+--   of, ol, ot     its first and last append, the last message's ttl
+--   ow, od         its maximum-wait deadline (0 = none) and when it closes
+--   sn, sd, rn     length of the line `s:`, when its head is due, queued replays at its head
+--   hu             held until
+--   fs             batch in flight: 'a' an attempt is under way until fu, 'r' it waits for a retry at fu
+--   fid fseq fn fr fm ff fl fd fc   its id, number, messages, reason, payload mode, first, last, due, closed
+--   fa, fo         attempts started, token of the last claim that started one (kept when the batch is done)
+--   fk             the batch is delivered, which was said while the attempt of this token was under way. The user's turn
+--                  ends with that attempt. It counts only while it equals `fo`: scripts of prelude_v1 leave it behind.
+-- The line `s:` holds closed batches not yet claimed, "count,first,last,due,reason", and "R<id>" for a replay.
+
+-- A resting user's counters and history are remembered this long.
+local REST_MS = 86400000
+local HISTORY_MAX = 20
+-- No owner has a timer for what is due later than this; its sweep finds the user in time.
+local HORIZON_MS = 120000
+
+local function num(value)
+  return tonumber(value) or 0
+end
+
+-- The given time in virtual-time tests; in production nothing is given and the server's clock decides.
+local function clock(given)
+  if given ~= '' then
+    return tonumber(given)
+  end
+  local time = redis.call('TIME')
+  return num(time[1]) * 1000 + math.floor(num(time[2]) / 1000)
+end
+
+local function text(ms)
+  return string.format('%.0f', ms)
+end
+
+-- Equality, never order: after a failover an epoch may be issued twice, a nonce never is.
+local function fenced(lease_key, epoch, nonce, now)
+  local lease = redis.call('HMGET', lease_key, 'epoch', 'nonce', 'until')
+  return lease[1] ~= epoch or lease[2] ~= nonce or num(lease[3]) <= now
+end
+
+-- An owner that gave its lease back may still say what came of the attempts it had under way: each is
+-- recognised by its batch's id and its number, so nobody else's is touched.
+local function estranged(lease_key, epoch, nonce, now)
+  if not fenced(lease_key, epoch, nonce, now) then
+    return false
+  end
+  local last = redis.call('HMGET', lease_key, 'last_epoch', 'last_nonce')
+  return last[1] ~= epoch or last[2] ~= nonce
+end
+
+local function load_user(key)
+  local h = redis.call('HMGET', key, 'seq', 'on', 'ob', 'of', 'ol', 'ot', 'ow', 'od',
+    'sn', 'sd', 'rn', 'hu', 'fs', 'fu', 'fid', 'fa', 'fo', 'bseq', 'fk')
+  return {
+    seq = num(h[1]), on = num(h[2]), ob = num(h[3]), of = num(h[4]), ol = num(h[5]), ot = num(h[6]),
+    ow = num(h[7]), od = num(h[8]), sn = num(h[9]), sd = num(h[10]), rn = num(h[11]), hu = num(h[12]),
+    fs = h[13], fu = num(h[14]), fid = h[15], fa = num(h[16]), fo = h[17], bseq = num(h[18]), fk = h[19],
+  }
+end
+
+-- Whether the batch in flight was delivered: only its user's turn is not over yet.
+local function delivered(u)
+  return u.fs and u.fk and u.fk == u.fo
+end
+
+-- When this user's next step is due; nil when nothing waits. A hold delays everything but an attempt under way.
+local function next_step(u)
+  if u.fs == 'a' then
+    return u.fu
+  end
+  local at
+  if u.fs == 'r' then
+    at = u.fu
+  elseif u.sn > 0 then
+    at = u.sd
+  elseif u.on > 0 then
+    at = u.od
+  else
+    return nil
+  end
+  return math.max(at, u.hu)
+end
+
+-- Bring the timer index in line with the user; a user with nothing waiting is forgotten after a rest.
+local function schedule(due_key, user_key, user, u, now)
+  local at = next_step(u)
+  if at then
+    redis.call('ZADD', due_key, text(at), user)
+    redis.call('PERSIST', user_key)
+  else
+    redis.call('ZREM', due_key, user)
+    redis.call('PEXPIRE', user_key, text(math.max(REST_MS, u.hu - now)))
+  end
+  return at
+end
+
+-- Whoever owns the shard, if it is not the caller.
+local function owner_besides(lease_key, caller, now)
+  local lease = redis.call('HMGET', lease_key, 'owner', 'until')
+  return lease[1] and lease[1] ~= caller and num(lease[2]) > now and lease[1]
+end
+
+-- As `schedule`, and tell the owner if that is somebody else, would set a timer, and cannot know of a step so soon.
+-- A lost nudge costs the delay of the owner's sweep, so nobody waits for it.
+local function schedule_and_tell(due_key, user_key, user, u, now, owner, channel, shard)
+  local before = owner and redis.call('ZSCORE', due_key, user)
+  local at = schedule(due_key, user_key, user, u, now)
+  if owner and at and at - now <= HORIZON_MS and (not before or at < num(before)) then
+    redis.call('PUBLISH', channel .. owner, shard .. ':' .. text(math.max(0, at - now)) .. ':' .. user)
+  end
+  return at
+end
+
+-- The reply's "how long from now": -1 when there is no next step.
+local function remaining(at, now)
+  if not at then
+    return -1
+  end
+  return math.max(0, at - now)
+end
+
+local function seal(line_key, u, count, due, reason)
+  redis.call('RPUSH', line_key, string.format('%d,%.0f,%.0f,%.0f,%s', count, u.of, u.ol, due, reason))
+end
+
+local function clear_flight(user_key, u)
+  redis.call('HDEL', user_key, 'fs', 'fu', 'fid', 'fseq', 'fn', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc', 'fa', 'fk')
+  u.fs, u.fk, u.fa = false, false, 0
+end
+
+-- One line of a user's recent history: [at, ...what the caller says].
+local function remember(history_key, now, entry)
+  redis.call('LPUSH', history_key, '[' .. text(now) .. ',' .. entry .. ']')
+  redis.call('LTRIM', history_key, 0, HISTORY_MAX - 1)
+  redis.call('PEXPIRE', history_key, REST_MS)
+end
+
+-- What a claim hands over: the attempt, the batch's fixed facts, then its items.
+local function attempt(user_key, flight_key, now)
+  local f = redis.call('HMGET', user_key, 'fa', 'fu', 'fid', 'fseq', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc')
+  local reply = { 'attempt', num(f[1]), num(f[2]) - now, f[3], num(f[4]), f[5], f[6], num(f[7]), num(f[8]), num(f[9]), num(f[10]) }
+  reply[#reply + 1] = redis.call('LRANGE', flight_key, 0, -1)
+  return reply
+end

@@ -1,0 +1,133 @@
+"""Beside replicas of the first release: what their scripts do to a user whose batch a late ack has
+delivered while another attempt was under way, which only newer scripts know of.
+
+Whatever they do, no newer message is taken for delivered, and the user's turn comes to an end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from actor_queue.core.batch import Attempt, batch_id
+from actor_queue.core.message import Message
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import Lease, Settled
+from tests.store.driver import MemorySubject, Now, finished, memory_subject
+
+ATTEMPT_MS = 3_000
+
+
+class Mixed:
+    """One shard, one lease, scripts of both releases."""
+
+    def __init__(self, subject: MemorySubject, now: Now) -> None:
+        self.subject, self.now = subject, now
+        self.shard, self.mine = subject.store._user_keys("ana")
+        (self.lease,) = subject.call("acquire", [0], "r1", "nonce", 10**6)
+        assert isinstance(self.lease, Lease)
+        self.serial = 0
+
+    def post(self, text: str) -> None:
+        self.serial += 1
+        body = json.dumps({"message": text}).encode()
+        message = Message("ana", body, 0, f"m{self.serial}", remembered=False)
+        self.subject.call("append", [message])
+
+    def claim(self) -> Any:
+        self.serial += 1
+        name = batch_id(0, f"{self.serial:020x}")
+        return self.subject.call("claim", self.lease, "ana", f"t{self.serial}", name)
+
+    def texts(self) -> list[str]:
+        claimed = self.claim()
+        assert isinstance(claimed, Attempt), claimed
+        return claimed.batch.messages
+
+    def delivered_late(self) -> Attempt:
+        """The attempt under way at a batch that an earlier one has delivered; "b" waits."""
+        self.post("a")
+        first = self.claim()
+        self.now.ms += ATTEMPT_MS
+        second = self.claim()
+        self.post("b")
+        assert self.subject.call("ack", first, 200) == Settled(ATTEMPT_MS)
+        assert isinstance(second, Attempt)
+        return second
+
+    # What the first release calls
+
+    def old(self, name: str, keys: tuple[bytes, ...], *args: Any) -> Any:
+        call = self.subject.store._call(name, keys, self.now.ms, *args)
+        return finished(call)
+
+    def old_claim(self) -> Any:
+        mine, shard = self.mine, self.shard
+        keys = (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight)
+        fence = (self.lease.epoch, self.lease.nonce)
+        return self.old(
+            "claim_v1", keys, *fence, "ana", "old token", "b0000old", ATTEMPT_MS, "classic"
+        )
+
+    def old_verdict(self, name: str, attempt: Attempt, *more: bytes, why: Any = 500) -> Any:
+        mine, shard = self.mine, self.shard
+        keys = (shard.lease, shard.due, mine.state, *more)
+        facts = ("ana", attempt.batch.id, attempt.number, why, '"x"', "r1", "aq:", 0)
+        return self.old(name, keys, self.lease.epoch, self.lease.nonce, *facts)
+
+    def old_ack(self, attempt: Attempt) -> Any:
+        mine, shard = self.mine, self.shard
+        keys = (shard.lease, shard.due, mine.state, mine.flight, mine.history)
+        return self.old("ack_v1", keys, "ana", attempt.batch.id, '"x"', "r1", "aq:", 0)
+
+
+@pytest.fixture
+def mixed() -> Iterator[Mixed]:
+    now = Now()
+    settings = Settings(shards=1, webhook_timeout_ms=ATTEMPT_MS - 1_000)
+    with memory_subject(settings, now) as subject:
+        yield Mixed(subject, now)
+
+
+def test_its_claim_at_the_limit_sends_the_same_batch_again_and_the_next_one_follows(
+    mixed: Mixed,
+) -> None:
+    second = mixed.delivered_late()
+    mixed.now.ms += ATTEMPT_MS
+    reply = mixed.old_claim()
+    assert (reply[0], reply[3].decode()) == (b"attempt", second.batch.id)
+    mixed.old_ack(second)
+    assert mixed.texts() == ["b"]
+
+
+def test_its_retry_is_not_sent_by_a_newer_replica(mixed: Mixed) -> None:
+    second = mixed.delivered_late()
+    assert mixed.old_verdict("retry_v1", second, mixed.mine.history)[0] == b"ok"
+    mixed.now.ms += 500
+    assert mixed.texts() == ["b"]
+
+
+def test_its_burial_makes_a_dead_letter_whose_replay_is_sent(mixed: Mixed) -> None:
+    second = mixed.delivered_late()
+    letter, items = mixed.shard.letter(second.batch.id)
+    places = (mixed.mine.flight, mixed.mine.history, mixed.shard.dead, letter, items)
+    assert mixed.old_verdict("bury_v1", second, *places, why="gone")[0] == b"ok"
+    mixed.subject.call("dead_replay", second.batch.id)
+    assert mixed.texts() == ["a"]
+
+
+def test_its_ack_leaves_nothing_that_could_be_taken_for_an_ack_of_the_next_batch(
+    mixed: Mixed,
+) -> None:
+    mixed.old_ack(mixed.delivered_late())
+    third = mixed.claim()
+    assert third.batch.messages == ["b"]
+    mixed.now.ms += ATTEMPT_MS
+    fourth = mixed.claim()
+    assert (fourth.batch, fourth.number) == (third.batch, 2)
+    assert mixed.subject.call("retry", mixed.lease, fourth, 10, 500, "x") == Settled(10)
+    mixed.now.ms += 10
+    assert mixed.texts() == ["b"]
