@@ -71,7 +71,7 @@ class AppendConformance:
             [i + 1, s.now.ms, message.message_id] for i, message in enumerate(sent)
         ]
 
-    @scenario(max_pending=100_000, max_messages=100_000, max_batch_bytes=10**9)
+    @scenario(max_pending=100_000, max_messages=10_000, max_batch_bytes=67_108_864)
     async def test_ten_thousand_messages_of_one_user_in_one_call(self, s: Stage) -> None:
         lease = await s.own()
         answers = await s.store.append([s.message(str(i), ttl_ms=0) for i in range(10_000)])
