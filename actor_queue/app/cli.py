@@ -194,11 +194,19 @@ def check(_: Settings) -> int:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> int:
+def doctor(
+    send_test: Annotated[
+        bool,
+        typer.Option(
+            "--send-test", help="Post a signed test to the webhook, and say what its answer means."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
     """Say what is wrong with the Redis and webhook."""
     from actor_queue.app.doctor import examine, show
 
-    findings = examine(read_settings())
+    findings = examine(read_settings(), post_test=send_test)
     show(findings, as_json=as_json)
     return NO if any(finding.level == "fail" for finding in findings) else 0
 

@@ -345,14 +345,18 @@ def _target(url: str) -> tuple[httpx.URL, tuple[_Header, ...]]:
     return target.copy_with(username=None, password=None), headers
 
 
+def trusting_context() -> ssl.SSLContext:
+    """Trusts certifi's authorities, and the system's, which SSL_CERT_FILE replaces."""
+    tls = httpx.create_ssl_context(trust_env=False)
+    tls.load_default_certs()
+    return tls
+
+
 def _context(url: httpx.URL, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
     """Trusts certifi's authorities, and the system's, so that a company's own can be added
     there. HTTP/1.1 is the only protocol offered; None for a URL without TLS."""
     if url.scheme == "http":
         return None
-    tls = given
-    if tls is None:
-        tls = httpx.create_ssl_context(trust_env=False)
-        tls.load_default_certs()
+    tls = trusting_context() if given is None else given
     tls.set_alpn_protocols(["http/1.1"])
     return tls

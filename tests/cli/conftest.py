@@ -55,6 +55,8 @@ class Request(NamedTuple):
     path: str
     key: str | None
     body: Any
+    headers: dict[str, str]
+    content: bytes
 
 
 class Scripted:
@@ -75,6 +77,8 @@ class Scripted:
                         self.path,
                         self.headers.get("authorization"),
                         json.loads(body) if body else None,
+                        {name.lower(): value for name, value in self.headers.items()},
+                        body,
                     )
                 )
                 status, answer = service.answers.get(

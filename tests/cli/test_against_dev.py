@@ -33,6 +33,16 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         yield service
 
 
+@pytest.fixture(scope="module")
+def dying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """Whose receiver is not there, and whose batches die at once."""
+    directory = tmp_path_factory.mktemp("dying")
+    with running_dev(
+        directory, "--webhook-url", "http://127.0.0.1:1/", "--retry-schedule", "0"
+    ) as service:
+        yield service
+
+
 def until(run: Callable[[], str], words: str) -> str:
     deadline = time.monotonic() + WAIT_S
     while words not in (said := run()):
@@ -106,3 +116,61 @@ def test_an_attempt_under_way_says_for_how_long_and_how_long_it_may_take(
             said = re.search(r"attempt 1, for ([0-9.]+) s, at most ([0-9.]+) s more", line)
             assert said, line
             assert 30 <= float(said[1]) + float(said[2]) <= 32
+
+
+def test_a_dead_letter_is_listed_shown_replayed_and_dropped(run: Run, dying: Dev) -> None:
+    at = ("--url", dying.url)
+    run("send", "ana", "um", "--ttl", "600", *at)
+    run("send", "ana", "dois", "--ttl", "0", *at)
+    run("flush", "ana", *at)
+    listed = until(lambda: run("dead", "list", *at).out, "connection refused").splitlines()
+    assert len(listed) == 2
+    batch_id = listed[1].split("\t")[0]
+    assert run("dead", "show", batch_id, *at).out.endswith("  message: um\n  message: dois\n")
+    assert "queued: yes" in run("dead", "replay", batch_id, *at).out
+    until(lambda: run("dead", "list", *at).out, "\tno\tconnection refused")
+    said = run("dead", "drop", batch_id, *at)
+    assert said.status == 2
+    assert "1 dead letter with 2 messages would be deleted for ever" in said.err
+    assert run("dead", "drop", "--all", "--yes", *at).out == "dropped: 1\n"
+    assert run("dead", "list", *at).out == "there are no dead letters\n"
+
+
+def doctors_findings(run: Run, service: Dev, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Of the Redis that this `dev` brought: `level: text` for each check."""
+    monkeypatch.setenv("AQ_DATA_DIR", str(service.directory / "data"))
+    found = json.loads(run("doctor", "--json").out)["findings"]
+    return {each["check"]: f"{each['level']}: {each['text']}" for each in found}
+
+
+def test_doctor_sees_a_retry_and_why(
+    run: Run, refusing: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ("--url", refusing.url)
+    run("send", "joao", "oi", "--ttl", "0", *at)
+    until(lambda: run("user", "joao", *at).out, "2 attempts failed")
+    run("hold", "joao", "--seconds", "3000", *at)
+    run("send", "maria", "oi", "--ttl", "0", *at)
+    until(lambda: run("user", "maria", *at).out, "2 attempts failed")
+    found = doctors_findings(run, refusing, monkeypatch)
+    assert found["dead letters"] == "ok: there are none"
+    assert re.match(
+        r"warn: \d+ users? waits? for a retry; the oldest batch was closed .* ago and failed"
+        r" 2 times: connection refused; look at the receiver",
+        found["retries"],
+    )
+    assert found["holds"].startswith("ok: 1 user with messages held, the longest for 50 min more")
+
+
+def test_doctor_sees_dead_letters_and_why(
+    run: Run, dying: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ("--url", dying.url)
+    for user in ("ana", "joao"):
+        run("send", user, "oi", "--ttl", "0", *at)
+    until(lambda: str(run("dead", "list", *at).out.count("refused")), "2")
+    found = doctors_findings(run, dying, monkeypatch)
+    assert found["dead letters"].startswith("warn: 2 dead letters, the newest of 20")
+    assert "UTC after 2 attempts: connection refused; mend the receiver" in found["dead letters"]
+    assert found["retries"] == "ok: nobody waits for a retry"
+    assert found["holds"] == "ok: nobody with messages is held"

@@ -1,27 +1,25 @@
-"""What is wrong with a Redis and a webhook, in sentences that say what to do.
+"""What is wrong with a Redis, or with each primary of several.
 
-Owns the checks; changes nothing: no key is written, no webhook is called. A check that
-cannot be made is a finding too. Uses redis-py, the plain synchronous client, so that it
-judges the server by other eyes than the service's.
+Uses redis-py, the plain synchronous client, so that it judges the server by other eyes than the
+service's. Changes nothing.
 """
 
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import redis
 
+from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
 from actor_queue.core.settings import Settings
-from actor_queue.core.url import MANY_NODE_SCHEMES, split
+from actor_queue.core.url import MANY_NODE_SCHEMES
 from actor_queue.store.address import scheme_of
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.embedded import running_server_url
@@ -32,60 +30,13 @@ MEMORY_SHARE_WARN = 0.8
 SKEW_WARN_S = 1.0
 LATENCY_WARN_MS = 5.0
 LATENCY_ROUNDS = 20
-CERTIFICATE_WARN_DAYS = 14
-KEY_CHARS_GOOD = 16
-DAY_S = 86_400
 
-Level = Literal["ok", "warn", "fail"]
 Info = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `text` says what was found and, unless ok, what to do."""
-
-    level: Level
-    check: str
-    text: str
-
-
-def examine(settings: Settings) -> list[Finding]:
-    """All findings, in the order of the road: configuration, Redis, webhook. Never raises."""
-    return [*_configuration(settings), *_redis(settings), *_webhook(settings)]
-
-
-def show(findings: list[Finding], *, as_json: bool) -> None:
-    from actor_queue.app.terminal import show_json, show_table
-
-    if as_json:
-        failed = any(finding.level == "fail" for finding in findings)
-        show_json({"healthy": not failed, "findings": [asdict(finding) for finding in findings]})
-    else:
-        show_table(("level", "check", "text"), [asdict(finding) for finding in findings])
-
-
-def _configuration(settings: Settings) -> Iterator[Finding]:
-    if not settings.api_keys and not settings.loopback_only:
-        yield Finding(
-            "warn" if settings.allow_anonymous else "fail",
-            "api keys",
-            f"anybody who reaches {settings.bind} may call: set AQ_API_KEYS, or bind 127.0.0.1,"
-            " unless a proxy in front asks for credentials",
-        )
-    if any(len(key) < KEY_CHARS_GOOD for _, key in settings.api_keys):
-        yield Finding(
-            "warn",
-            "api keys",
-            f"a key in AQ_API_KEYS has fewer than {KEY_CHARS_GOOD} characters and may be"
-            " guessed: make one with `openssl rand -hex 24`",
-        )
-
-
-# Redis
-
-
-def _redis(settings: Settings) -> Iterator[Finding]:
-    url = settings.redis_url or running_server_url(settings.data_dir)
+def examine_redis(settings: Settings) -> Iterator[Finding]:
+    """In the order of what depends on what."""
+    url = url_of(settings)
     if url is None:
         yield Finding(
             "fail",
@@ -99,6 +50,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     with one_server(url) as client:
         yield from _server(client, redact_url(url), settings)
+
+
+def url_of(settings: Settings) -> str | None:
+    """Where the service looks, or where a `dev` that runs here has its own; None for nowhere."""
+    return settings.redis_url or running_server_url(settings.data_dir)
 
 
 def _many(url: str, settings: Settings) -> Iterator[Finding]:
@@ -327,63 +283,3 @@ def _shards(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
             f"AQ_SHARDS is {settings.shards}, but the namespace {settings.namespace} was made with"
             f" {answer}: set AQ_SHARDS={answer}, or use another AQ_NAMESPACE",
         )
-
-
-# Webhook
-
-
-def _webhook(settings: Settings) -> Iterator[Finding]:
-    if settings.webhook_url is None:
-        # Without a Redis of its own this is the configuration of `dev`.
-        level: Level = "warn" if settings.redis_url is None else "fail"
-        text = "WEBHOOK_URL is not set: `serve` needs it, `dev` then delivers to its own inbox"
-        yield Finding(level, "webhook", text)
-        return
-    parts = split(settings.webhook_url)
-    host, given = parts.host()
-    port = given or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
-            yield Finding("ok", "webhook", f"{host} port {port} accepts connections")
-            if parts.scheme == "https":
-                yield _tls(connection, host)
-    except socket.gaierror:
-        yield Finding("fail", "webhook", f"the name {host} cannot be resolved: correct WEBHOOK_URL")
-    except TimeoutError:
-        yield Finding(
-            "fail",
-            "webhook",
-            f"{host} port {port} does not answer within {TIMEOUT_S:g} s: check the firewall",
-        )
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        yield Finding(
-            "fail", "webhook", f"{host} port {port}: {reason}: check that the receiver runs"
-        )
-    if not settings.webhook_secrets:
-        yield Finding(
-            "warn",
-            "webhook",
-            "webhooks are not signed: set WEBHOOK_SECRET so that the receiver can tell them apart",
-        )
-
-
-def _tls(connection: socket.socket, host: str) -> Finding:
-    context = ssl.create_default_context()
-    try:
-        with context.wrap_socket(connection, server_hostname=host) as secured:
-            expires = (secured.getpeercert() or {}).get("notAfter")
-    except ssl.SSLCertVerificationError as error:
-        return Finding(
-            "fail",
-            "webhook",
-            f"the certificate of {host} is not valid ({error.verify_message}): renew it",
-        )
-    except (ssl.SSLError, OSError):
-        return Finding("fail", "webhook", f"{host} does not speak TLS there: use http:// or fix it")
-    left_days = (ssl.cert_time_to_seconds(str(expires)) - time.time()) / DAY_S
-    if left_days < CERTIFICATE_WARN_DAYS:
-        return Finding(
-            "warn", "webhook", f"the certificate of {host} ends in {left_days:.0f} days: renew it"
-        )
-    return Finding("ok", "webhook", f"the certificate of {host} is valid")

@@ -1,0 +1,144 @@
+"""What waits in Redis and needs somebody: dead letters, retries, holds.
+
+Looks through the service's own store, because only that knows how a batch is kept. Reads only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import trio
+
+from actor_queue.app.doctor.finding import Finding
+from actor_queue.app.terminal import counted, span
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import DeadLetter, StoreMisconfigured, StoreUnavailable, UserView
+from actor_queue.store.connect import runner_for
+from actor_queue.store.keys import Keys
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.server import probe_call
+
+LOOK_S = 15.0
+PAGE = 1_000
+USERS_MAX = 10_000
+LETTERS_MAX = 10_000
+REPLICA = "doctor"
+
+
+def examine_waiting(url: str, settings: Settings) -> list[Finding]:
+    """Never raises."""
+    try:
+        return trio.run(_look, replace(settings, redis_url=url))
+    except* (StoreUnavailable, StoreMisconfigured) as group:
+        error = group.exceptions[0]
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        words = str(error)
+    return [Finding("warn", "waiting", f"what waits could not be looked at: {words}")]
+
+
+async def _look(settings: Settings) -> list[Finding]:
+    assert settings.redis_url is not None
+    keys = Keys(settings.namespace, settings.shards)
+    runner = runner_for(settings.redis_url, probe_call(keys.meta, settings.shards, FORMAT))
+    store = RedisStore(runner, settings, replica=REPLICA)
+    findings: list[Finding] = []
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(LOOK_S) as patience:
+            await nursery.start(runner.serve)
+            await runner.prepare()
+            letters, more_letters = await _letters(store)
+            findings.append(_dead(letters, more_letters))
+            users, more_users = await _users(store)
+            findings += _retries(users, more_users)
+            findings += _holds(users, more_users)
+        nursery.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        text = f"what waits could not be read within {LOOK_S:g} s: Redis is slow"
+        findings.append(Finding("warn", "waiting", text))
+    return findings
+
+
+async def _letters(store: RedisStore) -> tuple[list[DeadLetter], bool]:
+    letters: list[DeadLetter] = []
+    cursor: str | None = None
+    while len(letters) < LETTERS_MAX:
+        page = await store.dead(PAGE, cursor)
+        letters += page.letters
+        cursor = page.cursor
+        if cursor is None:
+            return letters, False
+    return letters, True
+
+
+async def _users(store: RedisStore) -> tuple[list[UserView], bool]:
+    """Those who are due soonest."""
+    users: list[UserView] = []
+    cursor: str | None = None
+    while len(users) < USERS_MAX:
+        page = await store.users(None, PAGE, cursor)
+        users += page.users
+        cursor = page.cursor
+        if cursor is None:
+            return users, False
+    return users, True
+
+
+def _dead(letters: list[DeadLetter], more: bool) -> Finding:
+    if not letters:
+        return Finding("ok", "dead letters", "there are none")
+    newest = letters[0]
+    died_at = datetime.fromtimestamp(newest.died_at_ms / 1000, UTC)
+    return Finding(
+        "warn",
+        "dead letters",
+        f"{'more than ' if more else ''}{counted(len(letters), 'dead letter')}, the newest of"
+        f" {died_at:%Y-%m-%d %H:%M:%S} UTC after {counted(newest.attempts, 'attempt')}:"
+        f" {newest.reason}; mend the receiver, look with `actor-queue dead list`, and send them"
+        " again with `actor-queue dead replay --all`",
+    )
+
+
+def _retries(users: list[UserView], more: bool) -> Iterator[Finding]:
+    batches = [
+        (view.batch.closed_at_ms, view.batch.attempts, view)
+        for view in users
+        if view.state == "retrying" and view.batch is not None
+    ]
+    if not batches:
+        yield Finding("ok", "retries", f"nobody waits for a retry{_of(users, more)}")
+        return
+    closed_at_ms, attempts, view = min(batches, key=lambda batch: batch[:2])
+    reasons = (record.reason for record in view.recent if record.reason is not None)
+    age = span(time.time() - closed_at_ms / 1000)
+    yield Finding(
+        "warn",
+        "retries",
+        f"{_counted_users(len(batches))} for a retry{_of(users, more)}; the oldest batch was closed"
+        f" {age} ago and failed {counted(attempts, 'time')}: {next(reasons, 'no reason is known')};"
+        " look at the receiver",
+    )
+
+
+def _holds(users: list[UserView], more: bool) -> Iterator[Finding]:
+    held_ms = [view.held_for_ms or 0 for view in users if view.state == "held"]
+    if not held_ms:
+        yield Finding("ok", "holds", f"nobody with messages is held{_of(users, more)}")
+        return
+    yield Finding(
+        "ok",
+        "holds",
+        f"{counted(len(held_ms), 'user')} with messages held{_of(users, more)}, the longest for"
+        f" {span(max(held_ms) / 1000)} more; `actor-queue release USER` ends a hold",
+    )
+
+
+def _counted_users(number: int) -> str:
+    return f"{counted(number, 'user')} {'waits' if number == 1 else 'wait'}"
+
+
+def _of(users: list[UserView], more: bool) -> str:
+    return f" among the first {len(users):,} users" if more else ""
