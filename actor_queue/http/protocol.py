@@ -7,6 +7,8 @@
   `Upgrade` header is ignored, as RFC 9110 section 7.8 allows; HTTP/2 gets 505.
 - Both Content-Length and Transfer-Encoding is refused, as a smuggler's request (RFC 9112,
   section 6.1). The size of a head is checked also when it arrives in one piece.
+- Line breaks that belong to no request are ignored, before a request line (RFC 9112, section
+  2.2) and behind a body: some senders end a body with one that its length does not count.
 - Nothing here waits for a peer: what arrived is digested, what is to be sent is handed over.
   Hypercorn waits inside `_handle_events` for room in the application's queue, and for ever
   once the application has stopped reading.
@@ -14,6 +16,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Final, cast
@@ -34,6 +37,7 @@ from actor_queue.http.traffic import Traffic
 HEAD_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 100
 KEEP_ALIVE_REQUESTS_MAX: Final = 2**31
+LINE_BREAKS: Final = re.compile(rb"(?:\r?\n)*")
 
 REFUSALS: Final = {
     400: "this is not a valid HTTP/1.1 request",
@@ -111,7 +115,7 @@ class Http1(H11Protocol):
         await super().stream_send(event)
 
     async def _handle_events(self) -> None:
-        while True:
+        while self._skip_line_breaks():
             try:
                 event = self.wire.next_event()
             except h11.RemoteProtocolError as error:
@@ -130,6 +134,27 @@ class Http1(H11Protocol):
                 await self._open(event, headers)
             else:
                 return
+
+    def _skip_line_breaks(self) -> bool:
+        """Drop line breaks between requests; False when there may be nothing else."""
+        state = self.wire.their_state
+        if state is h11.IDLE:
+            data, ended = self.wire.trailing_data
+            rest = LINE_BREAKS.sub(b"", data, count=1)
+            if len(rest) < len(data):
+                # A connection that has parsed nothing yet is as good as a new one.
+                self.connection = h11.Connection(
+                    h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX
+                )
+                if rest:
+                    self.wire.receive_data(rest)
+                if ended:
+                    self.wire.receive_data(b"")
+            return rest != b"\r"  # the line feed may follow
+        if state is h11.MUST_CLOSE:
+            data, _ = self.wire.trailing_data
+            return not data or bool(data.strip(b"\r\n"))
+        return True
 
     async def _to_stream(self, event: Event) -> None:
         if self.stream is not None:
