@@ -26,11 +26,11 @@ from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.asking import ask, first_answer
 from actor_queue.store.listener import listen
-from actor_queue.store.pipe import Command, Overloaded
+from actor_queue.store.pipe import ASKING, Command, Overloaded, Settle
 from actor_queue.store.refusals import Redirected, WrongSetUp, may_pass
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script
-from actor_queue.store.server import ASKING, PROBE_INTERVAL_S, Node, refuses_writes
+from actor_queue.store.server import PROBE_INTERVAL_S, Node, refuses_writes
 
 SLOTS = 16_384
 
@@ -74,10 +74,18 @@ class _Member:
 class ClusterRunner:
     """A `Runner` over all primaries. `serve` must run while it is used."""
 
-    def __init__(self, nodes: Nodes, probe: Call, durability: Durability = "memory") -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        probe: Call,
+        durability: Durability = "memory",
+        *,
+        settle: Settle | None = None,
+    ) -> None:
         self._nodes = nodes
         self._probe = probe
         self._durability = durability
+        self._settle = settle
         self._plain = False
         self._slots: list[Place | None] = [None] * SLOTS
         self._primaries: tuple[Place, ...] = ()
@@ -276,7 +284,7 @@ class ClusterRunner:
         member = self._members.get(place)
         if member is None:
             assert self._tasks is not None, "the runner is not being served"
-            node = Node(partial(self._connect, place), self._durability)
+            node = Node(partial(self._connect, place), self._durability, settle=self._settle)
             node.plain = self._plain
             member = self._members[place] = _Member(node)
             self._tasks.start_soon(self._serve_member, member)

@@ -90,7 +90,8 @@ class Intake(StoreBase):
                     keys.append(shard.named(mine.user, message.message_id))
                 named = encode_basestring(message.message_id).encode()
                 args += (message.ttl_ms, int(message.remembered), named + b"," + message.body)
-        return Call(script("append_v2"), keys, args)
+        arrived_ns = max(message.arrived_ns for part in part.values() for _, message in part)
+        return Call(script("append_v2"), keys, args, arrived_ns)
 
 
 def _by_shard(

@@ -2,7 +2,8 @@
 
 A call costs a client about 100 µs when it travels alone and about 20 µs among thirty
 others. So callers queue, and while one group is on the wire the next one gathers: group
-commit, as databases do it for their log.
+commit, as databases do it for their log. A group goes in the order in which its calls reached this
+machine, whoever ran first.
 
 The connection is coredis's, run in a task group of ours: its pool loses a slot for each
 connection that dies while it is leased. Nothing is ever sent twice from here.
@@ -14,6 +15,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import anyio
@@ -48,9 +50,13 @@ class Command(NamedTuple):
     name: bytes
     serialized_arguments: tuple[Word, ...]
     decode: bool = False
+    source: str | None = None
+    """Of the script that this runs: what is loaded when the server says that it knows no such."""
 
 
 PING = Command(b"PING", ())
+ASKING = Command(b"ASKING", ())
+"""Stands before a command that an ASK sent here."""
 
 ENDED = (anyio.ClosedResourceError, anyio.BrokenResourceError)
 """A connection that ends closes its buffer a moment before coredis calls it unusable."""
@@ -65,17 +71,25 @@ _UNSAFE = {
 Connect = Callable[[], Awaitable[BaseConnection]]
 """Makes a fresh connection object, not yet connected. May ask around where the server is."""
 
+Settle = Callable[[], Awaitable[int]]
+"""Waits until all that has reached this machine is in the queue. Returns the time of arrival in
+nanoseconds up to which that is certain."""
+
 
 class _Waiter:
     """A caller, until its replies are there."""
 
-    __slots__ = ("commands", "done", "error", "replies")
+    __slots__ = ("arrived_ns", "commands", "done", "error", "replies")
 
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[Command], arrived_ns: int = 0) -> None:
         self.commands = commands
+        self.arrived_ns = arrived_ns
         self.done = anyio.Event()
         self.replies: list[object] = []
         self.error: StoreUnavailable | None = None
+
+
+_arrival = attrgetter("arrived_ns")
 
 
 class Pipe:
@@ -83,16 +97,24 @@ class Pipe:
 
     `barrier` follows each group on the wire and answers how many copies are safe; a group whose
     barrier says none may or may not have been kept. With `moves`, another server may have
-    become the primary: one that refuses as a server does that is none, is left.
+    become the primary: one that refuses as a server does that is none, is left. `settle` is
+    awaited before a group is taken.
     """
 
     def __init__(
-        self, connect: Connect, barrier: Command | None = None, *, moves: bool = False
+        self,
+        connect: Connect,
+        barrier: Command | None = None,
+        *,
+        moves: bool = False,
+        settle: Settle | None = None,
     ) -> None:
         self._connect = connect
         self._barrier = barrier
         self._moves = moves
+        self._settle = settle
         self._queue: deque[_Waiter] = deque()
+        self._ordered = True
         self._queued = 0
         self._wake = anyio.Event()
         self._connection: BaseConnection | None = None
@@ -100,16 +122,19 @@ class Pipe:
         self.last_failure: str | None = "not connected yet"
         self.reconnects = -1
 
-    async def run(self, commands: Sequence[Command]) -> list[object]:
+    async def run(self, commands: Sequence[Command], arrived_ns: int = 0) -> list[object]:
         """The replies in order, a `ScriptError` for each one that was refused.
 
-        Raises `StoreUnavailable`. A caller that is cancelled does not take its commands back.
+        Of commands that wait together, those with a smaller `arrived_ns` go first. Raises
+        `StoreUnavailable`. A caller that is cancelled does not take its commands back.
         """
         if self._over:
             raise StoreUnavailable("this connection was given up", executed=False)
         if self._queued + len(commands) > QUEUE_CALLS_MAX:
             raise Overloaded("too much is waiting for Redis", executed=False)
-        waiter = _Waiter(commands)
+        waiter = _Waiter(commands, arrived_ns)
+        if self._queue and arrived_ns < self._queue[-1].arrived_ns:
+            self._ordered = False
         self._queue.append(waiter)
         self._queued += len(commands)
         self._wake.set()
@@ -128,7 +153,9 @@ class Pipe:
                     with anyio.move_on_after(PING_INTERVAL_S):
                         await self._wake.wait()
                     if self._queue:
-                        await self._exchange(connections, self._take())
+                        until_ns = None if self._settle is None else await self._settle()
+                        if group := self._take(until_ns):
+                            await self._exchange(connections, group)
                     else:
                         await self._look(connections)
             finally:
@@ -139,10 +166,16 @@ class Pipe:
 
     # One round trip
 
-    def _take(self) -> list[_Waiter]:
+    def _take(self, until_ns: int | None = None) -> list[_Waiter]:
+        """The next group, in the order of arrival; nothing that arrived after `until_ns`."""
+        if not self._ordered:
+            self._queue = deque(sorted(self._queue, key=_arrival))
+            self._ordered = True
         group: list[_Waiter] = []
         size = 0
         while self._queue and (not group or size + len(self._queue[0].commands) <= GROUP_CALLS_MAX):
+            if until_ns is not None and self._queue[0].arrived_ns > until_ns:
+                break
             waiter = self._queue.popleft()
             size += len(waiter.commands)
             group.append(waiter)
@@ -164,7 +197,8 @@ class Pipe:
                 commands.append(self._barrier)
             request = request_batch(connection, commands, REPLY_TIMEOUT_S)
             executed = None
-            replies = await request
+            replies = list(await request)
+            await self._reload(connection, commands, replies)
             if not self._hand_out(group, replies):
                 connection.invalidate()
                 self._connection = None
@@ -176,6 +210,39 @@ class Pipe:
             # Cancelled on the way: nobody may wait for ever.
             cut = StoreUnavailable("the connection to Redis was given up", executed=executed)
             self._fail([waiter for waiter in group if not waiter.done.is_set()], cut)
+
+    async def _reload(
+        self, connection: BaseConnection, commands: Sequence[Any], replies: list[object]
+    ) -> None:
+        """Load the scripts that the server has forgotten, and run what it refused for that.
+
+        A script that is not there was not run. All of it happens before the next group is taken,
+        so that nothing overtakes what was refused.
+        """
+        lost = [i for i, reply in enumerate(replies) if _is_forgotten(reply) and commands[i].source]
+        if not lost:
+            return
+        batch = [
+            Command(b"SCRIPT", ("LOAD", source))
+            for source in dict.fromkeys(commands[i].source for i in lost)
+        ]
+        loads = len(batch)
+        for i in lost:
+            if commands[i - 1] is ASKING:
+                batch.append(ASKING)
+            batch.append(commands[i])
+        if self._barrier is not None:
+            batch.append(self._barrier)
+        try:
+            again = list(await request_batch(connection, batch, REPLY_TIMEOUT_S))
+        except RedisError as error:
+            again = [error] * len(batch)
+        refused = next((reply for reply in again[:loads] if isinstance(reply, RedisError)), None)
+        if self._barrier is not None:
+            replies[-1] = again.pop()
+        answers = (reply for j, reply in enumerate(again) if j >= loads and batch[j] is not ASKING)
+        for i, reply in zip(lost, answers, strict=True):
+            replies[i] = refused if _is_forgotten(reply) and refused is not None else reply
 
     def _hand_out(self, group: list[_Waiter], replies: Sequence[object]) -> bool:
         """Each waiter its replies, or what is not known about them. False: leave the server."""
@@ -297,6 +364,10 @@ def is_trouble(reply: object) -> bool:
     if isinstance(reply, RedisError):
         return isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError)
     return isinstance(reply, BaseException)
+
+
+def _is_forgotten(reply: object) -> bool:
+    return isinstance(reply, RedisError) and answered(reply).code == "NOSCRIPT"
 
 
 def _is_no_primary(reply: object) -> bool:

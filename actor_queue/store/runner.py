@@ -18,6 +18,8 @@ class Call(NamedTuple):
     script: Script
     keys: Sequence[bytes]
     args: Sequence[Word]
+    arrived_ns: int = 0
+    """Of calls that wait together, one with a smaller number goes first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.asking import ask
-from actor_queue.store.pipe import Command
+from actor_queue.store.pipe import Command, Settle
 from actor_queue.store.refusals import WrongSetUp, unavailable
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.server import ServerRunner
@@ -36,9 +36,16 @@ ROLE = Command(b"ROLE", ())
 class SentinelRunner(ServerRunner):
     """A `Runner` on the primary, wherever it is."""
 
-    def __init__(self, nodes: Nodes, probe: Call, durability: Durability = "memory") -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        probe: Call,
+        durability: Durability = "memory",
+        *,
+        settle: Settle | None = None,
+    ) -> None:
         self._sentinels = Sentinels(nodes)
-        super().__init__(self._sentinels.connect, probe, durability, moves=True)
+        super().__init__(self._sentinels.connect, probe, durability, moves=True, settle=settle)
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """See `ServerRunner.serve`."""

@@ -18,14 +18,13 @@ from actor_queue.core.settings import Durability
 from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.listener import listen
-from actor_queue.store.pipe import PING, Command, Connect, Pipe
+from actor_queue.store.pipe import ASKING, PING, Command, Connect, Pipe, Settle
 from actor_queue.store.refusals import NEVER_WORKS, WrongSetUp, refusal
 from actor_queue.store.rights import missing_rights, rights_call
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
 
 PROBE_INTERVAL_S = 0.5
-LOAD_TURNS_MAX = 3
 
 BARRIER_TIMEOUT_MS = 1_500
 """An append-only file that is synced every second keeps a message waiting for up to a second."""
@@ -37,15 +36,20 @@ _BARRIERS: dict[Durability, Command | None] = {
 }
 WAITAOF_VERSION_MIN = (7, 2)
 
-ASKING = Command(b"ASKING", ())
-
 
 class Node:
     """One server and its pipes. With `moves`, another server may become the primary."""
 
-    def __init__(self, connect: Connect, durability: Durability, *, moves: bool = False) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        durability: Durability,
+        *,
+        moves: bool = False,
+        settle: Settle | None = None,
+    ) -> None:
         barrier = _BARRIERS[durability]
-        self._intake = Pipe(connect, barrier, moves=moves)
+        self._intake = Pipe(connect, barrier, moves=moves, settle=settle)
         self._rest = Pipe(connect, moves=moves)
         # A claim that was rolled back after its attempt would let a message go twice under two
         # ids: what a 202 waits for, an attempt waits for too.
@@ -58,24 +62,11 @@ class Node:
     async def run(self, calls: Sequence[Call], *, asking: bool = False) -> list[object]:
         """As `Runner.run`. With `asking`, each call says that it was sent here by an ASK."""
         pipe = self._pipe_for(calls[0].script)
-        replies = await self._send(pipe, calls, asking=asking)
-        for _ in range(LOAD_TURNS_MAX):
-            lost = [i for i, reply in enumerate(replies) if _is(reply, "NOSCRIPT")]
-            if not lost:
-                break
-            # A script that is not there was not run, so these may be sent again.
-            missing = [calls[i] for i in lost]
-            try:
-                await self._load(pipe, {call.script.name: call.script for call in missing})
-                again = await self._send(pipe, missing, asking=asking)
-            except StoreUnavailable as error:
-                code = "NOSCRIPT" if error.executed is False else ""
-                for i in lost:
-                    replies[i] = ScriptError(code, error.detail, error.executed)
-                break
-            for i, reply in zip(lost, again, strict=True):
-                replies[i] = reply
-        return replies
+        arrived_ns = calls[0].arrived_ns
+        if not asking:
+            return await pipe.run([self._command(call) for call in calls], arrived_ns)
+        commands = [word for call in calls for word in (ASKING, self._command(call))]
+        return (await pipe.run(commands, arrived_ns))[1::2]
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable`."""
@@ -103,7 +94,7 @@ class Node:
             info = await self.info()
             self.plain = info.server == "redis" and info.version.startswith("6.")
             _check_durability(info, self._durability)
-            await self._load(self._rest, {})
+            await self._load_all()
         except WrongSetUp as error:
             raise StoreMisconfigured(error.detail) from error
         return info
@@ -140,20 +131,14 @@ class Node:
             return self._intake
         return self._claims if first.name.startswith("claim") else self._rest
 
-    async def _send(self, pipe: Pipe, calls: Sequence[Call], *, asking: bool) -> list[object]:
-        if not asking:
-            return await pipe.run([self._command(call) for call in calls])
-        commands = [word for call in calls for word in (ASKING, self._command(call))]
-        return (await pipe.run(commands))[1::2]
-
     def _command(self, call: Call) -> Command:
         sha = call.script.plain_sha if self.plain else call.script.sha
-        return Command(b"EVALSHA", (sha, len(call.keys), *call.keys, *call.args))
+        words = (sha, len(call.keys), *call.keys, *call.args)
+        return Command(b"EVALSHA", words, source=self._source(call.script))
 
-    async def _load(self, pipe: Pipe, besides: dict[str, Script]) -> None:
-        wanted = {each.name: each for each in all_scripts()} | besides
-        replies = await pipe.run(
-            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in wanted.values()]
+    async def _load_all(self) -> None:
+        replies = await self._rest.run(
+            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in all_scripts()]
         )
         for reply in replies:
             if isinstance(reply, ScriptError):
@@ -174,12 +159,13 @@ class ServerRunner:
         durability: Durability = "memory",
         *,
         moves: bool = False,
+        settle: Settle | None = None,
     ) -> None:
         self._connect = connect
         self._probe = probe
         self._refused: str | None = None
         """Writes are refused with this sentence, until one goes through again."""
-        self._node = Node(connect, durability, moves=moves)
+        self._node = Node(connect, durability, moves=moves, settle=settle)
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         """See `Runner.run`."""
@@ -296,10 +282,6 @@ def _check_durability(info: StoreInfo, durability: Durability) -> None:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-
-
-def _is(reply: object, code: str) -> bool:
-    return isinstance(reply, ScriptError) and reply.code == code
 
 
 def _store_info(facts: object, policy: object, clock: object, local_s: float) -> StoreInfo:
