@@ -27,6 +27,7 @@ from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
+from actor_queue.store.pipe import Settle
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.server import probe_call
 
@@ -61,12 +62,21 @@ class ActorQueue:
     Raises `StoreMisconfigured` on opening a Redis that must not be used as it is.
     """
 
-    def __init__(self, settings: Settings, deliver: DeliverCallback | Receiver) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deliver: DeliverCallback | Receiver,
+        *,
+        settle: Settle | None = None,
+    ) -> None:
         assert settings.redis_url is not None, "there is no Redis to keep messages in"
         self.settings = settings
         keys = Keys(settings.namespace, settings.shards)
         self._runner = runner_for(
-            settings.redis_url, probe_call(keys.meta, settings.shards, FORMAT), settings.durability
+            settings.redis_url,
+            probe_call(keys.meta, settings.shards, FORMAT),
+            settings.durability,
+            settle=settle,
         )
         replica = f"r-{secrets.token_hex(6)}"
         self._store = RedisStore(self._runner, settings, replica=replica)

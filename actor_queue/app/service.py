@@ -23,6 +23,7 @@ from actor_queue.app.environment import log_injected
 from actor_queue.app.logs import redact_url, set_up
 from actor_queue.app.queue import ActorQueue
 from actor_queue.core.settings import Settings, doubts
+from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
 from actor_queue.http.server import open_sockets, serve
@@ -85,7 +86,8 @@ async def _main(
             if settings.webhook_url is None:
                 settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
         webhook = await stack.enter_async_context(WebhookClient.of(settings))
-        queue = ActorQueue(settings, deliver=webhook)
+        arrivals = Arrivals()
+        queue = ActorQueue(settings, deliver=webhook, settle=arrivals.settle)
         application = Application(queue.engine, mounts=mounts)
         stopping = trio.Event()
 
@@ -105,7 +107,9 @@ async def _main(
             if stop_when_closed is not None:
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
-            addresses = await nursery.start(_serve, application, sockets, stopping, served)
+            addresses = await nursery.start(
+                _serve, application, sockets, arrivals, stopping, served
+            )
             if inherited is None:
                 _announce(settings, addresses, dev=dev)
             async with queue:
@@ -133,6 +137,7 @@ def _open_sockets(bind: str) -> list[socket.socket]:
 async def _serve(
     application: Application,
     sockets: list[socket.socket],
+    arrivals: Arrivals,
     stopping: trio.Event,
     served: trio.Event,
     *,
@@ -144,6 +149,7 @@ async def _serve(
         shutdown=stopping,
         grace_s=REQUESTS_GRACE_S,
         traffic=application.traffic,
+        arrivals=arrivals,
         task_status=task_status,
     )
     served.set()

@@ -67,11 +67,12 @@ def admit(
     *,
     new_id: Callable[[], str],
     idempotency_key: str | None = None,
+    arrived_ns: int = 0,
 ) -> Message:
     """One message from the bytes of one JSON object. Raises `Refused` with 400, 413 or 422.
 
     `new_id` is asked only when the sender gave no `message_id` and no `idempotency_key`
-    (the header's value, as text).
+    (the header's value, as text). `arrived_ns` goes into the message.
     """
     if len(body) > policy.max_body_bytes:
         _refuse_size(policy)
@@ -87,6 +88,7 @@ def admit(
         ttl_ms=ttl_ms,
         message_id=new_id() if named is None else named,
         remembered=named is not None,
+        arrived_ns=arrived_ns,
     )
 
 

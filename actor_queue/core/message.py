@@ -24,6 +24,8 @@ class Message(NamedTuple):
     message_id: str
     remembered: bool
     """Whether the sender named the message: only then does the store look for a repetition."""
+    arrived_ns: int = 0
+    """When its last byte reached this machine, on the system's clock; 0 where nobody knows."""
 
 
 class Accepted(NamedTuple):

@@ -26,6 +26,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from actor_queue.core.admission import AdmissionPolicy, Refused, admit
 from actor_queue.core.codings import coding_of
 from actor_queue.core.message import Appended, Message
+from actor_queue.http.arrivals import Arrival
 from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
 from actor_queue.http.elements import Array, Cutter, Lines
@@ -39,7 +40,7 @@ from actor_queue.http.problem import (
     unavailable,
 )
 from actor_queue.http.query import query_refusal
-from actor_queue.http.request import Head
+from actor_queue.http.request import Head, arrival_of
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
 
@@ -77,10 +78,13 @@ class Bulk:
         refusal = self._refusal(scope, head)
         if refusal is None:
             self._under_way += 1
+            arrival = arrival_of(scope)
             try:
-                refusal = await self._stream(head, receive, send)
+                refusal = await self._stream(head, arrival, receive, send)
             finally:
                 self._under_way -= 1
+                arrival.awaited = True
+                arrival.hand_on()
         if refusal is not None:
             await send_problem(send, refusal)
         self._traffic.answers[ROUTE, 200 if refusal is None else refusal.status] += 1
@@ -103,7 +107,11 @@ class Bulk:
         return None if reason is None else unavailable(reason)
 
     async def _stream(
-        self, head: Head, receive: ASGIReceiveCallable, send: ASGISendCallable
+        self,
+        head: Head,
+        arrival: Arrival,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
     ) -> Problem | None:
         """Answer 200 and a result per message; a problem if there is none and the body is wrong."""
         limit = self._policy.max_body_bytes
@@ -111,12 +119,12 @@ class Bulk:
         answers = _Answers(send, lines=lines)
         async with trio.open_nursery() as nursery:
             admitted, chunks = trio.open_memory_channel[_Chunk](0)
-            nursery.start_soon(self._push_all, chunks, answers)
+            nursery.start_soon(self._push_all, chunks, answers, arrival)
             nursery.start_soon(answers.send_all)
             async with admitted:
                 splitter = Lines(limit) if lines else Array(limit)
                 cutter = Cutter(splitter, head.coding, limit)
-                refusal = await self._admit_all(receive, cutter, admitted)
+                refusal = await self._admit_all(receive, cutter, admitted, arrival)
                 answers.withheld = refusal is not None
         return None if refusal is None else head.explained(refusal, cutter.beginning)
 
@@ -125,6 +133,7 @@ class Bulk:
         receive: ASGIReceiveCallable,
         cutter: Cutter,
         admitted: trio.MemorySendChannel[_Chunk],
+        arrival: Arrival,
     ) -> Problem | None:
         """Cut and admit until the body ends, or the client has gone. What was admitted stands.
 
@@ -132,14 +141,18 @@ class Bulk:
         """
         empty, more = True, True
         while more and cutter.fault is None:
+            arrival.awaited = empty  # nobody waits for the rest of a stream
             event = await receive()
             if event["type"] != "http.request":
                 return None
             more = event["more_body"]
             for elements in cutter.feed(event["body"], last=not more):
                 for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
+                    chunk = self._admit(elements[start : start + CHUNK_MESSAGES_MAX], arrival)
+                    if empty or admitted.statistics().tasks_waiting_receive:
+                        arrival.take_in_hand()  # it will be pushed as soon as that task runs
                     empty = False
-                    await admitted.send(self._admit(elements[start : start + CHUNK_MESSAGES_MAX]))
+                    await admitted.send(chunk)
                 if not elements:  # as many bytes may follow as one read decodes to
                     await trio.lowlevel.checkpoint()
         if cutter.fault is None:
@@ -150,12 +163,13 @@ class Bulk:
         await admitted.send(_Chunk([], [problem]))
         return None
 
-    def _admit(self, elements: list[bytes]) -> _Chunk:
+    def _admit(self, elements: list[bytes], arrival: Arrival) -> _Chunk:
         chunk = _Chunk([], [])
+        arrived_ns = arrival.arrived_ns
         new_id, policy = self._backend.new_id, self._policy
         for element in elements:
             try:
-                message = admit(element, policy, new_id=new_id)
+                message = admit(element, policy, new_id=new_id, arrived_ns=arrived_ns)
             except Refused as refused:
                 chunk.refusals.append(problem_of(refused))
             else:
@@ -163,11 +177,17 @@ class Bulk:
                 chunk.messages.append(message)
         return chunk
 
-    async def _push_all(self, chunks: trio.MemoryReceiveChannel[_Chunk], answers: _Answers) -> None:
+    async def _push_all(
+        self,
+        chunks: trio.MemoryReceiveChannel[_Chunk],
+        answers: _Answers,
+        arrival: Arrival,
+    ) -> None:
         down: Problem | None = None
         async with chunks:
             async for chunk in chunks:
                 appended: list[Appended] = []
+                arrival.hand_on()
                 if chunk.messages and down is None:
                     try:
                         appended = await self._backend.push(chunk.messages)

@@ -21,7 +21,7 @@ from typing import Final
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
     ASGIFramework,
@@ -32,6 +32,7 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import parse_socket_addr
 
+from actor_queue.http.arrivals import Reader
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.protocol import Http1
 from actor_queue.http.traffic import Traffic
@@ -107,6 +108,7 @@ class Connection(TCPServer):
         context: WorkerContext,
         state: ConnectionState,
         stream: trio.SocketStream,
+        reader: Reader,
         *,
         limits: Limits,
         idle: dict[Connection, trio.CancelScope],
@@ -114,6 +116,7 @@ class Connection(TCPServer):
         faults: FaultLog,
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
+        self._reader = reader
         self._limits = limits
         self._idle = idle
         self._traffic = traffic
@@ -133,6 +136,7 @@ class Connection(TCPServer):
         except OSError:
             return  # the peer vanished between two calls
         finally:
+            self._reader.close()
             await self.stream.aclose()
 
     def _speak(self) -> Http1:
@@ -142,7 +146,7 @@ class Connection(TCPServer):
             self.config,
             self.context,
             self,  # type: ignore[arg-type]  # `spawn_app` is all of a task group it uses
-            ConnectionState(self.state),
+            ConnectionState({**self.state, "reader": self._reader}),
             False,
             parse_socket_addr(sock.family, sock.getpeername()),
             parse_socket_addr(sock.family, sock.getsockname()),
@@ -158,12 +162,13 @@ class Connection(TCPServer):
         """Wait for the head of the next request; False when there will be none."""
         if not self._over:
             await self.protocol.advance()
+        idle_deadline = trio.current_time() + self._limits.idle_s
         head_deadline = inf
         while self._asked is None and not self._over:
             if head_deadline == inf and self.protocol.waiting_bytes:
                 head_deadline = trio.current_time() + self._limits.head_s
             if head_deadline == inf:
-                data = await self._read_idle()
+                data = await self._read_idle(idle_deadline)
                 if not data:
                     self._over = True
                     break
@@ -216,17 +221,14 @@ class Connection(TCPServer):
 
     # The socket
 
-    async def _read_idle(self) -> bytes | None:
+    async def _read_idle(self, deadline: float) -> bytes | None:
         """As `_read`, where the server may cancel the wait to make room or to stop."""
         if self.context.terminated.is_set():
             return None
-        deadline = trio.current_time() + self._limits.idle_s
         with trio.CancelScope(deadline=deadline) as scope:
             self._idle[self] = scope
             try:
-                return bytes(await self.stream.receive_some(MAX_RECV))
-            except trio.BrokenResourceError:
-                return b""
+                return await self._reader.receive_some()
             finally:
                 del self._idle[self]
         return None
@@ -234,10 +236,7 @@ class Connection(TCPServer):
     async def _read(self, deadline: float) -> bytes | None:
         """What the peer sends next; b"" at its end, None when the deadline came first."""
         with trio.CancelScope(deadline=deadline):
-            try:
-                return bytes(await self.stream.receive_some(MAX_RECV))
-            except trio.BrokenResourceError:
-                return b""
+            return await self._reader.receive_some()
         return None
 
     async def protocol_send(self, event: Event) -> None:
@@ -292,7 +291,7 @@ class Connection(TCPServer):
             try:
                 await self.stream.send_eof()
                 for _ in range(LINGER_READS_MAX):
-                    if not await self.stream.receive_some(MAX_RECV):
+                    if not await self._reader.receive_some():
                         return
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return

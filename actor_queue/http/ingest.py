@@ -28,7 +28,7 @@ from actor_queue.http.problem import (
     unavailable,
 )
 from actor_queue.http.query import query_refusal
-from actor_queue.http.request import Head, read_body, too_large
+from actor_queue.http.request import Head, arrival_of, read_body, too_large
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
 
@@ -73,6 +73,7 @@ class Ingest:
                 self._policy,
                 new_id=self._backend.new_id,
                 idempotency_key=_key_text(head.idempotency_key),
+                arrived_ns=arrival_of(scope).arrived_ns,
             )
             [appended] = await self._backend.push([message])
         except Refused as refused:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable
+from hypercorn.typing import ASGIReceiveCallable, HTTPScope
 
 from actor_queue.core.codings import Decoder, coded_bytes_max, coding_of
 from actor_queue.core.json_text import BYTE_ORDER_MARK, Refused
+from actor_queue.http.arrivals import UNKNOWN, Arrival, Reader
 from actor_queue.http.problem import Problem, problem_of
 
 USER_IN_SCOPE: Final = "actor_queue.user"
@@ -29,6 +30,12 @@ _LABEL_HINT: Final = (
 )
 
 Header = tuple[bytes, bytes]
+
+
+def arrival_of(scope: HTTPScope) -> Arrival:
+    """When the bytes read so far arrived. Another server does not tell."""
+    reader = scope.get("state", {}).get("reader")
+    return reader if isinstance(reader, Reader) else UNKNOWN
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ import socket
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from time import time_ns
 from typing import Final
 
 import trio
@@ -23,6 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import repr_socket_addr
 
+from actor_queue.http.arrivals import Arrivals, Reader, Source, note_arrivals
 from actor_queue.http.connection import Connection, Limits
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.protocol import QuietConfig
@@ -34,6 +36,13 @@ LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
 ROOM_PAUSE_S: Final = 0.1  # between looks for an idle connection that can make room
 PORT_MAX: Final = 65_535
+ACCEPTS_AT_ONCE_MAX: Final = 64  # before other tasks run
+
+PASSING: Final = frozenset(
+    {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH}
+    | {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+)
+"""Errors of `accept` that say something about one connection only (accept(2), section "Errors")."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +58,7 @@ async def serve(
     grace_s: float = 30.0,
     limits: Limits = Limits(),  # noqa: B008  # frozen
     traffic: Traffic | None = None,
+    arrivals: Arrivals | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until `shutdown` is set; reports the bound addresses when it listens.
@@ -56,40 +66,49 @@ async def serve(
     Takes a `bind` (see `open_sockets`) or sockets that are bound already, and closes them. After
     `shutdown` the listener closes at once, idle connections too, and requests under way have
     `grace_s` seconds to finish. `scope["state"]["stopping"]` is `shutdown`, for handlers that
-    would otherwise never end. Raises OSError if the address cannot be had.
+    would otherwise never end; `scope["state"]["reader"]` says when a request arrived. `arrivals`
+    knows what has arrived and is still unread. Raises OSError if the address cannot be had.
     """
     ours = sockets is None
     if sockets is None:
         assert bind is not None
         sockets = open_sockets(bind)
-    server = _Server(app, limits, traffic if traffic is not None else Traffic(), shutdown)
-    listeners = [_listener(sock) for sock in sockets]
+    server = _Server(app, limits, traffic or Traffic(), arrivals or Arrivals(), shutdown)
+    for sock in sockets:
+        sock.setblocking(False)
+        note_arrivals(sock)
     try:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(server.accept, listener, connections)
+                for sock in sockets:
+                    accepting.start_soon(server.accept, sock, connections)
                 task_status.started([_address(sock) for sock in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
-            queued = [stream for listener in listeners for stream in _accept_queued(listener)]
-            _close(listeners, remove_files=ours)
+            queued = [peer for sock in sockets for peer in _accept_queued(sock)]
+            _close(sockets, remove_files=ours)
             await server.attend_last(queued, connections)
             await server.stop()
             connections.cancel_scope.deadline = trio.current_time() + grace_s
     finally:
-        _close(listeners, remove_files=ours)
+        _close(sockets, remove_files=ours)
 
 
 class _Server:
     """What the connections share."""
 
     def __init__(
-        self, app: ASGIFramework, limits: Limits, traffic: Traffic, shutdown: trio.Event
+        self,
+        app: ASGIFramework,
+        limits: Limits,
+        traffic: Traffic,
+        arrivals: Arrivals,
+        shutdown: trio.Event,
     ) -> None:
         self._app = app
         self._limits = limits
         self._traffic = traffic
+        self._arrivals = arrivals
         self._faults = FaultLog()
         self._config = QuietConfig()
         self._context = WorkerContext(None)
@@ -97,22 +116,46 @@ class _Server:
         self._idle: dict[Connection, trio.CancelScope] = {}
         self._free = trio.Semaphore(_connections_max(limits))
 
-    async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+    async def accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         """Take connections as long as there is room for them; the system's queue keeps the rest."""
-        while True:
-            try:
-                stream = await listener.accept()
-            except OSError as error:
-                self._traffic.accept_errors += 1
-                name = errno.errorcode.get(error.errno or 0, "?")
-                log.warning("cannot accept a connection: %s", name)
-                self._evict()
-                await trio.sleep(ACCEPT_PAUSE_S)
-            else:
-                await self._room(stream)
-                connections.start_soon(self._attend, stream)
+        source = Source(listener.fileno(), self._arrivals)
+        try:
+            while True:
+                await self._accept_some(listener, source, connections)
+        finally:
+            self._arrivals.forget(source)
 
-    async def _room(self, stream: trio.SocketStream) -> None:
+    async def _accept_some(
+        self, listener: socket.socket, source: Source, connections: trio.Nursery
+    ) -> None:
+        source.want()
+        await trio.lowlevel.checkpoint()
+        for _ in range(ACCEPTS_AT_ONCE_MAX):
+            try:
+                peer, _ = listener.accept()
+            except BlockingIOError:
+                source.drained_ns = time_ns()
+                await trio.lowlevel.wait_readable(listener)
+                return
+            except OSError as error:
+                if error.errno not in PASSING:
+                    source.wanted = False
+                    await self._pause(error)
+                return
+            source.wanted = False
+            await self._room(peer)
+            source.want()
+            connections.start_soon(self._attend, self._reader(peer), peer)
+
+    async def _pause(self, error: OSError) -> None:
+        """The system has no descriptor or memory to spare for one more connection."""
+        self._traffic.accept_errors += 1
+        name = errno.errorcode.get(error.errno or 0, "?")
+        log.warning("cannot accept a connection: %s", name)
+        self._evict()
+        await trio.sleep(ACCEPT_PAUSE_S)
+
+    async def _room(self, peer: socket.socket) -> None:
         """Wait until one more may be served; it waits meanwhile, and the others behind it."""
         try:
             while self._free.value == 0:
@@ -122,17 +165,19 @@ class _Server:
                     return
             self._free.acquire_nowait()
         except trio.Cancelled:
-            stream.socket.close()
+            peer.close()
             raise
 
-    async def attend_last(
-        self, streams: Sequence[trio.SocketStream], connections: trio.Nursery
-    ) -> None:
+    def _reader(self, peer: socket.socket) -> Reader:
+        peer.setblocking(False)
+        return Reader(peer, self._arrivals)
+
+    async def attend_last(self, peers: Sequence[socket.socket], connections: trio.Nursery) -> None:
         """Connections that nobody had taken yet when we stopped: their requests are on the way."""
-        for stream in streams:
-            await self._room(stream)
-            connections.start_soon(self._attend, stream)
-        if streams:
+        for peer in peers:
+            await self._room(peer)
+            connections.start_soon(self._attend, self._reader(peer), peer)
+        if peers:
             await trio.sleep(LAST_REQUESTS_S)
 
     async def stop(self) -> None:
@@ -148,12 +193,13 @@ class _Server:
                 self._traffic.connections_evicted += 1
                 return
 
-    async def _attend(self, stream: trio.SocketStream) -> None:
+    async def _attend(self, reader: Reader, peer: socket.socket) -> None:
         """One connection; whatever goes wrong in it stays in it."""
         self._traffic.connections_open += 1
         self._traffic.connections_total += 1
         try:
-            await self._connection(stream).run()
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
+            await self._connection(stream, reader).run()
         except BaseExceptionGroup as group:
             ours, rest = group.split(Exception)
             if ours is not None:
@@ -163,16 +209,19 @@ class _Server:
         except Exception as error:  # noqa: BLE001  # a peer must not be able to end the process
             self._failed(error)
         finally:
+            reader.close()
+            peer.close()
             self._traffic.connections_open -= 1
             self._free.release()
 
-    def _connection(self, stream: trio.SocketStream) -> Connection:
+    def _connection(self, stream: trio.SocketStream, reader: Reader) -> Connection:
         return Connection(
             self._app,
             self._config,
             self._context,
             self._state,
             stream,
+            reader,
             limits=self._limits,
             idle=self._idle,
             traffic=self._traffic,
@@ -268,32 +317,22 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
-def _accept_queued(listener: trio.SocketListener) -> list[trio.SocketStream]:
+def _accept_queued(listener: socket.socket) -> list[socket.socket]:
     """What the system has accepted for us already; closing the listener would reset it."""
-    streams: list[trio.SocketStream] = []
-    with socket.socket(fileno=os.dup(listener.socket.fileno())) as sock:
-        sock.setblocking(False)
-        with suppress(OSError):
-            while len(streams) < BACKLOG:
-                peer, _ = sock.accept()
-                peer.setblocking(False)
-                streams.append(trio.SocketStream(trio.socket.from_stdlib_socket(peer)))
-    return streams
-
-
-def _listener(sock: socket.socket) -> trio.SocketListener:
-    sock.setblocking(False)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    peers: list[socket.socket] = []
+    with suppress(OSError):
+        while len(peers) < BACKLOG:
+            peers.append(listener.accept()[0])
+    return peers
 
 
 def _address(sock: socket.socket) -> str:
     return repr_socket_addr(sock.family, sock.getsockname())
 
 
-def _close(listeners: Sequence[trio.SocketListener], *, remove_files: bool) -> None:
+def _close(listeners: Sequence[socket.socket], *, remove_files: bool) -> None:
     """Close what is still open. A file of ours goes with it; a shared one is others' too."""
-    for listener in listeners:
-        sock = listener.socket
+    for sock in listeners:
         if remove_files and sock.fileno() >= 0 and sock.family == socket.AF_UNIX:
             with suppress(OSError):
                 os.unlink(sock.getsockname())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import time
@@ -253,20 +254,16 @@ def test_a_connection_lives_through_thousands_of_requests(quick: Served) -> None
 def test_running_out_of_descriptors_is_survived(
     start: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
-    import trio
-
     server = start()
     failures = [OSError(errno.EMFILE, "x"), OSError(errno.ENOMEM, "x")]
-    accept = trio.SocketListener.accept
+    accept = socket.socket.accept
 
-    async def failing(listener: trio.SocketListener) -> trio.SocketStream:
+    def failing(listener: socket.socket) -> tuple[socket.socket, object]:
         if failures:
             raise failures.pop()
-        return await accept(listener)
+        return accept(listener)
 
-    monkeypatch.setattr(trio.SocketListener, "accept", failing)
+    monkeypatch.setattr(socket.socket, "accept", failing)
     for _ in range(3):
         assert post(server.address, {"user": "a", "message": "b"}).status == 202
     assert server.application.traffic.accept_errors == 2

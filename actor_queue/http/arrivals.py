@@ -1,0 +1,242 @@
+"""What reached the machine first is appended first, over any number of connections.
+
+Each connection is a task, and the scheduler promises no order among tasks that can run at the
+same moment: Trio even tosses a coin for each batch of them. So the order of the tasks decides
+nothing here. Two facts that the kernel knows decide instead:
+
+- **When** the last byte of a request arrived. The kernel notes the time of each segment as it
+  receives it (SO_TIMESTAMPNS), and a read says the note of the last byte that it took.
+- **Whether** anything that arrived earlier has not been read yet. All sockets are registered
+  with one epoll instance that nobody ever waits on. Asking it costs about a microsecond and
+  lists the sockets with unread bytes, also connections that nobody has accepted yet.
+
+Whoever is about to take a group of requests awaits `settle`. Usually nothing is unread, and the
+group is taken at once. Otherwise `settle` lets the scheduler go round until the tasks of those
+sockets have read, and says up to which time of arrival the order is complete.
+
+The limits of the promise: a Unix socket has no times of arrival, so the time of the read counts
+there. A request that a client has pipelined behind another one, and the rest of a long stream of
+messages, arrive when their turn comes. Two replicas do not know of each other's sockets.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from contextlib import suppress
+from time import time_ns
+from typing import Final, Protocol
+
+import trio
+
+FOREVER: Final = 2**63
+READ_BYTES_MAX: Final = 65_536
+PASSES_MAX: Final = 12
+"""How many times the scheduler may go round before a group is taken all the same. A new connection
+is accepted and read in four passes; a large body takes one pass for each `READ_BYTES_MAX`."""
+
+_TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMPNS", 35)
+_NOTE: Final = struct.Struct("@qq")
+_NOTE_SPACE: Final = socket.CMSG_SPACE(_NOTE.size)
+_SECOND_NS: Final = 1_000_000_000
+
+
+class Arrivals:
+    """All sockets of one server, and what has arrived on them without having been read."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll() if hasattr(select, "epoll") else None
+        self._sources: dict[int, Source] = {}
+        self._in_hand: set[Source] = set()
+        self.unsettled = 0
+        """How many groups were taken although something was still unread after `PASSES_MAX`."""
+
+    async def settle(self) -> int:
+        """Wait until all requests that had arrived have been read and handed on.
+
+        Returns a time of arrival in nanoseconds: of the requests up to it none is missing.
+        `FOREVER` when nothing is unread.
+        """
+        if self._poll is None:
+            # Without epoll: whoever was readable has been woken and has run after two passes.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            return FOREVER
+        now_ns = time_ns()
+        if not self._unread(now_ns):
+            return FOREVER
+        for _ in range(PASSES_MAX):
+            await trio.lowlevel.checkpoint()
+            if not self._unread(now_ns):
+                return now_ns
+        self.unsettled += 1
+        return now_ns
+
+    def watch(self, source: Source) -> None:
+        """Look at `source` from now on, until `forget`."""
+        if self._poll is not None:
+            self._sources[source.number] = source
+            self._poll.register(source.number, select.EPOLLIN)
+
+    def forget(self, source: Source) -> None:
+        """Call it before the socket is closed. Does nothing the second time."""
+        self._in_hand.discard(source)
+        if self._poll is not None and self._sources.get(source.number) is source:
+            del self._sources[source.number]
+            if not source.ignored:
+                self._poll.unregister(source.number)
+
+    def take_in_hand(self, source: Source) -> None:
+        """What was read is not handed on before other tasks run: `settle` waits for it."""
+        self._in_hand.add(source)
+
+    def hand_on(self, source: Source) -> None:
+        self._in_hand.discard(source)
+
+    def close(self) -> None:
+        if self._poll is not None:
+            self._poll.close()
+
+    def _unread(self, since_ns: int) -> bool:
+        """Whether something that arrived before `since_ns` may still be on its way."""
+        assert self._poll is not None
+        unread = bool(self._in_hand)
+        for number, _ in self._poll.poll(0):
+            source = self._sources[number]
+            if source.wanted:
+                unread = unread or (source.awaited and source.drained_ns < since_ns)
+            else:
+                # Its owner is busy with what it has. It would be listed at each question.
+                self._poll.unregister(number)
+                source.ignored = True
+        return unread
+
+    def look_again(self, source: Source) -> None:
+        """The owner of a source that was ignored wants to read again."""
+        if self._poll is not None and source.ignored:
+            source.ignored = False
+            self._poll.register(source.number, select.EPOLLIN)
+
+
+class Arrival(Protocol):
+    """What a handler knows and says of the request that it works on."""
+
+    arrived_ns: int
+    """When the last byte that was read reached this machine, on the system's clock; 0: unknown."""
+    awaited: bool
+    """Whether others' requests wait until the rest was read. Not for what comes without an end."""
+
+    def take_in_hand(self) -> None:
+        """Call it where other tasks run between a read and the handing on. See `hand_on`."""
+        ...
+
+    def hand_on(self) -> None:
+        """Call it in the moment in which the messages are handed on, or when there are none."""
+        ...
+
+
+class _Unknown:
+    """The arrival of a request that another server has read."""
+
+    arrived_ns = 0
+    awaited = False
+
+    def take_in_hand(self) -> None: ...
+
+    def hand_on(self) -> None: ...
+
+
+UNKNOWN: Final[Arrival] = _Unknown()
+
+
+class Source:
+    """A socket as `Arrivals` sees it: a listener, or the base of a connection's reader."""
+
+    __slots__ = ("arrivals", "awaited", "drained_ns", "ignored", "number", "wanted")
+
+    def __init__(self, number: int, arrivals: Arrivals) -> None:
+        self.number = number
+        self.arrivals = arrivals
+        self.wanted = True
+        """Whether its owner will read what comes as soon as it runs."""
+        self.awaited = True
+        """See `Arrival`."""
+        self.drained_ns = 0
+        """When it was last known to have nothing more to read."""
+        self.ignored = False
+        arrivals.watch(self)
+
+    def want(self) -> None:
+        self.wanted = True
+        if self.ignored:
+            self.arrivals.look_again(self)
+
+
+class Reader(Source):
+    """The receiving half of a connection."""
+
+    __slots__ = ("_eager", "_sock", "arrived_ns")
+
+    def __init__(self, sock: socket.socket, arrivals: Arrivals) -> None:
+        super().__init__(sock.fileno(), arrivals)
+        self._sock = sock
+        self._eager = False
+        self.arrived_ns = 0
+
+    async def receive_some(self) -> bytes:
+        """What the peer has sent, at most `READ_BYTES_MAX`; b"" at its end, also when it broke.
+
+        Nothing else runs between the read and the return, so a request that is complete can be
+        handed on before anybody asks whether it was read.
+        """
+        self.want()
+        try:
+            if self._eager:
+                await trio.lowlevel.checkpoint()  # the last read did not wait: others run first
+            self._eager = True
+            while True:
+                try:
+                    data, notes, _, _ = self._sock.recvmsg(READ_BYTES_MAX, _NOTE_SPACE)
+                except BlockingIOError:
+                    self.drained_ns = time_ns()
+                else:
+                    break
+                await trio.lowlevel.wait_readable(self.number)
+                self._eager = False
+        except OSError:
+            return b""
+        finally:
+            self.wanted = False
+        now_ns = time_ns()
+        if len(data) < READ_BYTES_MAX:
+            self.drained_ns = now_ns
+        self.arrived_ns = _arrival(notes) or now_ns
+        return data
+
+    def take_in_hand(self) -> None:
+        """See `Arrival`."""
+        self.arrivals.take_in_hand(self)
+
+    def hand_on(self) -> None:
+        """See `Arrival`."""
+        self.arrivals.hand_on(self)
+
+    def close(self) -> None:
+        """Stop looking at the socket; whoever owns it closes it."""
+        self.arrivals.forget(self)
+
+
+def note_arrivals(listener: socket.socket) -> None:
+    """Have the kernel note when bytes arrive on the connections that `listener` will accept."""
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+
+
+def _arrival(notes: list[tuple[int, int, bytes]]) -> int:
+    """The time in the kernel's note, in nanoseconds; 0 without one."""
+    for level, kind, data in notes:
+        if level == socket.SOL_SOCKET and kind == _TIMESTAMP and len(data) == _NOTE.size:
+            seconds, nanoseconds = _NOTE.unpack(data)
+            return int(seconds * _SECOND_NS + nanoseconds)
+    return 0
