@@ -110,7 +110,7 @@ class Http1(H11Protocol):
         await self.send(Closed())
 
     async def stream_send(self, event: Event) -> None:
-        if isinstance(event, Response) and self.context.terminated.is_set():
+        if isinstance(event, Response) and self.connection_state["stopping"].is_set():
             event.headers.append((b"connection", b"close"))
         await super().stream_send(event)
 
