@@ -1,9 +1,9 @@
-"""The library: a queue in your own program, without HTTP and without a webhook.
+"""The library: a queue in your own program, without HTTP and without a webhook. It runs on Trio.
 
     async with ActorQueue(settings, deliver=my_async_function) as queue:
         await queue.push("joao.silva", "Oi", ttl=15)
 
-The service is its first client.
+On asyncio the same class is `actor_queue.aio.ActorQueue`. The service is this one's first client.
 """
 
 from __future__ import annotations
@@ -14,37 +14,42 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
 import trio
 
-from actor_queue.core.admission import AdmissionPolicy, admit
-from actor_queue.core.batch import Batch
+from actor_queue.app.deliver import DeliverCallback, Receiver, attempts_of
+from actor_queue.app.logs import redact_url
+from actor_queue.core.admission import AdmissionPolicy, Refused, admit, user_of
 from actor_queue.core.message import Accepted, Full
-from actor_queue.core.outcome import Delivered, Failed, Outcome
-from actor_queue.core.settings import Settings
+from actor_queue.core.settings import Mistake, Settings, SettingsError
+from actor_queue.http import inputs
 from actor_queue.runtime.engine import Engine
-from actor_queue.store.api import StoreUnavailable
+from actor_queue.runtime.owner import awake_time
+from actor_queue.store.api import (
+    DeadLetter,
+    DeadPage,
+    Dropped,
+    StoreUnavailable,
+    UserPage,
+    UserState,
+    UserView,
+)
 from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Settle
 from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.runner import Runner
 from actor_queue.store.server import probe_call
 
 START_PAUSE_S = 0.5
 """Between two looks for a Redis that is not there yet."""
+START_TIMEOUT_S = 10.0
+"""How long a program waits for Redis when it says nothing else."""
 
 log = logging.getLogger(__name__)
 
-DeliverCallback = Callable[[Batch], Awaitable[Outcome | None]]
-"""Called with one batch; it is delivered when this returns (None or `Delivered`). An exception, a
-`Failed`, or more time than `webhook_timeout_ms` is a failed attempt, retried on the schedule."""
-
-
-class Receiver(Protocol):
-    """Something that can deliver within a number of seconds, as `webhook.client.WebhookClient`."""
-
-    async def deliver(self, batch: Batch, deadline_s: float) -> Outcome: ...
+P = TypeVar("P", UserPage, DeadPage)
 
 
 class QueueFull(Exception):
@@ -56,10 +61,56 @@ class QueueFull(Exception):
         self.due_in_s = full.due_in_ms / 1000
 
 
-class ActorQueue:
-    """Opening it waits for Redis, as long as it takes; closing it finishes what is under way.
+class OnHold(Exception):
+    """This user is on hold, so nothing is sent until `release` or the end of the hold."""
 
-    Raises `StoreMisconfigured` on opening a Redis that must not be used as it is.
+
+class Typing(NamedTuple):
+    """What came of a typing signal."""
+
+    extended: bool
+    """False: there was no open window to extend."""
+    user: UserView
+
+
+class ServedRunner(Runner, Protocol):
+    """The road to Redis: `serve` runs it, `prepare` returns when it can be used."""
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None: ...
+
+    async def prepare(self) -> None: ...
+
+
+class Road(NamedTuple):
+    """How a queue reaches its store, and the clocks that go with it."""
+
+    runner: ServedRunner
+    store_clock: Callable[[], int] | None = None
+    """The store's time in milliseconds; None: the server's own."""
+    trust_clock: Callable[[], float] = awake_time
+    """The seconds by which a lease is trusted."""
+
+
+class ActorQueue:
+    """A queue, open inside `async with`, on Trio. It is opened once.
+
+    Opening connects to Redis and starts to deliver what waits there, also what an earlier process
+    left. Closing takes no new attempts, finishes those under way (at most `webhook_timeout_ms` and
+    two seconds) and hands over; what waits stays in Redis. Any number of queues and services can
+    share a namespace: each message is delivered by one of them.
+
+    `deliver` is an `async def` that gets one `Batch`; see `DeliverCallback`. `start_timeout_s` is
+    how long opening waits for Redis; `math.inf` waits as long as it takes. `settle` is for the
+    service: it is awaited before a group of messages is taken.
+
+    Making one raises TypeError for a `deliver` that is no such function, `SettingsError` without a
+    `redis_url`, and `StoreMisconfigured` for a `redis_url` that cannot be used. Opening raises
+    `StoreUnavailable` when Redis is still away after `start_timeout_s`, and `StoreMisconfigured`
+    when it must not be used as it is.
+
+    All methods raise `StoreUnavailable` when Redis is away: unless its `executed` is False, nobody
+    knows whether the call was carried out. `Refused` says which argument is wrong, and why.
+    RuntimeError: the queue is not open. A `user` is text or a whole number, and 42 is "42".
     """
 
     def __init__(
@@ -67,24 +118,48 @@ class ActorQueue:
         settings: Settings,
         deliver: DeliverCallback | Receiver,
         *,
+        start_timeout_s: float = START_TIMEOUT_S,
         settle: Settle | None = None,
     ) -> None:
-        assert settings.redis_url is not None, "there is no Redis to keep messages in"
+        if not start_timeout_s > 0:
+            raise ValueError(f"start_timeout_s is {start_timeout_s!r}; allowed: more than 0")
         self.settings = settings
-        keys = Keys(settings.namespace, settings.shards)
-        self._runner = runner_for(
-            settings.redis_url,
-            probe_call(keys.meta, settings.shards, FORMAT),
-            settings.durability,
-            settle=settle,
-        )
+        self._start_timeout_s = start_timeout_s
+        road = self._road(settle)
+        self._runner = road.runner
         replica = f"r-{secrets.token_hex(6)}"
-        self._store = RedisStore(self._runner, settings, replica=replica)
-        self.engine = Engine(settings, self._store, _attempt(deliver))
+        self._store = RedisStore(road.runner, settings, replica=replica, clock=road.store_clock)
+        self.engine = Engine(settings, self._store, attempts_of(deliver), clock=road.trust_clock)
         self._policy = AdmissionPolicy.of(settings)
+        self._phase: Literal["new", "opening", "open", "closed"] = "new"
         self._stack = AsyncExitStack()
 
+    def _road(self, settle: Settle | None) -> Road:
+        url = self.settings.redis_url
+        if url is None:
+            raise SettingsError(
+                Mistake(
+                    ("REDIS_URL",),
+                    "redis_url is not set: there is no Redis to keep messages in; write"
+                    ' Settings(redis_url="redis://localhost"), or set REDIS_URL and use'
+                    " Settings.from_env()",
+                )
+            )
+        keys = Keys(self.settings.namespace, self.settings.shards)
+        probe = probe_call(keys.meta, self.settings.shards, FORMAT)
+        return Road(runner_for(url, probe, self.settings.durability, settle=settle))
+
+    # Opening and closing
+
     async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                "this ActorQueue runs on Trio: start the program with trio.run(main), or take"
+                " actor_queue.aio.ActorQueue, which runs on asyncio"
+            )
+        if self._phase != "new":
+            raise RuntimeError(f"this queue is {self._phase} already: make a new ActorQueue")
+        self._phase = "opening"
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self._connected())
@@ -93,6 +168,9 @@ class ActorQueue:
                 self._stack = stack.pop_all()
         except BaseExceptionGroup as group:
             raise _only(group) from None
+        finally:
+            self._phase = "closed"
+        self._phase = "open"
         return self
 
     async def __aexit__(
@@ -105,8 +183,12 @@ class ActorQueue:
             await self._stack.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             # Raised inside the block: it goes on as it is, not in the groups of our nurseries.
-            if _only(group) is not error:
+            if not _is_only(group, error):
                 raise
+        finally:
+            self._phase = "closed"
+
+    # Messages in
 
     async def push(
         self,
@@ -119,18 +201,123 @@ class ActorQueue:
     ) -> Accepted:
         """Keep `message` durably and reset the user's quiet timer to `ttl` seconds.
 
-        `fields` travel with the message. Raises `core.admission.Refused` for values that cannot
-        be kept, `QueueFull`, and `StoreUnavailable` (repeat it with its `message_id`, or
-        accept that it may be kept twice).
+        Without `ttl` it is `default_ttl_ms`; 0 sends at once. `fields` travel with the message and
+        may be whatever JSON has. With a `message_id`, a repeated push adds nothing and moves no
+        timer, and its answer has `duplicate`.
+
+        When this returns, the message is kept. Raises `Refused` for values that cannot be kept,
+        `QueueFull`, and `StoreUnavailable`: repeat it then with its `message_id`, or accept that it
+        may be kept twice.
         """
-        body = {**fields, "user": user, "message": message, "ttl": ttl, "message_id": message_id}
-        admitted = admit(_as_json(body), self._policy, new_id=self.engine.new_id)
+        self._require_open()
+        body = {**fields, "user": user, "message": message}
+        if ttl is not None:
+            body["ttl"] = ttl
+        if message_id is not None:
+            body["message_id"] = message_id
+        admitted = admit(as_json(body), self._policy, new_id=self.engine.new_id)
         (result,) = await self.engine.push([admitted])
         if isinstance(result, Full):
             raise QueueFull(result)
         return result
 
+    # One user
+
+    async def flush(self, user: str | int) -> UserView:
+        """Send now what waits, also a batch that waits for its retry. Raises `OnHold`."""
+        view = await self._opened.flush(_user(user))
+        if view == "held":
+            raise OnHold("this user is on hold: release it first")
+        return view
+
+    async def typing(self, user: str | int, *, ttl: float | None = None) -> Typing:
+        """The user is typing: the open window ends no sooner than `ttl` seconds from now.
+
+        Without `ttl` it is that of the user's last message. The window never ends later than
+        `max_wait_ms` after its first message.
+        """
+        wanted = inputs.typing_ttl_ms(_only_given(ttl=ttl), self.settings.max_ttl_ms)
+        return Typing(*await self._opened.typing(_user(user), wanted))
+
+    async def hold(self, user: str | int, *, seconds: float = inputs.HOLD_DEFAULT_S) -> UserView:
+        """Keep the user's messages but send none for `seconds` (at most a week)."""
+        for_ms = inputs.hold_ms(_only_given(seconds=seconds))
+        return await self._opened.hold(_user(user), for_ms)
+
+    async def release(self, user: str | int) -> UserView:
+        """End a hold: what became due meanwhile goes at once."""
+        return await self._opened.unhold(_user(user))
+
+    async def drop(self, user: str | int) -> Dropped:
+        """Forget what waits for this user, and a batch whose retry waits; says what it was."""
+        return await self._opened.drop(_user(user))
+
+    async def user(self, user: str | int) -> UserView:
+        """The user's state, timer, batch under way and recent attempts."""
+        return await self._opened.describe(_user(user))
+
+    async def users(
+        self,
+        *,
+        state: UserState | None = None,
+        limit: int = inputs.LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> UserPage:
+        """Who waits, soonest first: at most `limit` (1 to 1000) users, only those in `state`.
+
+        `cursor` is that of the page before.
+        """
+        wanted = inputs.state({"state": state or ""})
+        return await _page(self._opened.users(wanted, _limit(limit), cursor))
+
+    # Dead letters
+
+    async def dead(
+        self, *, limit: int = inputs.LIMIT_DEFAULT, cursor: str | None = None
+    ) -> DeadPage:
+        """Batches that were given up, newest first, without their messages."""
+        return await _page(self._opened.dead(_limit(limit), cursor))
+
+    async def dead_letter(self, batch_id: str) -> DeadLetter | None:
+        """One of them with its `batch`; None if there is none with this id."""
+        return await self._opened.dead_letter(batch_id)
+
+    async def replay(self, batch_id: str) -> DeadLetter | None:
+        """Send a dead letter again, under the same id, before the user's other batches.
+
+        None if there is none with this id. It stays a dead letter, `queued`, until its turn comes.
+        """
+        return await self._opened.dead_replay(batch_id)
+
+    async def drop_dead(self, batch_id: str) -> bool:
+        """Forget a dead letter. False if there is none with this id."""
+        return await self._opened.dead_drop(batch_id)
+
+    # Inside
+
+    @property
+    def _opened(self) -> Engine:
+        self._require_open()
+        return self.engine
+
+    def _require_open(self) -> None:
+        if self._phase == "closed":
+            raise RuntimeError("this queue is closed: make a new ActorQueue")
+        if self._phase != "open":
+            raise RuntimeError("this queue is not open: use it inside `async with`")
+
     async def _start(self) -> None:
+        try:
+            with trio.fail_after(self._start_timeout_s):
+                await self._wait_for_store()
+        except trio.TooSlowError:
+            why = self.engine.waiting_for or "it does not answer"
+            where = redact_url(self.settings.redis_url or "")
+            raise StoreUnavailable(
+                f"no Redis at {where} after {self._start_timeout_s:g} s: {why}", executed=False
+            ) from None
+
+    async def _wait_for_store(self) -> None:
         while True:
             try:
                 await self._runner.prepare()
@@ -160,26 +347,70 @@ def _only(error: BaseException) -> BaseException:
     return error
 
 
-def _attempt(deliver: DeliverCallback | Receiver) -> Callable[[Batch, float], Awaitable[Outcome]]:
-    """One attempt with a time limit, whose failure is a value."""
-    if not callable(deliver):
-        return deliver.deliver
-
-    async def attempt(batch: Batch, deadline_s: float) -> Outcome:
-        with trio.move_on_after(deadline_s):
-            try:
-                return await deliver(batch) or Delivered(200)
-            except Exception as error:  # noqa: BLE001  # the callback is not ours; its failure is an outcome
-                log.warning("deliver failed", extra={"error": type(error).__name__})
-                return Failed(f"raised {type(error).__name__}")
-        return Failed(f"timed out after {deadline_s:.3g} s")
-
-    return attempt
+def _is_only(group: BaseException, error: BaseException | None) -> bool:
+    """Whether `group` is nothing but groups of one around `error`, which may be a group itself."""
+    while isinstance(group, BaseExceptionGroup) and not _is_same(group, error):
+        if len(group.exceptions) != 1:
+            return False
+        group = group.exceptions[0]
+    return _is_same(group, error)
 
 
-def _as_json(body: dict[str, object]) -> bytes:
-    """The text that a gateway would have sent. Raises TypeError for values JSON does not have."""
-    present = {name: value for name, value in body.items() if value is not None}
-    text = json.dumps(present, ensure_ascii=False, allow_nan=False)
+def _is_same(found: BaseException, error: BaseException | None) -> bool:
+    """A group on its way may be copied: where Trio takes its own `Cancelled` from beside it."""
+    if not isinstance(found, BaseExceptionGroup) or not isinstance(error, BaseExceptionGroup):
+        return found is error
+    return (
+        found.message == error.message
+        and len(found.exceptions) == len(error.exceptions)
+        and all(map(_is_same, found.exceptions, error.exceptions))
+    )
+
+
+# What a program gives, in the form in which the API gets it: then the same rules hold for both.
+
+
+def _user(user: str | int) -> str:
+    return user_of(json.loads(as_json({"user": user}))["user"])
+
+
+def _limit(limit: int) -> int:
+    return inputs.limit({"limit": str(limit)})
+
+
+def _only_given(**values: object) -> bytes:
+    return as_json({name: value for name, value in values.items() if value is not None})
+
+
+async def _page(asked: Awaitable[P]) -> P:
+    try:
+        return await asked
+    except ValueError:
+        inputs.refuse_cursor()
+
+
+def as_json(body: dict[str, object]) -> bytes:
+    """The text that a gateway would have sent. Raises `Refused` for a value JSON does not have."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise _refusal(body) from None
     # Python's texts may hold halves of surrogate pairs; what finds no other half is replaced.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _refusal(body: dict[str, object]) -> Refused:
+    """Names the first field that JSON cannot say, and its type, never its value."""
+    for name, value in body.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            what = type(value).__qualname__
+            return Refused(
+                422,
+                "Invalid field",
+                f"`{name}` is a value of type {what} that JSON cannot say: give texts, finite"
+                " numbers, True, False, None, and lists and dicts of these.",
+                name,
+            )
+    raise AssertionError("the whole cannot be said, but each part can")

@@ -7,6 +7,7 @@ with nothing behind it.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -87,7 +88,9 @@ async def _main(
                 settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
         webhook = await stack.enter_async_context(WebhookClient.of(settings))
         arrivals = Arrivals()
-        queue = ActorQueue(settings, deliver=webhook, settle=arrivals.settle)
+        queue = ActorQueue(
+            settings, deliver=webhook, start_timeout_s=math.inf, settle=arrivals.settle
+        )
         application = Application(queue.engine, mounts=mounts)
         stopping = trio.Event()
 

@@ -112,6 +112,11 @@ def milliseconds(field: str, given: object) -> int | None:
     refuse_field(field, f"`{field}` must be a number of seconds, or a string of one.")
 
 
+def user_of(value: object) -> str:
+    """The user that a program names, as text. Raises `Refused` with 422."""
+    return _user({"user": value})
+
+
 def user_from_path(raw: bytes) -> str:
     """The user that a percent-encoded path segment names. Raises `Refused` with 400 or 404.
 

@@ -35,7 +35,7 @@ from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.redis import RedisStore
 from actor_queue.store.runner import Call
-from tests.store.memory import MemoryRunner, memory_server
+from actor_queue.testing.memory import MemoryRunner, memory_server
 
 START_MS = 1_700_000_000_000
 VIRTUAL_LIMIT_S = 200_000

@@ -11,8 +11,8 @@ from actor_queue.core.shard import shard_of
 from actor_queue.runtime import registry
 from actor_queue.runtime.recoverer import BACKLOG_MAX, BURST, SWEEP_S
 from actor_queue.store.redis import RedisStore
+from actor_queue.testing.memory import MemoryRunner
 from tests.runtime.harness import Replica, Stage, after, message, now_ms, run, stage, until
-from tests.store.memory import MemoryRunner
 
 CALL_MAX = 500
 TURN_S = 0.005

@@ -6,8 +6,8 @@ import fakeredis
 import redis
 
 from actor_queue.store.runner import Call, ScriptError
+from actor_queue.testing.memory import memory_server
 from tests.simulation import redis_server, world
-from tests.store.memory import memory_server
 
 SEEDS = (2, 7)
 CALLS_MAX = 500

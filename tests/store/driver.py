@@ -20,8 +20,8 @@ from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import RedisStore
+from actor_queue.testing.memory import DirectRunner, Patch, memory_server
 from tests.servers import Server, delete_namespace
-from tests.store.memory import DirectRunner, Patch, memory_server
 
 Dump = dict[bytes, object]
 """Every key of the namespace with its value."""

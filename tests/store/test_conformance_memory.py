@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from actor_queue.core.settings import Settings
+from actor_queue.testing.memory import memory_store
 from tests.store.conformance import AppendConformance, ClaimConformance
 from tests.store.conformance_orders import LeaseConformance, OrderConformance
 from tests.store.driver import MemorySubject, Now
-from tests.store.memory import memory_store
 from tests.store.stage import Open, Stage
 
 

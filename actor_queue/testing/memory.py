@@ -15,9 +15,17 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import fakeredis
 import redis
-from fakeredis._core import Database
+import trio
+
+try:
+    import fakeredis
+    import lupa  # noqa: F401  # without it fakeredis cannot run a script
+    from fakeredis._core import Database
+except ImportError as error:
+    raise ImportError(
+        "actor_queue.testing needs fakeredis with Lua: pip install 'actor-queue[testing]'"
+    ) from error
 
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreInfo, StoreUnavailable
@@ -91,6 +99,7 @@ class MemoryRunner(DirectRunner):
         super().__init__(fakeredis.FakeRedis(server=self.server), source)
         self._down: str | None = None
         self._answers_to_lose = 0
+        self._loses = ""
 
     def go_down(self, detail: str = "Redis is away") -> None:
         """Every call fails, not carried out, until `come_back`."""
@@ -99,9 +108,13 @@ class MemoryRunner(DirectRunner):
     def come_back(self) -> None:
         self._down = None
 
-    def lose_answers(self, count: int) -> None:
-        """The next `count` round trips are carried out, and fail all the same."""
+    def lose_answers(self, count: int, script: str = "") -> None:
+        """The next `count` round trips are carried out, and fail all the same.
+
+        With `script` only those that run a script whose name begins so: `append`, `ack`, `claim`.
+        """
         self._answers_to_lose = count
+        self._loses = script
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         await anyio.lowlevel.checkpoint()
@@ -109,7 +122,7 @@ class MemoryRunner(DirectRunner):
         replies = await super().run(calls)
         spread_news(self.server)
         await anyio.lowlevel.checkpoint()
-        if self._answers_to_lose:
+        if self._answers_to_lose and any(c.script.name.startswith(self._loses) for c in calls):
             self._answers_to_lose -= 1
             raise StoreUnavailable("the answer was lost", executed=None)
         return replies
@@ -126,6 +139,14 @@ class MemoryRunner(DirectRunner):
         finally:
             listeners_of(self.server).remove(listener)
             subscription.close()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """There is nothing to connect."""
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def prepare(self) -> None:
+        await self.ping()
 
     async def ping(self) -> None:
         await anyio.lowlevel.checkpoint()

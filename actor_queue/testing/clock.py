@@ -1,0 +1,57 @@
+"""Virtual time in a Trio run: it stands still while the program works; a test moves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+import trio.testing
+
+STEP_MIN_S = 1e-6
+"""Smaller than any timer is meant, and large enough to change a clock that shows a year."""
+
+T = TypeVar("T")
+
+
+def run(main: Callable[..., Awaitable[T]], *arguments: object) -> T:
+    """`trio.run(main, *arguments)` in virtual time, which begins at 0.
+
+    Whenever every task waits, the time jumps to the next moment at which one goes on: sleeping for
+    an hour takes no time. It jumps also while a task waits for the real world, such as a thread or
+    a connection; take `trio.run(main, clock=trio.testing.MockClock())` for a test with these, and
+    move the time with `advance` alone.
+    """
+    return trio.run(main, *arguments, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def advance(seconds: float) -> None:
+    """Let `seconds` of virtual time pass, and all happen that is due in it, each at its time.
+
+    Returns when every task waits again. Raises RuntimeError where the time is real.
+    """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds is {seconds!r}; allowed: 0 or more")
+    clock = trio.lowlevel.current_clock()
+    if not isinstance(clock, trio.testing.MockClock):
+        raise RuntimeError(  # noqa: TRY004  # no argument has a wrong type
+            "this test runs in real time: start it with actor_queue.testing.run(main), or with"
+            " trio.run(main, clock=trio.testing.MockClock()); with pytest-trio take autojump_clock"
+        )
+    if clock.autojump_threshold == 0:
+        await trio.sleep(seconds)
+    else:
+        await _step(clock, trio.current_time() + seconds)
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def _step(clock: trio.testing.MockClock, until: float) -> None:
+    """One jump would make everything late that is due on the way, so stop at each timer."""
+    while True:
+        await trio.testing.wait_all_tasks_blocked()
+        left = until - trio.current_time()
+        if left <= 0:
+            return
+        to_next = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        clock.jump(min(left, max(to_next, STEP_MIN_S)))

@@ -1,0 +1,135 @@
+"""`actor_queue.testing`, as a program's own tests use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from actor_queue import Batch, Settings, StoreUnavailable
+from actor_queue.testing import MemoryQueue, MemoryServer, run
+
+Main = Callable[[], Awaitable[None]]
+
+
+def by_hand(main: Main) -> None:
+    """With a clock that nothing moves but `advance`."""
+    trio.run(main, clock=trio.testing.MockClock())
+
+
+@pytest.mark.parametrize("started", [run, by_hand])
+def test_a_window_of_15_seconds_fires_when_the_clock_gets_there_and_not_before(
+    started: Callable[[Main], None],
+) -> None:
+    seen: list[list[str]] = []
+
+    async def answer(batch: Batch) -> None:
+        seen.append(batch.messages)
+
+    async def main() -> None:
+        async with MemoryQueue(deliver=answer) as queue:
+            await queue.push("ana", "Oi")
+            await queue.advance(10)
+            await queue.push("ana", "tudo bem?")
+            await queue.advance(14.99)
+            assert seen == []
+            await queue.advance(0.01)
+            assert seen == [["Oi", "tudo bem?"]]
+            await queue.advance(60)
+            assert len(seen) == 1
+
+    started(main)
+
+
+@pytest.mark.parametrize("started", [run, by_hand])
+def test_what_is_due_on_the_way_happens_at_its_time_also_retries_and_sleeps_of_deliver(
+    started: Callable[[Main], None],
+) -> None:
+    times: list[float] = []
+
+    async def answer(batch: Batch) -> None:
+        times.append(trio.current_time())
+        await trio.sleep(3)
+        if len(times) < 3:
+            raise ConnectionError
+
+    async def main() -> None:
+        settings = Settings(shards=1, retry_schedule_ms=(10_000, 100_000))
+        async with MemoryQueue(settings, deliver=answer) as queue:
+            start = trio.current_time()
+            await queue.push("ana", "Oi", ttl=5)
+            await queue.advance(200)
+            first, second, third = (at - start for at in times)
+            assert first == pytest.approx(5, abs=0.01)
+            assert 8 <= second - first - 3 <= 12
+            assert 80 <= third - second - 3 <= 120
+            assert (await queue.user("ana")).state == "idle"
+
+    started(main)
+
+
+def test_the_next_queue_on_a_server_finds_what_was_left_there() -> None:
+    seen: list[str] = []
+
+    async def answer(batch: Batch) -> None:
+        seen.extend(batch.messages)
+
+    async def main() -> None:
+        server = MemoryServer()
+        async with MemoryQueue(deliver=answer, server=server) as queue:
+            await queue.push("ana", "até já", ttl=60)
+        async with MemoryQueue(deliver=answer, server=server) as queue:
+            await queue.advance(60)
+            assert seen == ["até já"]
+
+    run(main)
+
+
+def test_a_program_can_see_what_it_does_while_redis_is_away() -> None:
+    seen: list[str] = []
+
+    async def answer(batch: Batch) -> None:
+        seen.extend(batch.messages)
+
+    async def main() -> None:
+        async with MemoryQueue(deliver=answer) as queue:
+            queue.redis.go_down()
+            with pytest.raises(StoreUnavailable) as caught:
+                await queue.push("ana", "lost?", message_id="1")
+            assert caught.value.executed is False
+            queue.redis.come_back()
+            queue.redis.lose_answers(1, "append")
+            with pytest.raises(StoreUnavailable) as caught:
+                await queue.push("ana", "once", message_id="1")
+            assert caught.value.executed is None
+            assert (await queue.push("ana", "once", message_id="1")).duplicate
+            await queue.advance(30)
+            assert seen == ["once"]
+
+    run(main)
+
+
+def test_in_real_time_the_clock_cannot_be_moved_and_it_is_said_how_it_could() -> None:
+    async def answer(batch: Batch) -> None:
+        del batch
+
+    async def main() -> None:
+        async with MemoryQueue(deliver=answer) as queue:
+            with pytest.raises(RuntimeError, match=r"actor_queue\.testing\.run"):
+                await queue.advance(1)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("missing", ["fakeredis", "lupa"])
+def test_without_the_extra_one_sentence_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; import actor_queue.testing"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "pip install 'actor-queue[testing]'" in done.stderr.splitlines()[-1]
