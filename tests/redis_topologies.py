@@ -230,6 +230,26 @@ def watched(replicas: int = 2, sentinels: int = 3, *options: str) -> Iterator[Wa
 
 
 @contextmanager
+def tcp_server(*options: str) -> Iterator[TcpServer]:
+    """One server by itself, on a port. It answers, perhaps that it wants a password."""
+    (port,) = free_ports(1)
+    with _directory() as directory:
+        server = TcpServer(directory, port, [*_server_words(port), *options])
+        server.start()
+        try:
+            wait_for(lambda: _answers(server))
+            yield server
+        finally:
+            server.kill()
+
+
+def _answers(server: TcpServer) -> bool:
+    with socket.create_connection(server.endpoint, timeout=5) as raw:
+        raw.sendall(b"PING\r\n")
+        return bool(raw.recv(1))
+
+
+@contextmanager
 def tls_front(target: Path | Endpoint, certificate: Path, host: str = HOST) -> Iterator[Endpoint]:
     """Speaks TLS in front of a server that does not: the wheel's is built without.
 

@@ -26,6 +26,7 @@ from actor_queue.core.settings import Mistake, Settings, SettingsError
 from actor_queue.http import inputs
 from actor_queue.runtime.engine import Engine
 from actor_queue.runtime.owner import awake_time
+from actor_queue.store.aim import Aim
 from actor_queue.store.api import (
     DeadLetter,
     DeadPage,
@@ -35,7 +36,7 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
-from actor_queue.store.connect import runner_for
+from actor_queue.store.connect import prepared, runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Settle
 from actor_queue.store.redis import FORMAT, RedisStore
@@ -89,6 +90,8 @@ class Road(NamedTuple):
     """The store's time in milliseconds; None: the server's own."""
     trust_clock: Callable[[], float] = awake_time
     """The seconds by which a lease is trusted."""
+    aim: Aim | None = None
+    """Where the runner wants to connect, for a start that fails; None: nowhere outside."""
 
 
 class ActorQueue:
@@ -127,6 +130,7 @@ class ActorQueue:
         self._start_timeout_s = start_timeout_s
         road = self._road(settle)
         self._runner = road.runner
+        self._aim = road.aim
         replica = f"r-{secrets.token_hex(6)}"
         self._store = RedisStore(road.runner, settings, replica=replica, clock=road.store_clock)
         self.engine = Engine(settings, self._store, attempts_of(deliver), clock=road.trust_clock)
@@ -147,7 +151,11 @@ class ActorQueue:
             )
         keys = Keys(self.settings.namespace, self.settings.shards)
         probe = probe_call(keys.meta, self.settings.shards, FORMAT)
-        return Road(runner_for(url, probe, self.settings.durability, settle=settle))
+        named = self.settings.redis_set_by
+        return Road(
+            runner_for(url, probe, self.settings.durability, settle=settle, set_by=named),
+            aim=Aim(url, named),
+        )
 
     # Opening and closing
 
@@ -320,7 +328,7 @@ class ActorQueue:
     async def _wait_for_store(self) -> None:
         while True:
             try:
-                await self._runner.prepare()
+                await prepared(self._runner.prepare, self._aim)
                 await self._store.check(allow_eviction=self.settings.allow_eviction)
             except StoreUnavailable as error:
                 if error.detail != self.engine.waiting_for:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from actor_queue.core.settings import Durability
+from collections.abc import Awaitable, Callable
+
+from actor_queue.core.settings import Durability, RedisVariable
 from actor_queue.store.address import CLUSTER, SENTINEL, connector, nodes, scheme_of
+from actor_queue.store.aim import Aim
+from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
 from actor_queue.store.cluster import ClusterRunner
 from actor_queue.store.pipe import Settle
 from actor_queue.store.runner import Call
@@ -14,17 +18,38 @@ AnyRunner = ServerRunner | SentinelRunner | ClusterRunner
 
 
 def runner_for(
-    url: str, probe: Call, durability: Durability = "memory", *, settle: Settle | None = None
+    url: str,
+    probe: Call,
+    durability: Durability = "memory",
+    *,
+    settle: Settle | None = None,
+    set_by: RedisVariable = "REDIS_URL",
 ) -> AnyRunner:
     """Not connected yet: run its `serve`, then await `prepare`.
 
     `probe` is a cheap write that tells whether writes are possible again. `settle` is awaited
-    before messages are sent (see `store.pipe`). Raises `StoreMisconfigured` for a url that cannot
-    be used.
+    before messages are sent (see `store.pipe`). `set_by` is the variable that sentences name.
+    Raises `StoreMisconfigured` for a url that cannot be used.
     """
     scheme = scheme_of(url)
     if scheme == CLUSTER:
         return ClusterRunner(nodes(url), probe, durability, settle=settle)
     if scheme == SENTINEL:
         return SentinelRunner(nodes(url), probe, durability, settle=settle)
-    return ServerRunner(connector(url), probe, durability, settle=settle)
+    return ServerRunner(connector(url), probe, durability, settle=settle, set_by=set_by)
+
+
+async def prepared(prepare: Callable[[], Awaitable[None]], aim: Aim | None) -> None:
+    """A runner's `prepare`; where it fails because `aim` is wrong, the error says in which way.
+
+    Raises `StoreMisconfigured`, and `StoreUnavailable` for what may pass.
+    """
+    try:
+        await prepare()
+    except (StoreUnavailable, StoreMisconfigured) as error:
+        failure = error.__cause__ if isinstance(error, StoreMisconfigured) else error
+        if aim is not None and isinstance(failure, StoreUnavailable):
+            explained = await aim.explained(failure)
+            if explained is not None:
+                raise explained from error
+        raise

@@ -24,6 +24,7 @@ from coredis.connection import BaseConnection
 from coredis.exceptions import BusyLoadingError, RedisError
 from coredis.exceptions import ConnectionError as RedisConnectionError
 
+from actor_queue.core.settings import RedisVariable
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.refusals import answered, may_pass, unavailable
 from actor_queue.store.runner import ScriptError, Word
@@ -98,7 +99,7 @@ class Pipe:
     `barrier` follows each group on the wire and answers how many copies are safe; a group whose
     barrier says none may or may not have been kept. With `moves`, another server may have
     become the primary: one that refuses as a server does that is none, is left. `settle` is
-    awaited before a group is taken.
+    awaited before a group is taken; `set_by` is the variable that sentences name.
     """
 
     def __init__(
@@ -108,11 +109,13 @@ class Pipe:
         *,
         moves: bool = False,
         settle: Settle | None = None,
+        set_by: RedisVariable = "REDIS_URL",
     ) -> None:
         self._connect = connect
         self._barrier = barrier
         self._moves = moves
         self._settle = settle
+        self._set_by = set_by
         self._queue: deque[_Waiter] = deque()
         self._ordered = True
         self._queued = 0
@@ -205,7 +208,7 @@ class Pipe:
         except (RedisError, StoreUnavailable) as error:
             self._connection = None
             # What waits behind would only find the same.
-            self._fail(group + self._take_all(), unavailable(error, executed=False))
+            self._fail(group + self._take_all(), self._unavailable(error, executed=False))
         finally:
             # Cancelled on the way: nobody may wait for ever.
             cut = StoreUnavailable("the connection to Redis was given up", executed=executed)
@@ -250,7 +253,7 @@ class Pipe:
         self.last_failure = None if doubt is None else doubt.detail
         start = 0
         for waiter in group:
-            mine = [_reply(reply) for reply in replies[start : start + len(waiter.commands)]]
+            mine = [self._reply(reply) for reply in replies[start : start + len(waiter.commands)]]
             start += len(waiter.commands)
             # A connection that broke takes nothing back from who has all replies, unless the
             # word that they are safe is missing. What was refused needs no such word.
@@ -266,7 +269,7 @@ class Pipe:
         """What is doubtful about all of a group, and whether the server stays the one to ask."""
         broken = next((reply for reply in replies if is_trouble(reply)), None)
         if broken is not None:
-            return unavailable(broken, executed=None), False
+            return self._unavailable(broken, executed=None), False
         if self._barrier is not None and not _is_safe(replies[-1]):
             unsafe = _UNSAFE[self._barrier.name]
             return StoreUnavailable(unsafe, executed=None), not self._moves
@@ -296,6 +299,14 @@ class Pipe:
             # One of their own for each, because an exception carries where it was raised.
             waiter.error = unavailable(error, executed=error.executed)
             waiter.done.set()
+
+    def _unavailable(self, error: object, *, executed: bool | None) -> StoreUnavailable:
+        return unavailable(error, executed=executed, set_by=self._set_by)
+
+    def _reply(self, reply: object) -> object:
+        if isinstance(reply, RedisError) and not is_trouble(reply):
+            return answered(reply, self._set_by)
+        return reply
 
 
 async def run_connection(
@@ -375,10 +386,6 @@ def _is_no_primary(reply: object) -> bool:
         return False
     error = answered(reply)
     return may_pass(error) and error.code != "NOSCRIPT"
-
-
-def _reply(reply: object) -> object:
-    return answered(reply) if isinstance(reply, RedisError) and not is_trouble(reply) else reply
 
 
 def _all_refused(replies: Sequence[object]) -> bool:

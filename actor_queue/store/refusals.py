@@ -15,6 +15,7 @@ from anyio import ClosedResourceError
 from coredis.exceptions import AskError, MovedError, RedisError
 from coredis.parser import Parser
 
+from actor_queue.core.settings import RedisVariable
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.runner import ScriptError
 
@@ -32,6 +33,8 @@ class Refusal:
     sentence: str
     writes: bool = True
     passing: bool = False
+    for_host: str = ""
+    """The sentence where REDIS_HOST and its companions were set instead of REDIS_URL."""
 
 
 UNKNOWN_COMMAND = "UNKNOWN"
@@ -49,16 +52,27 @@ NOT_EXECUTED = {
     "CLUSTERDOWN": Refusal("the Redis Cluster is down", passing=True),
     "TRYAGAIN": Refusal("Redis is moving the slot", writes=False, passing=True),
     "MOVED": Refusal(
-        "REDIS_URL names one node of a Redis Cluster: write redis+cluster://", writes=False
+        "REDIS_URL names one node of a Redis Cluster: write redis+cluster://",
+        writes=False,
+        for_host="REDIS_HOST names one node of a Redis Cluster: set REDIS_URL=redis+cluster://…",
     ),
     "ASK": Refusal("the slot is moving to another Redis node", writes=False),
     "CROSSSLOT": Refusal("the keys of a call are in different slots", writes=False),
-    "NOAUTH": Refusal("Redis wants a password: set it in REDIS_URL"),
-    "WRONGPASS": Refusal("Redis refuses the user or the password in REDIS_URL"),
+    "NOAUTH": Refusal(
+        "Redis wants a password: set it in REDIS_URL",
+        for_host="Redis wants a password: set it in REDIS_PASSWORD",
+    ),
+    "WRONGPASS": Refusal(
+        "Redis refuses the user or the password in REDIS_URL",
+        for_host="Redis refuses the password in REDIS_PASSWORD",
+    ),
     "NOPERM": Refusal("Redis does not allow this user what the service needs"),
     UNKNOWN_COMMAND: Refusal("Redis does not know a command that the service needs", writes=False),
     "EXECABORT": Refusal("Redis aborted the call", writes=False),
 }
+
+NO_DATABASE = "DB index is out of range"
+"""The server's words for it, which has no code of its own."""
 
 NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM", UNKNOWN_COMMAND)
 """At the start: these stay until somebody changes something."""
@@ -73,6 +87,10 @@ class WrongSetUp(StoreUnavailable):
 
     def __init__(self, detail: str, *, executed: bool | None = False) -> None:
         super().__init__(detail, executed=executed)
+
+
+class NoSuchDatabase(WrongSetUp):
+    """The number of the database is higher than the server's highest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,8 @@ def refusal(code: str) -> Refusal | None:
     return NOT_EXECUTED.get(code)
 
 
-def answered(error: RedisError) -> ScriptError:
-    """What a server answered to one call instead of its result."""
+def answered(error: RedisError, set_by: RedisVariable = "REDIS_URL") -> ScriptError:
+    """What a server answered to one call instead of its result, with `set_by` as the variable."""
     code, text = _code(error), str(error)
     # The script had begun when one of its own commands was refused.
     begun = "@user_script" in text
@@ -106,9 +124,15 @@ def answered(error: RedisError) -> ScriptError:
     if isinstance(error, AskError):
         asking = not isinstance(error, MovedError)
         return Redirected(
-            code, known.sentence, False, error.slot_id, error.host, error.port, asking
+            code,
+            _worded(code, known, "", set_by),
+            False,
+            error.slot_id,
+            error.host,
+            error.port,
+            asking,
         )
-    return ScriptError(code, _worded(code, known, text), executed=None if begun else False)
+    return ScriptError(code, _worded(code, known, text, set_by), executed=None if begun else False)
 
 
 def may_pass(error: ScriptError) -> bool:
@@ -117,11 +141,13 @@ def may_pass(error: ScriptError) -> bool:
     return known is not None and known.passing and error.executed is False
 
 
-def unavailable(error: object, *, executed: bool | None) -> StoreUnavailable:
-    """Why a connection cannot be made, or ended."""
+def unavailable(
+    error: object, *, executed: bool | None, set_by: RedisVariable = "REDIS_URL"
+) -> StoreUnavailable:
+    """Why a connection cannot be made, or ended. `set_by` is the variable to name."""
     if isinstance(error, StoreUnavailable):
-        kind = WrongSetUp if isinstance(error, WrongSetUp) else StoreUnavailable
-        return kind(error.detail, executed=executed)
+        same = type(error) if isinstance(error, WrongSetUp) else StoreUnavailable
+        return same(error.detail, executed=executed)
     causes = _causes(error)
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
@@ -129,7 +155,9 @@ def unavailable(error: object, *, executed: bool | None) -> StoreUnavailable:
         code = _code(cause) if isinstance(cause, RedisError) else ""
         if known := refusal(code):
             kind = WrongSetUp if code in NEVER_WORKS else StoreUnavailable
-            return kind(_worded(code, known, str(cause)), executed=executed)
+            return kind(_worded(code, known, str(cause), set_by), executed=executed)
+        if isinstance(cause, RedisError) and NO_DATABASE in str(cause):
+            return NoSuchDatabase(f"{NO_DATABASE}: correct it in {set_by}", executed=executed)
     if any(isinstance(cause, TimeoutError | ClosedResourceError) for cause in causes):
         return StoreUnavailable("Redis does not answer", executed=executed)
     return StoreUnavailable("Redis cannot be reached", executed=executed)
@@ -145,14 +173,15 @@ def _tls_sentence(error: ssl.SSLError) -> str:
     return f"TLS with Redis fails ({reason}): check that the port in REDIS_URL speaks TLS"
 
 
-def _worded(code: str, known: Refusal, text: str) -> str:
+def _worded(code: str, known: Refusal, text: str, set_by: RedisVariable) -> str:
     """A server that refuses a right says which; of its words only a command's name is taken."""
     if code == UNKNOWN_COMMAND:
         asked = re.match(r"unknown command '([A-Za-z]{1,40})'", text)
         what = f"the command {asked[1].upper()}" if asked else "a command"
         return f"this Redis does not know {what}: use Redis 6.2 or newer, or Valkey, with scripts"
     if code != "NOPERM":
-        return known.sentence
+        parts = set_by == "REDIS_HOST" and known.for_host
+        return parts or known.sentence
     named = re.search(r"'([A-Za-z|-]{1,40})' command", text)
     if named:
         what = f"the command {named[1].replace('|', ' ').upper()}"

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from actor_queue.core.settings import Durability
+from actor_queue.core.settings import Durability, RedisVariable
 from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.listener import listen
@@ -38,7 +38,8 @@ WAITAOF_VERSION_MIN = (7, 2)
 
 
 class Node:
-    """One server and its pipes. With `moves`, another server may become the primary."""
+    """One server and its pipes. With `moves`, another server may become the primary. `set_by` is
+    the variable that sentences name."""
 
     def __init__(
         self,
@@ -47,13 +48,14 @@ class Node:
         *,
         moves: bool = False,
         settle: Settle | None = None,
+        set_by: RedisVariable = "REDIS_URL",
     ) -> None:
         barrier = _BARRIERS[durability]
-        self._intake = Pipe(connect, barrier, moves=moves, settle=settle)
-        self._rest = Pipe(connect, moves=moves)
+        self._intake = Pipe(connect, barrier, moves=moves, settle=settle, set_by=set_by)
+        self._rest = Pipe(connect, moves=moves, set_by=set_by)
         # A claim that was rolled back after its attempt would let a message go twice under two
         # ids: what a 202 waits for, an attempt waits for too.
-        self._claims = Pipe(connect, barrier, moves=moves) if barrier else self._rest
+        self._claims = Pipe(connect, barrier, moves=moves, set_by=set_by) if barrier else self._rest
         self._pipes = list(dict.fromkeys((self._intake, self._rest, self._claims)))
         self._durability = durability
         self.plain = False
@@ -160,12 +162,14 @@ class ServerRunner:
         *,
         moves: bool = False,
         settle: Settle | None = None,
+        set_by: RedisVariable = "REDIS_URL",
     ) -> None:
         self._connect = connect
+        self._set_by = set_by
         self._probe = probe
         self._refused: str | None = None
         """Writes are refused with this sentence, until one goes through again."""
-        self._node = Node(connect, durability, moves=moves, settle=settle)
+        self._node = Node(connect, durability, moves=moves, settle=settle, set_by=set_by)
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         """See `Runner.run`."""
@@ -204,7 +208,8 @@ class ServerRunner:
         info = await self._node.prepare()
         if info.extra.get("cluster_enabled") == "1":
             raise StoreMisconfigured(
-                "REDIS_URL names a node of a Redis Cluster: write redis+cluster://host:port,…"
+                f"{self._set_by} names a node of a Redis Cluster:"
+                " write REDIS_URL=redis+cluster://host:port,…"
             )
         await self._node.check_rights(self._probe)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import redis
+import trio
 
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.logs import redact_url
@@ -21,8 +22,10 @@ from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_a
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import MANY_NODE_SCHEMES
 from actor_queue.store.address import scheme_of
-from actor_queue.store.api import StoreMisconfigured
+from actor_queue.store.aim import Aim
+from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
 from actor_queue.store.embedded import running_server_url
+from actor_queue.store.refusals import NO_DATABASE, NoSuchDatabase
 
 VERSION_MIN = (6, 2)
 WAITAOF_VERSION_MIN = (7, 2)
@@ -49,7 +52,7 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
         yield from _many(url, settings)
         return
     with one_server(url) as client:
-        yield from _server(client, redact_url(url), settings)
+        yield from _server(client, redact_url(url), settings, Aim(url, settings.redis_set_by))
 
 
 def url_of(settings: Settings) -> str | None:
@@ -65,7 +68,7 @@ def _many(url: str, settings: Settings) -> Iterator[Finding]:
         yield Finding("fail", "redis", str(error))
         return
     except (redis.RedisError, OSError) as error:
-        yield _unreachable(redact_url(url), error)
+        yield _unreachable(redact_url(url), error, Aim(url))
         return
     if not places:
         yield Finding(
@@ -77,18 +80,21 @@ def _many(url: str, settings: Settings) -> Iterator[Finding]:
     for place in places:
         where = f"{place.host}:{place.port}"
         with server_at(url, place) as client:
-            for finding in _server(client, where, settings):
+            for finding in _server(client, where, settings, Aim(url)):
                 yield replace(finding, text=f"{where}: {finding.text.removeprefix(where + ' ')}")
 
 
-def _unreachable(where: str, error: Exception) -> Finding:
+def _unreachable(where: str, error: Exception, aim: Aim) -> Finding:
+    variable = "REDIS_URL" if aim.set_by == "REDIS_URL" else "REDIS_PASSWORD"
     match error:
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
-            text = f"{where} refuses the user or password: correct them in REDIS_URL"
+            text = f"{where} refuses the user or password: correct them in {variable}"
         case redis.BusyLoadingError():
             text = f"{where} is still loading its data: try again in a moment"
         case redis.ResponseError() if "NOAUTH" in str(error):
-            text = f"{where} wants a password: put it into REDIS_URL or REDIS_PASSWORD"
+            text = f"{where} wants a password: put it into {variable}"
+        case _ if (explained := _explained(error, aim)) is not None:
+            text = explained
         case redis.TimeoutError():
             text = f"{where} does not answer within {TIMEOUT_S:g} s: check host, port and firewall"
         case _:
@@ -96,12 +102,19 @@ def _unreachable(where: str, error: Exception) -> Finding:
     return Finding("fail", "redis", text)
 
 
-def _server(client: redis.Redis, where: str, settings: Settings) -> Iterator[Finding]:
+def _explained(error: Exception, aim: Aim) -> str | None:
+    """A database that is not there, or a port that speaks something else."""
+    kind = NoSuchDatabase if NO_DATABASE in str(error) else StoreUnavailable
+    explained = trio.run(aim.explained, kind(str(error), executed=False))
+    return None if explained is None else str(explained)
+
+
+def _server(client: redis.Redis, where: str, settings: Settings, aim: Aim) -> Iterator[Finding]:
     """The checks that need a connection; each fails for itself."""
     try:
         client.ping()
     except (redis.RedisError, OSError, ValueError) as error:
-        yield _unreachable(where, error)
+        yield _unreachable(where, error, aim)
         return
     yield Finding("ok", "redis", f"answers at {where}")
     try:
