@@ -30,6 +30,8 @@ YEAR_S = 31_536_000
 MIB = 1_048_576
 
 Durability = Literal["memory", "fsync", "replica"]
+LogForm = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 RedisVariable = Literal["REDIS_URL", "REDIS_HOST"]
 
 
@@ -99,6 +101,9 @@ class Settings:
     root_path: str = ""
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ()
+    log: LogForm = "text"
+    log_level: LogLevel = "info"
+    log_users: bool = False
 
     def __post_init__(self) -> None:
         mistakes = list(_wrong_values(self))
@@ -240,6 +245,12 @@ VARIABLES: tuple[Variable, ...] = (
              "where others reach this service, for example https://queue.example/redis-api"),
     Variable("AQ_CORS_ORIGINS", "cors_origins", kinds.ORIGINS, "",
              "the web pages that may send messages: https://chat.example,… or * for any"),
+    Variable("AQ_LOG", "log", kinds.choice("text", "json"), "text",
+             "the form of the log on standard error: one line an event, as text or as JSON"),
+    Variable("AQ_LOG_LEVEL", "log_level", kinds.choice("debug", "info", "warning", "error"), "info",
+             "the least important level that is logged"),
+    Variable("AQ_LOG_USERS", "log_users", kinds.BOOLEAN, "false",
+             "name users in the log; otherwise each appears as a short hash that stays the same"),
 )
 # fmt: on
 

@@ -1,0 +1,90 @@
+"""The names of everything the log can say, each with its level and its meaning.
+
+The one table: the level of a line comes from it, and `docs/log.md` shows it. A name that is
+not here cannot be logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from actor_queue.core.settings import LogLevel
+
+
+class LogEvent(NamedTuple):
+    """One row."""
+
+    name: str
+    level: LogLevel
+    meaning: str
+
+
+# fmt: off
+LOG_EVENTS: tuple[LogEvent, ...] = (
+    LogEvent("configuration", "info",
+             "the settings that differ from their defaults, without secrets"),
+    LogEvent("settings_doubtful", "warning", "settings that are allowed and may not be meant"),
+    LogEvent("variables_ignored", "info",
+             "variables that a container platform has set and that look like settings"),
+    LogEvent("listening", "info", "the address is open"),
+    LogEvent("redis_awaited", "warning", "the start waits for Redis; `reason` says why"),
+    LogEvent("ready", "info", "messages are accepted from now on"),
+    LogEvent("stopping", "info", "a stop was asked for; `signal` says how"),
+    LogEvent("stopped", "info", "everything under way has been finished"),
+    LogEvent("stopped_at_once", "warning", "a second signal ended the process"),
+    LogEvent("crashed", "error",
+             "a fault of the service ended the process; `error` and `at` say which and where"),
+    LogEvent("worker_started", "info", "the parent started a worker"),
+    LogEvent("worker_ended", "warning",
+             "a worker ended although nobody asked it to; it is started again"),
+    LogEvent("worker_stopped", "info", "a worker ended because it was told to"),
+    LogEvent("worker_killed", "warning", "a worker did not finish in time and was ended"),
+    LogEvent("worker_unfinished", "error", "a worker that was told to finish ended in another way"),
+    LogEvent("worker_start_failed", "warning", "a worker could not be started"),
+    LogEvent("receiver_failing", "warning",
+             "the first attempt that failed after the receiver was well"),
+    LogEvent("receiver_still_failing", "warning",
+             "a minute's summary: how many attempts failed and were delivered, of how many "
+             "users, the last reason"),
+    LogEvent("receiver_recovered", "info",
+             "an attempt was delivered again; `after_s` since the first failure"),
+    LogEvent("dead_letter", "warning",
+             "a batch was given up; `actor-queue dead show BATCH` has it"),
+    LogEvent("redis_lost", "warning", "Redis cannot be reached or does not answer"),
+    LogEvent("redis_refusing", "warning",
+             "Redis answers and refuses; `why` is full, read_only, loading, cannot_save, …"),
+    LogEvent("redis_still_away", "warning", "a minute's summary while Redis is lost or refuses"),
+    LogEvent("redis_back", "info", "Redis takes writes again; `after_s` since it was lost"),
+    LogEvent("shards_taken", "info",
+             "this replica owns shards from now on; `why` is unowned, handed_over, lease_ended "
+             "or dead_member"),
+    LogEvent("shards_given", "info", "this replica gave shards back, to balance or to stop"),
+    LogEvent("shards_lost", "warning", "the store says that a shard is another replica's by now"),
+    LogEvent("lease_lapsed", "warning",
+             "leases were not renewed in time: nothing is started in these shards"),
+    LogEvent("lease_regained", "info", "lapsed leases were renewed before anybody took the shards"),
+    LogEvent("hold_began", "info", "a user's messages are held; `for_s` at most"),
+    LogEvent("hold_ended", "info", "a hold is over; `how` is by_hand or by_time"),
+    LogEvent("accept_errors", "warning",
+             "connections could not be accepted; `count` since the last such line, at most one a "
+             "minute"),
+    LogEvent("connections_evicted", "warning",
+             "the limit of connections was reached and idle ones were closed; `count` as above"),
+    LogEvent("connections_waited", "warning",
+             "the limit of connections was reached and new ones had to wait; `count` as above"),
+    LogEvent("requests_refused", "warning",
+             "requests ended before any handler saw them: broken, too large, too slow; `count` "
+             "as above"),
+    LogEvent("request_failed", "error", "a fault of the service while it answered"),
+    LogEvent("connection_failed", "error",
+             "a fault of the service on one connection; the others go on"),
+    LogEvent("library", "warning",
+             "a library logged something; its text is not shown, because it may quote a message"),
+    LogEvent("and_more", "warning", "`lines` more of the kind `of` were left out in one second"),
+    LogEvent("lines_dropped", "warning",
+             "standard error took lines too slowly, and so many were dropped"),
+)
+# fmt: on
+
+LEVEL_OF: Mapping[str, LogLevel] = {event.name: event.level for event in LOG_EVENTS}
