@@ -115,8 +115,9 @@ def test_what_a_container_platform_sets_for_a_service_called_aq_is_ignored_with_
         log_injected(environ)
         log_injected({"PATH": "/bin", "AQ_SHARDS": "8"})
     (record,) = caplog.records
-    assert vars(record)["count"] == 11
-    assert "AQ_SERVICE_HOST" in vars(record)["names"]
+    fields = vars(record)["fields"]
+    assert fields["count"] == 11
+    assert "AQ_SERVICE_HOST" in fields["names"]
 
 
 @pytest.mark.parametrize("name", ["AQ_PORT", "AQ_PORTS", "AQ_SERVICE", "AQ_PORT_TCP"])

@@ -40,8 +40,6 @@ variables, constants, dev = json.loads(sys.argv[1])
 for name, value in constants.items():
     setattr(workers, name, value)
 command = sys.argv[2:] or workers.WORKER
-set_up = workers.set_up
-workers.set_up = lambda dev: set_up(dev=False)  # logs that a test can read
 sys.exit(workers.run_workers(parse(variables), dev=dev, command=command))
 """
 
@@ -139,8 +137,8 @@ class Parent:
 
     def started(self, count: int) -> list[int]:
         """The process ids of all workers so far, as soon as there are `count`."""
-        eventually(lambda: len(self.records("worker started")) >= count)
-        return [record["pid"] for record in self.records("worker started")]
+        eventually(lambda: len(self.records("worker_started")) >= count)
+        return [record["pid"] for record in self.records("worker_started")]
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_S)
@@ -178,6 +176,7 @@ def parent(
     """A running parent; behaviour None means real workers. All are dead afterwards."""
     variables = {
         "AQ_BIND": "127.0.0.1:0",
+        "AQ_LOG": "json",
         "AQ_WORKERS": str(count),
         "AQ_WEBHOOK_TIMEOUT": "0.1",
         "AQ_DATA_DIR": str(directory / "data"),
@@ -202,7 +201,7 @@ def parent(
             yield running
         finally:
             process.kill()
-            for record in running.records("worker started"):
+            for record in running.records("worker_started"):
                 with suppress(ProcessLookupError):
                     os.kill(record["pid"], signal.SIGKILL)
 
@@ -290,7 +289,7 @@ def test_a_killed_worker_is_replaced_and_its_socket_never_refuses(tmp_path: Path
         second = crew.talk()  # accepted by nobody until there is a new worker
         assert second.pid != first.pid
         assert second.finish() == "done now"
-        assert [record["end"] for record in crew.records("worker ended")] == ["signal 9"]
+        assert [record["end"] for record in crew.records("worker_ended")] == ["signal 9"]
 
 
 def test_a_worker_that_ends_by_itself_is_replaced_too(tmp_path: Path) -> None:
@@ -314,7 +313,7 @@ def test_a_crash_loop_ends_all_with_status_1_and_one_sentence(tmp_path: Path) ->
         (sentence,) = crew.sentences
         assert "5 times in a row" in sentence
         assert "exit status 3" in sentence
-        by_place = [record["worker"] for record in crew.records("worker ended")]
+        by_place = [record["worker"] for record in crew.records("worker_ended")]
         assert 5 in {by_place.count(number) for number in (1, 2, 3)}
         assert not any(alive(pid) for pid in crew.started(5))
 
@@ -400,7 +399,7 @@ def test_a_worker_that_does_not_finish_is_ended_and_the_status_says_so(tmp_path:
         crew.signal(signal.SIGTERM)
         assert crew.wait() == 1
         assert not alive(worker.pid)
-        (record,) = crew.records("worker killed")
+        (record,) = crew.records("worker_killed")
         assert record["waited_s"] == pytest.approx(0.3)
 
 
@@ -479,4 +478,4 @@ def test_the_service_itself_works_dies_and_drains_as_a_worker(
         crew.signal(signal.SIGTERM)
         assert crew.wait() == 0
         assert not any(alive(pid) for pid in crew.started(3))
-        assert not crew.records("worker did not finish")
+        assert not crew.records("worker_unfinished")

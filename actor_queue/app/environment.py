@@ -6,7 +6,6 @@ Owns the merging; what a value may be is decided in `core.settings`.
 from __future__ import annotations
 
 import io
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,6 @@ from actor_queue.core.settings import BY_NAME, Mistake, Settings, SettingsError,
 
 DOTENV_BYTES_MAX = 1_048_576
 INJECTED_SHOWN_MAX = 10
-
-log = logging.getLogger(__name__)
 
 _SILENCED_BY = {"AQ_BIND": "PORT", "REDIS_URL": "REDIS_HOST"}
 """Two names that say the same. Within one source the key wins (`parse` sees to that); but a
@@ -69,11 +66,10 @@ def log_injected(environ: Mapping[str, str]) -> None:
     like ours; none if there are none."""
     names = sorted(name for name, value in environ.items() if injected(name, value))
     if names:
+        from actor_queue.runtime.lines import tell
+
         shown = names[:INJECTED_SHOWN_MAX]
-        log.info(
-            "variables of the container platform ignored",
-            extra={"names": ",".join(shown), "count": len(names)},
-        )
+        tell("variables_ignored", names=",".join(shown), count=len(names))
 
 
 def read_dotenv(path: Path | str | None) -> dict[str, str]:

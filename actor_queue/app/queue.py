@@ -9,7 +9,6 @@ On asyncio the same class is `actor_queue.aio.ActorQueue`. The service is this o
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +24,7 @@ from actor_queue.core.message import Accepted, Full
 from actor_queue.core.settings import Mistake, Settings, SettingsError
 from actor_queue.http import inputs
 from actor_queue.runtime.engine import Engine
+from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import awake_time
 from actor_queue.store.aim import Aim
 from actor_queue.store.api import (
@@ -47,8 +47,6 @@ START_PAUSE_S = 0.5
 """Between two looks for a Redis that is not there yet."""
 START_TIMEOUT_S = 10.0
 """How long a program waits for Redis when it says nothing else."""
-
-log = logging.getLogger(__name__)
 
 P = TypeVar("P", UserPage, DeadPage)
 
@@ -332,7 +330,7 @@ class ActorQueue:
                 await self._store.check(allow_eviction=self.settings.allow_eviction)
             except StoreUnavailable as error:
                 if error.detail != self.engine.waiting_for:
-                    log.warning("waiting for Redis", extra={"detail": error.detail})
+                    tell("redis_awaited", reason=error.detail)
                     self.engine.waiting_for = error.detail
                 await trio.sleep(START_PAUSE_S)
             else:

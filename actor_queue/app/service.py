@@ -6,28 +6,29 @@ with nothing behind it.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import trio
 from hypercorn.typing import ASGIFramework
 
+from actor_queue.app import logs
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
-from actor_queue.app.logs import redact_url, set_up
 from actor_queue.app.queue import ActorQueue
 from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
 from actor_queue.http.server import open_sockets, serve
+from actor_queue.http.traffic import Traffic
+from actor_queue.runtime.journal import Journal
+from actor_queue.runtime.lines import tell
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 from actor_queue.webhook.client import WebhookClient
@@ -35,7 +36,9 @@ from actor_queue.webhook.client import WebhookClient
 REQUESTS_GRACE_S = 10.0
 """For requests under way when the service stops."""
 
-log = logging.getLogger("actor_queue")
+
+LAST_WORDS_S = 0.2
+"""For the log, when the process ends at once."""
 
 
 class CannotListen(Exception):
@@ -54,7 +57,7 @@ def run_service(
     As a worker it takes over listening `sockets`, and also stops when the pipe whose descriptor
     is `stop_when_closed` ends; its parent has said where it listens.
     """
-    set_up(dev=dev)
+    logs.set_up(settings.log, settings.log_level)
     if sockets is None:
         log_injected(os.environ)
     status = 0
@@ -62,8 +65,14 @@ def run_service(
         trio.run(_main, settings, dev, sockets, stop_when_closed)
     except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
-            print(f"actor-queue: {error}", file=sys.stderr)
+            logs.complain(str(error))
         status = 2
+    except* Exception as group:  # noqa: BLE001  # Python would print what it says
+        for error in _leaves(group):
+            tell("crashed", **logs.exception_fields((type(error), error, error.__traceback__)))
+        status = 1
+    if status == 0:
+        tell("stopped")
     return status
 
 
@@ -78,6 +87,8 @@ async def _main(
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
+        if inherited is None:
+            tell("configuration", **logs.shown_settings(settings))
         sockets = _open_sockets(settings.bind) if inherited is None else inherited
         for sock in sockets:
             stack.callback(sock.close)
@@ -91,7 +102,9 @@ async def _main(
         queue = ActorQueue(
             settings, deliver=webhook, start_timeout_s=math.inf, settle=arrivals.settle
         )
+        logs.name_replica(queue.engine.replica_id)
         application = Application(queue.engine, mounts=mounts)
+        _watch_traffic(queue.engine.journal, application.traffic)
         stopping = trio.Event()
 
         def stop() -> None:
@@ -116,7 +129,7 @@ async def _main(
             if inherited is None:
                 _announce(settings, addresses, dev=dev)
             async with queue:
-                log.info("ready", extra={"replica": queue.engine.replica_id})
+                tell("ready", pid=os.getpid())
                 if dev:
                     # Somebody is about to open the page; in production nobody may ever.
                     nursery.start_soon(application.prepare)
@@ -164,10 +177,11 @@ async def _stop_on_signal(stop: Callable[[], None]) -> None:
         async for number in signals:
             name = signal.Signals(number).name
             if told:
-                log.warning("stopped at once", extra={"signal": name})
+                tell("stopped_at_once", signal=name)
+                logs.flush(LAST_WORDS_S)
                 os._exit(128 + number)
             told = True
-            log.info("stopping", extra={"signal": name})
+            tell("stopping", signal=name)
             stop()
 
 
@@ -176,7 +190,7 @@ async def _stop_at_end(descriptor: int, stop: Callable[[], None]) -> None:
     async with trio.lowlevel.FdStream(descriptor) as lifeline:
         async for _ in lifeline:
             pass
-        log.info("stopping", extra={"signal": "none, but the parent let go"})
+        tell("stopping", signal="none, but the parent let go")
         stop()
         await trio.sleep_forever()
 
@@ -190,18 +204,29 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
     assert settings.redis_url is not None
     assert settings.webhook_url is not None
     for address in addresses:
-        log.info(
+        tell(
             "listening",
-            extra={
-                "url": f"http://{address}{settings.root_path}/",
-                "redis": redact_url(settings.redis_url),
-                "webhook": redact_url(settings.webhook_url),
-            },
+            url=f"http://{address}{settings.root_path}/",
+            redis=logs.redact_url(settings.redis_url),
+            webhook=logs.shown_receiver(settings.webhook_url),
         )
     for doubt in doubts(settings):
-        log.warning("settings", extra={"detail": doubt})
+        tell("settings_doubtful", reason=doubt)
     if dev:
-        print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+        with suppress(OSError):  # nobody reads it
+            print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+
+
+def _watch_traffic(journal: Journal, traffic: Traffic) -> None:
+    """What the listener counts is told once a minute, as long as it grows."""
+
+    def last() -> dict[str, object]:
+        return {"reason": traffic.accept_error}
+
+    journal.watch("accept_errors", lambda: traffic.accept_errors, last)
+    journal.watch("connections_evicted", lambda: traffic.connections_evicted)
+    journal.watch("connections_waited", lambda: traffic.connections_waited)
+    journal.watch("requests_refused", lambda: traffic.requests_refused)
 
 
 def _inbox_url(address: tuple[str, int]) -> str:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import signal
 import socket
@@ -35,10 +34,11 @@ from typing import Any
 import trio
 from hypercorn.utils import repr_socket_addr
 
+from actor_queue.app import logs
 from actor_queue.app.environment import log_injected
-from actor_queue.app.logs import redact_url, set_up
 from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.server import open_sockets
+from actor_queue.runtime.lines import tell
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 
 EARLY_S = 10.0
@@ -51,6 +51,9 @@ DRAIN_MARGIN_S = 12.0
 """Beyond the time limit of an attempt. Requests under way have ten seconds of their own."""
 ORDERS_BYTES_MAX = 1_048_576
 
+LAST_WORDS_S = 0.2
+"""For the log, when the process ends at once."""
+
 REFUSED = 2
 """A worker's exit status when it cannot serve as it is configured; it has said why."""
 CLEAN_ENDS = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
@@ -61,8 +64,6 @@ WORKER = (sys.executable, "-P", "-m", "actor_queue.app.workers")
 LIFELINE = 0
 """The worker's standard input."""
 
-log = logging.getLogger(__name__)
-
 
 def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKER) -> int:
     """Keep `settings.workers` processes running `command` until SIGTERM or SIGINT.
@@ -71,11 +72,11 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
     first signal, 1 when one could not, or when one ended again and again, and 2 when the service
     cannot run with these settings. A second signal ends everything at once.
     """
-    set_up(dev=dev)
+    logs.set_up(settings.log, settings.log_level)
     log_injected(os.environ)
     gc.enable()
     try:
-        return trio.run(_main, settings, dev, command)
+        status = trio.run(_main, settings, dev, command)
     except EmbeddedServerError as error:
         _complain(str(error))
     except OSError as error:
@@ -83,6 +84,9 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
             f"cannot listen on {settings.bind} (AQ_BIND): {error.strerror or error};"
             " stop what uses the address, or choose another one"
         )
+    else:
+        tell("stopped", status=status)
+        return status
     return REFUSED
 
 
@@ -92,6 +96,7 @@ async def _main(settings: Settings, dev: bool, command: Sequence[str]) -> int:
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
+        tell("configuration", **logs.shown_settings(settings))
         sockets = open_sockets(settings.bind)
         for sock in sockets:
             stack.callback(sock.close)
@@ -148,12 +153,13 @@ class _Crew:
             async for number in signals:
                 name = signal.Signals(number).name
                 if told:
-                    log.warning("stopped at once", extra={"signal": name})
+                    tell("stopped_at_once", signal=name)
                     for process in self._processes:
                         process.kill()
+                    logs.flush(LAST_WORDS_S)
                     os._exit(128 + number)
                 told = True
-                log.info("stopping", extra={"signal": name})
+                tell("stopping", signal=name)
                 self.stop()
 
     async def depend_on(self, server: EmbeddedServer) -> None:
@@ -174,10 +180,7 @@ class _Crew:
                 return
             lived_s = trio.current_time() - started
             early_ends = early_ends + 1 if lived_s < EARLY_S else 0
-            log.warning(
-                "worker ended",
-                extra={"worker": number, "end": _end(status), "lived_s": round(lived_s, 1)},
-            )
+            tell("worker_ended", worker=number, end=_end(status), lived_s=round(lived_s, 1))
             if status == REFUSED:
                 self.stop(REFUSED)
                 return
@@ -201,12 +204,12 @@ class _Crew:
         try:
             process = await self._start()
         except OSError as error:
-            log.warning("worker cannot start", extra={"worker": number, "reason": error.strerror})
+            tell("worker_start_failed", worker=number, reason=error.strerror)
             return 1
         if process is None:
             return 0
         assert process.stdin is not None
-        log.info("worker started", extra={"worker": number, "pid": process.pid})
+        tell("worker_started", worker=number, pid=process.pid)
         self._processes.add(process)
         try:
             async with trio.open_nursery() as nursery:
@@ -220,8 +223,10 @@ class _Crew:
             self._processes.discard(process)
             await trio.aclose_forcefully(process.stdin)
         if self._stopping.is_set() and status not in CLEAN_ENDS:
-            log.error("worker did not finish", extra={"worker": number, "end": _end(status)})
+            tell("worker_unfinished", worker=number, end=_end(status))
             self._status = self._status or 1
+        elif self._stopping.is_set():
+            tell("worker_stopped", worker=number, end=_end(status))
         return status
 
     async def _start(self) -> trio.Process | None:
@@ -243,7 +248,7 @@ class _Crew:
         await self._stopping.wait()
         await lifeline.aclose()
         await trio.sleep(self._drain_s)
-        log.warning("worker killed", extra={"worker": number, "waited_s": self._drain_s})
+        tell("worker_killed", worker=number, waited_s=self._drain_s)
         process.kill()
 
     async def _stop_listening(self) -> None:
@@ -258,18 +263,17 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool
     assert settings.redis_url is not None
     addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in sockets]
     for address in addresses:
-        log.info(
+        tell(
             "listening",
-            extra={
-                "url": f"http://{address}{settings.root_path}/",
-                "redis": redact_url(settings.redis_url),
-                "workers": settings.workers,
-            },
+            url=f"http://{address}{settings.root_path}/",
+            redis=logs.redact_url(settings.redis_url),
+            workers=settings.workers,
         )
     for doubt in doubts(settings):
-        log.warning("settings", extra={"detail": doubt})
+        tell("settings_doubtful", reason=doubt)
     if dev:
-        print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+        with suppress(OSError):  # nobody reads it
+            print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
 
 
 def _end(status: int) -> str:
@@ -279,7 +283,7 @@ def _end(status: int) -> str:
 
 
 def _complain(sentence: str) -> None:
-    print(f"actor-queue: {sentence}", file=sys.stderr, flush=True)
+    logs.complain(sentence)
 
 
 # The worker's side

@@ -133,5 +133,5 @@ def _explain(app: QuartTrio, traffic: Traffic, faults: FaultLog) -> None:
     @app.errorhandler(Exception)
     async def failed(error: Exception) -> Response:
         traffic.requests_failed += 1
-        faults.write("a request failed", error)
+        faults.write("request_failed", error)
         return problem_answer(INTERNAL)

@@ -96,7 +96,7 @@ class Application:
             await self._dispatch(path, scope, receive, send)
         except Exception as error:  # noqa: BLE001  # the log says what, the client that
             self.traffic.requests_failed += 1
-            self._faults.write("a request failed", error)
+            self._faults.write("request_failed", error)
             try:
                 await send_problem(send, INTERNAL)
             except UnexpectedMessageError:

@@ -193,7 +193,7 @@ class Connection(TCPServer):
             await self.app(scope, inbox.receive, send)  # type: ignore[call-arg]
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends one request only
             self._traffic.requests_failed += 1
-            self._faults.write("a request handler failed", error)
+            self._faults.write("request_failed", error)
         await send(None)
         await self._flush()
 

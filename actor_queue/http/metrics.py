@@ -82,6 +82,11 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
     yield _counter(
         "http_connections_evicted", "Idle connections closed for room", traffic.connections_evicted
     )
+    yield _counter(
+        "http_connections_waited",
+        "Connections that found the limit reached",
+        traffic.connections_waited,
+    )
     yield _counter("http_accept_errors", "Connections not accepted", traffic.accept_errors)
     yield _counter(
         "http_requests_refused", "Requests refused before any handler", traffic.requests_refused

@@ -9,7 +9,6 @@ has no limit on connections.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import resource
 import socket
@@ -43,8 +42,6 @@ PASSING: Final = frozenset(
     | {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 )
 """Errors of `accept` that say something about one connection only (accept(2), section "Errors")."""
-
-log = logging.getLogger(__name__)
 
 __all__ = ["Limits", "open_sockets", "serve"]
 
@@ -150,13 +147,13 @@ class _Server:
     async def _pause(self, error: OSError) -> None:
         """The system has no descriptor or memory to spare for one more connection."""
         self._traffic.accept_errors += 1
-        name = errno.errorcode.get(error.errno or 0, "?")
-        log.warning("cannot accept a connection: %s", name)
+        self._traffic.accept_error = errno.errorcode.get(error.errno or 0, "?")
         self._evict()
         await trio.sleep(ACCEPT_PAUSE_S)
 
     async def _room(self, peer: socket.socket) -> None:
         """Wait until one more may be served; it waits meanwhile, and the others behind it."""
+        self._traffic.connections_waited += self._free.value == 0
         try:
             while self._free.value == 0:
                 self._evict()
@@ -230,7 +227,7 @@ class _Server:
 
     def _failed(self, error: BaseException) -> None:
         self._traffic.connections_failed += 1
-        self._faults.write("a connection failed", error)
+        self._faults.write("connection_failed", error)
 
 
 def _connections_max(limits: Limits) -> int:

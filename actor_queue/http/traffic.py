@@ -16,7 +16,11 @@ class Traffic:
     """Ended by an error of ours, isolated from the others."""
     connections_evicted: int = 0
     """Idle ones closed to make room at the limit."""
+    connections_waited: int = 0
+    """Ones that found the limit reached when they came."""
     accept_errors: int = 0
+    accept_error: str = ""
+    """The name of the last one."""
     requests_refused: int = 0
     """Ended before any handler saw them: broken framing, too large, too slow, a foreign page."""
     requests_failed: int = 0

@@ -42,6 +42,7 @@ from actor_queue.core.batch import Attempt, Batch, batch_id
 from actor_queue.core.outcome import Ack, Bury, Outcome, Retry
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
+from actor_queue.runtime.journal import Journal
 from actor_queue.store import api
 from actor_queue.store.api import Lease, Store, StoreUnavailable
 from actor_queue.store.base import ATTEMPT_MARGIN_MS
@@ -94,6 +95,7 @@ class World:
     attempt_s: float
     counters: Counters
     events: EventBus
+    journal: Journal
     random: random.Random
     entropy: Callable[[], str]
     """20 hexadecimal digits that nobody else has drawn."""
@@ -249,6 +251,7 @@ class Actor:
         left_s = self._claimed_at + granted_s - began
         outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
         world.counters.attempt_s.observe(trio.current_time() - began)
+        world.journal.attempted(self.user, outcome)
         return Attempted(outcome, world.random.random())
 
     # Settle
@@ -315,6 +318,9 @@ class Actor:
                 counters.failed += 1
                 counters.dead += 1
                 events.publish("dead", **facts, reason=bury.reason)
+                self._world.journal.dead_letter(
+                    batch.user, batch.id, settle.attempt.number, bury.reason
+                )
 
     # What goes wrong
 

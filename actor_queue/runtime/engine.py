@@ -22,6 +22,8 @@ from actor_queue.core.shard import shard_of
 from actor_queue.runtime.actor import DeliverFunction, World, answered
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
+from actor_queue.runtime.journal import Journal, UserNames
+from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import Owner, awake_time
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.runtime.registry import HORIZON_S, Registry
@@ -68,6 +70,8 @@ class Engine:
         self.store = store
         self.events = EventBus()
         self.counters = Counters()
+        self.names = UserNames(plain=settings.log_users)
+        self.journal = Journal(self.names, tell=tell)
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
         self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
         self._drawn = itertools.count()
@@ -84,6 +88,7 @@ class Engine:
             attempt_s=(settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS) / 1000,
             counters=self.counters,
             events=self.events,
+            journal=self.journal,
             clock=clock,
         )
         self._registry = Registry(
@@ -96,6 +101,7 @@ class Engine:
                 attempt_s=settings.webhook_timeout_ms / 1000,
                 counters=self.counters,
                 events=self.events,
+                journal=self.journal,
                 random=self._random,
                 entropy=self.entropy,
             )
@@ -109,8 +115,10 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Accept and deliver until the context ends; then finish what is under way, hand over."""
+        self.names.key = self.store.log_key
         async with trio.open_nursery() as nursery:
             await nursery.start(self._registry.run)
+            nursery.start_soon(self.journal.run, self.store.trouble, self.store.hold_ran_out)
             nursery.start_soon(self._owner.run)
             nursery.start_soon(self._recoverer.run)
             nursery.start_soon(self.store.listen, self._hear)
@@ -256,11 +264,17 @@ class Engine:
 
     async def hold(self, user: str, for_ms: int) -> UserView:
         asked = trio.current_time()
-        return self._nudged(await self.store.hold(user, for_ms), asked)
+        view = await self.store.hold(user, for_ms)
+        self.journal.hold_began(user, for_ms)
+        return self._nudged(view, asked)
 
     async def unhold(self, user: str) -> UserView:
+        held = (await self.store.describe(user)).held_for_ms is not None
         asked = trio.current_time()
-        return self._nudged(await self.store.unhold(user), asked)
+        view = await self.store.unhold(user)
+        if held:
+            self.journal.hold_released(user)
+        return self._nudged(view, asked)
 
     async def drop(self, user: str) -> Dropped:
         return await self.store.drop(user)

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import trio
 
@@ -22,6 +23,7 @@ from actor_queue.core.lease import LeaseTimes, TrustWindow, next_renewal
 from actor_queue.core.ring import assign, moves_max, to_acquire, to_give_up
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
+from actor_queue.runtime.journal import Journal
 from actor_queue.store.api import Lease, LeaseHeld, Replica, Store, StoreUnavailable
 
 RETRY_S = 0.2
@@ -71,6 +73,7 @@ class Owner:
         attempt_s: float,
         counters: Counters,
         events: EventBus,
+        journal: Journal,
         clock: Callable[[], float] = awake_time,
     ) -> None:
         self._store = store
@@ -82,6 +85,7 @@ class Owner:
         self._attempt_s = attempt_s
         self._counters = counters
         self._events = events
+        self._journal = journal
         self._clock = clock
         self._held: dict[int, _Held] = {}
         self._given: dict[int, _Held] = {}
@@ -96,7 +100,7 @@ class Owner:
         self._news = self._followed = 0
         """How often somebody said that shards may be free, and how often before the last look."""
         self._ring: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self._draining = False
+        self._draining = self._lapsed = False
         self._heard_at = math.inf
         """When the store last said who lives."""
         self._pause = trio.CancelScope()
@@ -126,7 +130,15 @@ class Owner:
         if self._held.pop(shard, None) is not None:
             # An extension may be on its way: what is ours all the same must not be nobody's.
             self._unsure.add(shard)
+            self._journal.shards_lost([shard], "claim")
             self.look_again()
+
+    def _note_trust(self) -> None:
+        now = self._clock()
+        lapsed = [shard for shard, held in self._held.items() if not held.trust.holds(now)]
+        if lapsed or self._lapsed:
+            self._journal.leases_held(lapsed, self._held.keys() - lapsed)
+        self._lapsed = bool(lapsed)
 
     def owned(self) -> list[int]:
         """The shards in which a claim may be started now."""
@@ -152,6 +164,7 @@ class Owner:
         """Extend, in one round trip, all that are due to be; soon again what was not answered."""
         while True:
             pause_s = RETRY_S
+            self._note_trust()
             idle = [shard for shard in self._held if shard not in self._renewing]
             for shards in self._store.by_server(idle):
                 asked_at = min(self._held[shard].asked_at for shard in shards)
@@ -221,6 +234,7 @@ class Owner:
             return
         finally:
             self._renewing.difference_update(each.lease.shard for each in held)
+        lost: list[int] = []
         for each, ours in zip(held, kept, strict=True):
             shard = each.lease.shard
             if self._held.get(shard) != each:
@@ -235,7 +249,10 @@ class Owner:
                 del self._held[shard]
                 self._counters.fenced += 1
                 self._events.publish("moved", shard=shard, owner=None)
+                lost.append(shard)
                 self.look_again()
+        if lost:
+            self._journal.shards_lost(lost, "renewal")
 
     def _failed(self) -> None:
         self._counters.store_failures += 1
@@ -302,6 +319,8 @@ class Owner:
             return False
         for lease in leases:
             self._events.publish("moved", shard=lease.shard, owner=None)
+        why: Literal["balance", "stop"] = "stop" if self._draining else "balance"
+        self._journal.shards_given([lease.shard for lease in leases], why)
         return True
 
     # Take
@@ -334,16 +353,21 @@ class Owner:
             self._moving.difference_update(shards)
         self._unsure.difference_update(shards)
         window = TrustWindow.opened(asked_at, self._times)
+        taken: list[Lease] = []
         for answer in answers:
             match answer:
                 case Lease(shard):
                     self._held[shard] = _Held(answer, asked_at, window)
                     self._given.pop(shard, None)
                     self._events.publish("moved", shard=shard, owner=self._replica)
+                    taken.append(answer)
                     self.gained.set()
                 case LeaseHeld(_, _, remaining_ms):
                     # The answer may be older than the news that it is free.
                     self._look_in(remaining_ms / 1000 + EXPIRED_S if news == self._news else 0)
+        if taken:
+            alive = (member.id for member in self.members)
+            self._journal.shards_taken(taken, alive, len(self._held))
 
     def _assigned(self, members: Sequence[str]) -> tuple[str, ...]:
         names = tuple(sorted({self._replica, *members}))

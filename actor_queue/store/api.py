@@ -19,6 +19,9 @@ from actor_queue.core.message import Appended, Message
 
 UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
 
+Taken = tuple[Literal["unowned", "handed_over", "lease_ended"], str | None]
+"""Why a shard was free, and the replica that had it before."""
+
 
 class StoreUnavailable(Exception):
     """The store cannot answer now. `detail` is one sentence without secrets."""
@@ -41,6 +44,8 @@ class Lease:
     shard: int
     epoch: int
     nonce: str
+    taken: Taken = field(default=("unowned", None), compare=False)
+    """Why the shard was free when it was acquired, and whose it was before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +274,11 @@ class Store(Protocol):
         """Who calls: what the others know this replica by."""
         ...
 
+    @property
+    def log_key(self) -> bytes:
+        """A random key of the namespace, the same for every replica; empty before the start."""
+        ...
+
     # Messages in
 
     async def append(self, messages: Sequence[Message]) -> list[Appended]:
@@ -368,6 +378,10 @@ class Store(Protocol):
     async def hold(self, user: str, for_ms: int) -> UserView: ...
 
     async def unhold(self, user: str) -> UserView: ...
+
+    async def hold_ran_out(self, user: str) -> bool:
+        """Whether this user's last hold has ended by time: not by `unhold`, and not since."""
+        ...
 
     async def drop(self, user: str) -> Dropped: ...
 

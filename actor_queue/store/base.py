@@ -34,6 +34,7 @@ class StoreBase:
         self._keys = Keys(settings.namespace, settings.shards)
         self.replica = replica
         self._clock = clock
+        self.log_key = b""
 
     @property
     def _now(self) -> Word:

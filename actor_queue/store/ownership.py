@@ -25,6 +25,7 @@ from actor_queue.store.api import (
     Settled,
     SettleResult,
     StoreUnavailable,
+    Taken,
 )
 from actor_queue.store.base import ATTEMPT_MARGIN_MS, StoreBase, listed, number, text
 from actor_queue.store.keys import UserKeys
@@ -196,16 +197,18 @@ class Ownership(StoreBase):
         self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
     ) -> list[Lease | LeaseHeld]:
         """See `Store.acquire`."""
-        wanted = script("acquire_v1")
-        calls = [
-            Call(wanted, (self._keys.shards[shard].lease,), (self._now, replica, nonce, ttl_ms))
-            for shard in shards
-        ]
+        before, wanted = script("lease_before_v1"), script("acquire_v1")
+        keys = [(self._keys.shards[shard].lease,) for shard in shards]
+        looks = [Call(before, key, (self._now,)) for key in keys]
+        calls = [Call(wanted, key, (self._now, replica, nonce, ttl_ms)) for key in keys]
+        replies = await self._run([*looks, *calls])
         got: list[Lease | LeaseHeld] = []
-        for shard, reply in zip(shards, await self._run(calls), strict=True):
+        for shard, was, reply in zip(
+            shards, replies[: len(keys)], replies[len(keys) :], strict=True
+        ):
             said = listed(reply)
             if said[0] == b"ok":
-                got.append(Lease(shard, number(said[1]), nonce))
+                got.append(Lease(shard, number(said[1]), nonce, _taken(was)))
             else:
                 got.append(LeaseHeld(shard, text(said[1]), number(said[2])))
         return got
@@ -269,6 +272,13 @@ class Ownership(StoreBase):
     async def tell_free(self, replica: str) -> None:
         """See `Store.tell_free`."""
         await self._call("tell_free_v1", (self._keys.members,), replica, self._keys.channel)
+
+
+def _taken(was: object) -> Taken:
+    owner, why = (text(each) for each in listed(was))
+    # Held until the acquire, or held by us and asked for again: it ended meanwhile, or it is ours.
+    reason = "lease_ended" if why == "held" else why
+    return cast("Taken", (reason, owner or None))
 
 
 def _claim(user: str, reply: list[object], token: str) -> Claim:

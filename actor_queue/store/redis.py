@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
+
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
-from actor_queue.store.base import listed, number
+from actor_queue.store.base import listed, number, text
 from actor_queue.store.dead import DeadLetters
 from actor_queue.store.intake import Intake
 from actor_queue.store.ownership import Ownership
@@ -13,6 +15,10 @@ FORMAT = 1
 """Of the data in Redis. A release that reads another one says so instead of guessing."""
 
 VERSION_MIN = (6, 2)
+
+LOG_KEY_BYTES = 16
+LOG_KEY_CHARS_MAX = 64
+"""No key for BLAKE2b is longer, whatever somebody wrote there."""
 
 
 class RedisStore(Intake, Ownership, Users, DeadLetters):
@@ -59,6 +65,10 @@ class RedisStore(Intake, Ownership, Users, DeadLetters):
                 f" AQ_SHARDS={number(shards)}, this replica has AQ_SHARDS={ours}: set it to"
                 f" {number(shards)}, or use another AQ_NAMESPACE"
             )
+        fresh = secrets.token_hex(LOG_KEY_BYTES)
+        self.log_key = text(await self._call("log_key_v1", (self._keys.meta,), fresh)).encode()[
+            :LOG_KEY_CHARS_MAX
+        ]
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -74,6 +74,28 @@ NOT_EXECUTED = {
 NO_DATABASE = "DB index is out of range"
 """The server's words for it, which has no code of its own."""
 
+LOST = "lost"
+"""The trouble with a server that does not answer at all."""
+
+_TROUBLES = {
+    "LOADING": "loading",
+    "READONLY": "read_only",
+    "OOM": "full",
+    "MISCONF": "cannot_save",
+    "MASTERDOWN": "no_primary",
+    "NOREPLICAS": "too_few_replicas",
+    "BUSY": "busy",
+    "CLUSTERDOWN": "cluster_down",
+}
+_TROUBLES_BY_SENTENCE = {NOT_EXECUTED[code].sentence: name for code, name in _TROUBLES.items()}
+_TROUBLES_BY_WORDS = (
+    ("wants a password", "wrong_credentials"),
+    ("refuses the user or the password", "wrong_credentials"),
+    ("does not allow", "not_allowed"),
+    ("slots that no node serves", "cluster_down"),
+    ("confirm", "unconfirmed"),
+)
+
 NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM", UNKNOWN_COMMAND)
 """At the start: these stay until somebody changes something."""
 
@@ -107,6 +129,14 @@ class Redirected(ScriptError):
 def refusal(code: str) -> Refusal | None:
     """None when it cannot be said whether the call was carried out."""
     return NOT_EXECUTED.get(code)
+
+
+def kind_of_trouble(sentence: str) -> str:
+    """One word for a `Runner.trouble()`: what a server that refuses says, or `LOST`."""
+    known = _TROUBLES_BY_SENTENCE.get(sentence)
+    if known is not None:
+        return known
+    return next((name for words, name in _TROUBLES_BY_WORDS if words in sentence), LOST)
 
 
 def answered(error: RedisError, set_by: RedisVariable = "REDIS_URL") -> ScriptError:

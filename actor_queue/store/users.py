@@ -96,6 +96,11 @@ class Users(StoreBase):
         """See `Store.unhold`."""
         return await self.hold(user, 0)
 
+    async def hold_ran_out(self, user: str) -> bool:
+        """See `Store.hold_ran_out`."""
+        _, mine = self._user_keys(user)
+        return await self._call("hold_ran_out_v1", (mine.state,), self._now) == 1
+
     async def drop(self, user: str) -> Dropped:
         """See `Store.drop`."""
         shard, mine = self._user_keys(user)

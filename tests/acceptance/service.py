@@ -75,7 +75,7 @@ class Service:
     def start(self, *, ready: bool = True, **changes: str) -> Service:
         """Start it, with `changes` to its variables from now on; wait until it is ready."""
         self.variables = {**self.variables, **changes}
-        bound = {"AQ_BIND": f"127.0.0.1:{self.port}", **self.variables}
+        bound = {"AQ_BIND": f"127.0.0.1:{self.port}", "AQ_LOG": "json", **self.variables}
         said_before = len(self.log())
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
