@@ -80,7 +80,7 @@ stateDiagram-v2
     collecting --> delivering: claimed: quiet, maximum wait, a cap, or a flush
     delivering --> idle: acknowledged, nothing more waits
     delivering --> collecting: acknowledged or dead, newer messages wait
-    delivering --> retrying: the attempt failed
+    delivering --> retrying: the attempt failed, or the batch was divided
     delivering --> held: settled under a hold
     delivering --> delivering: the attempt's time limit passed: the next attempt
     retrying --> delivering: claimed when due, or flushed
@@ -99,7 +99,9 @@ stateDiagram-v2
 | `delivering` | an attempt is under way, until it is settled or its time limit passes: \
 also where an earlier attempt's late ack has come |
 | `held` | a human took over: messages are kept, nothing is sent; attempts go on to their end |
-| `retrying` | the batch in flight waits for its next attempt; newer messages collect behind it |
+| `retrying` | the batch in flight waits for its next attempt, or, \
+as half of one that was too large for its receiver, for its first; \
+newer messages collect behind it |
 | `collecting` | messages wait for the window to close, or a closed batch or a replay for its turn |
 | `idle` | nothing waits |
 """

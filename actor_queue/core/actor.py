@@ -240,7 +240,8 @@ def _attempted(
 ) -> tuple[ActorState, Effect]:
     attempt = state.attempt
     assert attempt is not None
-    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, jitter)
+    messages = len(attempt.batch.stored)
+    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, jitter, messages)
     settle = Settle(attempt, verdict, outcome.status)
     return replace(state, phase=Phase.SETTLING, settle=settle), settle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,6 +117,19 @@ def batch_id(shard: int, entropy: str) -> str:
     `entropy` is at least 20 random hexadecimal digits.
     """
     return f"b{shard:04x}{entropy}"
+
+
+_HALF = re.compile(r"(.+)[xy][0-9a-f]+")
+
+
+def divided_from(name: str) -> str | None:
+    """The id of the batch that the batch `name` is a half of; None if it is no half.
+
+    `divide_v1` adds `x` or `y`, for the first half and the second, and the half's number to the id
+    of the whole. So nothing else has to be stored of it, wherever the half goes.
+    """
+    half = _HALF.fullmatch(name)
+    return half[1] if half else None
 
 
 def shard_of_batch(name: str) -> int | None:

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from actor_queue.core.outcome import Ack, Bury, Delivered, Failed, Outcome, Retry, Verdict
+from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Outcome, Retry, Verdict
 
 JITTER = 0.2
 """A delay is this much shorter or longer, so that users who failed together part ways."""
 RETRY_AFTER_MAX_S = 86_400.0
 """No receiver can silence a user for more than a day with one answer."""
-FINAL_STATUSES = frozenset({410, 413})
-"""Gone, too large: the same bytes will never be taken."""
+GONE = 410
+"""The receiver wants nothing any more."""
+TOO_LARGE = 413
+"""The same bytes will never be taken, and half of them may."""
 
 ANSWER_BYTES_MAX = 300
 """Of a failing receiver's answer are kept as text: enough for a sentence about what is wrong."""
@@ -29,8 +31,10 @@ _HEADER_CHARACTERS_MAX = 100
 _DELTA_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
-def decide(outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: float) -> Verdict:
-    """What to settle after attempt `number` (1 for the first).
+def decide(
+    outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: float, messages: int
+) -> Verdict:
+    """What to settle after attempt `number` (1 for the first) at a batch of so many messages.
 
     `schedule_ms` has the delay before each retry; `jitter`, drawn by the caller from [0, 1),
     moves it by up to `JITTER` either way. A receiver that asked for more time than that gets
@@ -38,6 +42,8 @@ def decide(outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: fl
     """
     if isinstance(outcome, Delivered):
         return Ack()
+    if outcome.status == TOO_LARGE:
+        return Divide(outcome.reason) if messages > 1 else Bury(outcome.reason)
     if outcome.final or number > len(schedule_ms):
         return Bury(outcome.reason)
     scheduled_ms = schedule_ms[number - 1] * (1 - JITTER + 2 * JITTER * jitter)
@@ -63,7 +69,7 @@ def outcome_of_status(
         reason=reason,
         status=status,
         retry_after_s=retry_after_s,
-        final=status in FINAL_STATUSES,
+        final=status == GONE,
     )
 
 

@@ -54,4 +54,11 @@ class Bury:
     reason: str
 
 
-Verdict = Ack | Retry | Bury
+@dataclass(frozen=True, slots=True)
+class Divide:
+    """Settle: the batch is too large for its receiver and becomes two."""
+
+    reason: str
+
+
+Verdict = Ack | Retry | Bury | Divide

@@ -21,7 +21,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from actor_queue.core.batch import Batch, PayloadMode
+from actor_queue.core.batch import Batch, PayloadMode, divided_from
 
 NOT_PASSED_THROUGH = ("message", "ttl", "message_id", "user", "user_id", "messages", "processed_at")
 """What concerns one message only, and the names that are ours at the top level."""
@@ -91,8 +91,10 @@ def _classic(batch: Batch, items: list[_Item]) -> dict[str, Any]:
 
 
 def _about(batch: Batch) -> dict[str, Any]:
+    whole = divided_from(batch.id)
     return {
         "id": batch.id,
+        **({} if whole is None else {"divided_from": whole}),
         "seq": batch.seq,
         "reason": batch.reason,
         "first_at": _zoned(batch.first_at_ms),

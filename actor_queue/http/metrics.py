@@ -33,6 +33,7 @@ _HELP: Final = {
     "delivered": "Batches acknowledged by the receiver",
     "delivered_messages": "Messages in batches acknowledged by the receiver",
     "failed": "Attempts that failed",
+    "divided": "Batches divided in two because the receiver found them too large",
     "dead": "Batches that became dead letters",
     "store_failures": "Calls that the store did not answer",
     "sweeps": "Sweeps over a shard's due times",

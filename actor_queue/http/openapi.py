@@ -251,7 +251,8 @@ def _webhook() -> Operation:
         "tags": ["Messages"],
         "summary": "One user's burst, as your receiver gets it",
         "description": "Any 2xx is success. Anything else is tried again on the schedule, with "
-        "Retry-After honoured; 410 and 413 end it at once. Redirects are not followed.",
+        "Retry-After honoured; 410 ends it at once. At 413 the batch comes again as two, in order, "
+        "each with an id of its own, until a message alone gets 413. Redirects are not followed.",
         "parameters": [
             header("webhook-id", "One per batch, the same on every attempt and replay."),
             header("webhook-timestamp", "Of this attempt, in seconds since 1970."),

@@ -8,7 +8,7 @@ from actor_queue.core.batch import Reason
 from actor_queue.core.message import MESSAGE_ID_BYTES_MAX, USER_BYTES_MAX
 from actor_queue.core.settings import Settings
 from actor_queue.http.inputs import HOLD_DEFAULT_S, HOLD_MAX_S
-from actor_queue.store.api import UserState
+from actor_queue.store.api import AttemptOutcome, UserState
 
 Schema = dict[str, Any]
 
@@ -194,7 +194,7 @@ ATTEMPT: Final = record(
         "batch_id": STRING,
         "attempt": {**COUNT, "description": "1 for the first."},
         "at": TIME,
-        "outcome": {"enum": ["delivered", "retry", "dead", "failed"]},
+        "outcome": {"enum": list(get_args(AttemptOutcome))},
         "status": {"type": ["integer", "null"], "description": "The receiver's HTTP status."},
         "reason": MAYBE_STRING,
         "messages": COUNT,

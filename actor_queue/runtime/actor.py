@@ -38,8 +38,8 @@ from actor_queue.core.actor import (
     started,
     step,
 )
-from actor_queue.core.batch import Attempt, Batch, batch_id
-from actor_queue.core.outcome import Ack, Bury, Outcome, Retry
+from actor_queue.core.batch import Attempt, Batch, batch_id, divided_from
+from actor_queue.core.outcome import Ack, Bury, Divide, Outcome, Retry
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.journal import Journal
@@ -223,7 +223,7 @@ class Actor:
 
     def _claimed(self, attempt: Attempt) -> Event:
         world, batch = self._world, attempt.batch
-        if attempt.number == 1:
+        if attempt.number == 1 and divided_from(batch.id) is None:
             world.counters.lateness_s.observe(max(0, batch.closed_at_ms - batch.due_at_ms) / 1000)
         if world.events.listened:
             world.events.publish(
@@ -290,6 +290,8 @@ class Actor:
         match verdict:
             case Retry(after_ms, reason):
                 return await world.store.retry(lease, attempt, after_ms, status, reason)
+            case Divide(reason):
+                return await world.store.divide(lease, attempt, status, reason)
             case Bury(reason):
                 return await world.store.bury(lease, attempt, status, reason)
             case _:
@@ -314,6 +316,10 @@ class Actor:
                 events.publish(
                     "failed", **facts, reason=retry.reason, retry_in=retry.after_ms / 1000
                 )
+            case Divide() as divide:
+                counters.failed += 1
+                counters.divided += 1
+                events.publish("divided", **facts, reason=divide.reason)
             case Bury() as bury:
                 counters.failed += 1
                 counters.dead += 1

@@ -50,6 +50,7 @@ class Counters:
     delivered: int = 0
     delivered_messages: int = 0
     failed: int = 0
+    divided: int = 0
     dead: int = 0
     store_failures: int = 0
     sweeps: int = 0

@@ -9,7 +9,7 @@ from typing import Literal
 
 import trio
 
-EventName = Literal["accepted", "fired", "delivered", "failed", "dead", "moved"]
+EventName = Literal["accepted", "fired", "delivered", "failed", "divided", "dead", "moved"]
 
 QUEUE_MAX = 1_000
 LISTENERS_MAX = 100

@@ -18,6 +18,8 @@ from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.message import Appended, Message
 
 UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
+AttemptOutcome = Literal["delivered", "retry", "dead", "divided", "failed"]
+"""What followed from an attempt."""
 
 Taken = tuple[Literal["unowned", "handed_over", "lease_ended"], str | None]
 """Why a shard was free, and the replica that had it before."""
@@ -154,7 +156,7 @@ class AttemptRecord:
     batch_id: str
     number: int
     at_ms: int
-    outcome: Literal["delivered", "retry", "dead", "failed"]
+    outcome: AttemptOutcome
     """`failed`: nothing followed, because another attempt had delivered the batch."""
     messages: int
     status: int | None
@@ -310,6 +312,12 @@ class Store(Protocol):
     async def retry(
         self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str
     ) -> SettleResult: ...
+
+    async def divide(
+        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult:
+        """Make two batches of one that has several messages; the first half is due at once."""
+        ...
 
     async def bury(
         self, lease: Lease, attempt: Attempt, status: int | None, reason: str

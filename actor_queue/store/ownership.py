@@ -137,6 +137,37 @@ class Ownership(StoreBase):
             )
         )
 
+    async def divide(
+        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult:
+        """See `Store.divide`."""
+        batch = attempt.batch
+        shard, mine = self._user_keys(batch.user)
+        entry = _history(batch.id, attempt.number, "divided", len(batch.stored), status, reason)
+        return _settled(
+            await self._call(
+                "divide_v1",
+                (
+                    shard.lease,
+                    shard.due,
+                    mine.state,
+                    mine.pending,
+                    mine.line,
+                    mine.flight,
+                    mine.history,
+                ),
+                self._now,
+                lease.epoch,
+                lease.nonce,
+                mine.user,
+                batch.id,
+                attempt.token,
+                entry,
+                *self._caller(shard),
+                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
+            )
+        )
+
     async def bury(
         self, lease: Lease, attempt: Attempt, status: int | None, reason: str
     ) -> SettleResult:

@@ -35,7 +35,8 @@ class Expected:
     closed_early: Collection[str] = ()
     """Users whose batches were flushed, or closed by a cap."""
     dead: Collection[str] = ()
-    """Ids of batches that died when their attempts ran out. 410 and 413 need no mention."""
+    """Ids of batches that died when their attempts ran out. 410, and 413 of one message, need no
+    mention; 413 of several divides the batch."""
     gone: Collection[str] = ()
     """Texts that were dropped, or are dead letters or held now."""
 
@@ -58,6 +59,18 @@ class _Batch:
     user: str
     texts: tuple[str, ...]
     attempts: list[Attempt]
+
+    @property
+    def divided(self) -> bool:
+        """Too large for its receiver: its messages come again, in two batches or more."""
+        return len(self.texts) > 1 and any(attempt.status == 413 for attempt in self.attempts)
+
+    def holds(self, part: _Batch) -> bool:
+        """Whether `part` has some of its messages, one after the other."""
+        count, others = len(part.texts), range(len(self.texts))
+        return count < len(self.texts) and any(
+            self.texts[start : start + count] == part.texts for start in others
+        )
 
     @property
     def resolved_at(self) -> float | None:
@@ -168,18 +181,20 @@ def _changed(attempts: Sequence[Attempt]) -> Iterator[str]:
 
 
 def _in_two_batches(batches: dict[str, _Batch]) -> Iterator[str]:
-    first: dict[str, str] = {}
+    home: dict[str, _Batch] = {}
     for batch in batches.values():
         if len(set(batch.texts)) != len(batch.texts):
             yield f"doubled: {batch.webhook_id} carries a message twice"
         for text in batch.texts:
-            if first.setdefault(text, batch.webhook_id) != batch.webhook_id:
-                yield f"doubled: {text} is in {first[text]} and in {batch.webhook_id}"
+            before, home[text] = home.get(text), batch
+            if before is not None and not (before.divided and before.holds(batch)):
+                yield f"doubled: {text} is in {before.webhook_id} and in {batch.webhook_id}"
 
 
 def _disorder(messages: dict[str, _Message], batches: dict[str, _Batch]) -> Iterator[str]:
     for user, of_user in _by_user(batches).items():
-        texts = [text for batch in of_user for text in batch.texts if text in messages]
+        whole = [batch for batch in of_user if not batch.divided]
+        texts = [text for batch in whole for text in batch.texts if text in messages]
         soonest_return, follower = float("inf"), ""
         for text in reversed(texts):
             message = messages[text]
@@ -278,8 +293,10 @@ def _timed(
     messages: dict[str, _Message], batches: dict[str, _Batch], expected: Expected
 ) -> Iterator[tuple[_Batch, _Message, _Message]]:
     """The batches whose moment is known, each with its last and its first message."""
+    wholes = [batch for batch in batches.values() if batch.divided]
     for batch in batches.values():
         known = batch.texts and all(text in messages for text in batch.texts)
+        known = known and not any(whole.holds(batch) for whole in wholes)
         if known and batch.user not in expected.closed_early:
             yield batch, messages[batch.texts[-1]], messages[batch.texts[0]]
 

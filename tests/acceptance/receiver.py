@@ -91,6 +91,8 @@ class Receiver:
     mix: Callable[[], Answer] | None = None
     """Chooses in place of the `default`."""
     port: int = 0
+    bytes_max: dict[str, int] = field(default_factory=dict)
+    """Per user: a larger body gets 413, whatever else was scripted."""
     attempts: list[Attempt] = field(default_factory=list)
     _scripts: dict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -174,6 +176,8 @@ class Receiver:
                     waiting = self._scripts[attempt.user]
                     answer = waiting.popleft() if waiting else self._unscripted()
                     self.attempts.append(attempt)
+                if len(attempt.body) > self.bytes_max.get(attempt.user, len(attempt.body)):
+                    answer = reply(413)
                 if answer.on_arrival is not None:
                     answer.on_arrival()
                 try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.acceptance.client import fresh_user
+from tests.acceptance.client import fresh_text, fresh_user
 from tests.acceptance.receiver import (
     CLOSE,
     DRIP,
@@ -215,6 +215,30 @@ def test_newer_messages_go_when_the_batch_before_them_has_died(troubled: Trouble
     attempts = wait_for_end(shared.receiver, user, 3)
     assert [attempt.texts for attempt in attempts] == [(first,), (first,), (second,)]
     shared.gone.add(first)
+
+
+def test_a_batch_too_large_for_its_receiver_comes_in_parts_and_only_one_message_dies(
+    troubled: Troubled,
+) -> None:
+    shared, user = troubled.world, fresh_user("nginx")
+    shared.receiver.bytes_max[user] = 1_000
+    texts = [f"{fresh_text()}-{'x' * size}" for size in (300, 300, 1_500, 300, 300, 10)]
+    for text in texts:
+        shared.client.accepted(user, text, ttl=0.5)
+    wait_until(lambda: shared.receiver.delivered(user) == texts[:2] + texts[3:], "all but one")
+    attempts = shared.receiver.of(user)
+    refused = [a for a in attempts if a.status == 413]
+    assert refused[0].texts == tuple(texts)
+    assert refused[-1].texts == (texts[2],)
+    assert len({a.webhook_id for a in attempts}) == len({a.texts for a in attempts})
+    assert is_dead(shared, refused[-1].webhook_id)()
+    assert [a.webhook_id for a in attempts if is_dead(shared, a.webhook_id)()] == [
+        refused[-1].webhook_id
+    ]
+    outcomes = [one["outcome"] for one in shared.client.user(user).json()["recent"]]
+    assert outcomes.count("divided") == len(refused) - 1
+    shared.gone.add(texts[2])
+    shared.verify()
 
 
 def test_a_receiver_that_refuses_connections_gets_all_when_it_is_back(troubled: Troubled) -> None:

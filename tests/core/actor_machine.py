@@ -48,7 +48,7 @@ DRAIN_TURNS_MAX = 400
 Turns = list[tuple[Any, ...]]
 FATES = ("ok", "ok", "ok", "ok", "lost", "down", "stale", "lapse")
 """Of a question: answered, answer lost, not executed, asked without trust, trust just lost."""
-OUTCOMES = ("200", "500", "410", "later", "lost 200")
+OUTCOMES = ("200", "500", "410", "413", "later", "lost 200")
 BETWEEN: Turns = [
     *(("post", user, ttl) for user in USERS for ttl in (0, 1_000, 5_000)),
     *(("wake early", which) for which in range(2)),

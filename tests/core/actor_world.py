@@ -19,7 +19,7 @@ from typing import ClassVar, assert_never
 from actor_queue.core import actor as rules
 from actor_queue.core.actor import ActorState, Effect, Event, Policy
 from actor_queue.core.batch import Attempt, batch_id
-from actor_queue.core.outcome import Ack, Bury, Delivered, Failed, Outcome, Retry, Verdict
+from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Outcome, Retry, Verdict
 from actor_queue.core.payload import render
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
@@ -358,6 +358,7 @@ class ActorWorld:
             "200": Delivered(200),
             "500": Failed("answered 500", 500),
             "410": Failed("answered 410", 410, final=True),
+            "413": Failed("answered 413", 413),
             "later": Failed("answered 503", 503, retry_after_s=1.8),
             "lost 200": Failed("connection lost"),
             "timeout": Failed("timed out"),
@@ -404,44 +405,46 @@ class ActorWorld:
                 assert attempt.batch.id in self.receiver.accepted
             case Retry(after_ms):
                 assert isinstance(outcome, Failed)
-                assert not outcome.final, "tried again although the receiver never wants it"
+                assert not outcome.final, "tried again in spite of a 410"
                 assert attempt.number <= len(SCHEDULE_MS), "tried for ever"
                 assert after_ms >= 0.8 * SCHEDULE_MS[attempt.number - 1], "off the schedule"
                 assert after_ms >= 1_000 * (outcome.retry_after_s or 0), "Retry-After ignored"
             case Bury():
                 assert isinstance(outcome, Failed)
-                assert outcome.final or attempt.number > len(SCHEDULE_MS), "given up too soon"
+                refused = outcome.final or outcome.status == 413
+                assert refused or attempt.number > len(SCHEDULE_MS), "given up too soon"
+            case Divide():
+                assert outcome.status == 413
+                assert len(attempt.batch.stored) > 1, "a single message divided"
             case _:
                 assert_never(verdict)
 
     def execute(
         self, attempt: Attempt, verdict: Verdict, lease: api.Lease | None
     ) -> api.SettleResult:
-        user, name = attempt.batch.user, attempt.batch.id
+        user, name, now, oracle = attempt.batch.user, attempt.batch.id, self.now, self.oracle
         if isinstance(verdict, Ack):
-            result = self.oracle.ack(self.now, attempt, 200)
-            if isinstance(result, api.Settled):
-                self.taken(result, attempt, lambda: self.ledger.delivered(attempt, self.now))
-            return result
+            result = oracle.ack(now, attempt, 200)
+            return self.taken(result, attempt, lambda: self.ledger.delivered(attempt, now))
         assert lease is not None
-        if isinstance(verdict, Retry):
-            result = self.oracle.retry(
-                self.now, lease, attempt, verdict.after_ms, None, verdict.reason
-            )
-            if isinstance(result, api.Settled):
-                self.taken(result, attempt, lambda: self.ledger.waits(user))
-            return result
-        result = self.oracle.bury(self.now, lease, attempt, None, verdict.reason)
-        if isinstance(result, api.Settled):
-            self.taken(result, attempt, lambda: self.ledger.buried(user, name))
-        return result
+        match verdict:
+            case Retry(after_ms, reason):
+                result = oracle.retry(now, lease, attempt, after_ms, None, reason)
+                return self.taken(result, attempt, lambda: self.ledger.waits(user))
+            case Divide(reason):
+                result = oracle.divide(now, lease, attempt, None, reason)
+                return self.taken(result, attempt, lambda: self.ledger.divided(attempt))
+            case Bury(reason):
+                result = oracle.bury(now, lease, attempt, None, reason)
+                return self.taken(result, attempt, lambda: self.ledger.buried(user, name))
 
-    def taken(self, result: api.Settled, attempt: Attempt, write: Callable[[], None]) -> None:
+    def taken(
+        self, result: api.SettleResult, attempt: Attempt, write: Callable[[], None]
+    ) -> api.SettleResult:
         """The store took a verdict, which says something unless the batch was delivered before."""
-        if result.known:
-            self.ledger.turn_over(attempt)
-        else:
-            write()
+        if isinstance(result, api.Settled):
+            self.ledger.turn_over(attempt) if result.known else write()
+        return result
 
     def trouble(self) -> Answer:
         return says(rules.Trouble((self.now + PAUSE_MS) / 1_000))

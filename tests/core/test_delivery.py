@@ -15,41 +15,41 @@ from actor_queue.core.delivery import (
     outcome_of_status,
     retry_after_seconds,
 )
-from actor_queue.core.outcome import Ack, Bury, Delivered, Failed, Retry
+from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Retry
 
 SCHEDULE_MS = (1_000, 5_000, 15_000)
 NOW_S = 784_111_117.0  # eleven minutes before the date that RFC 9110 uses: 1994-11-06 08:38:37
 
 
 def test_a_delivered_batch_is_acknowledged_at_any_attempt() -> None:
-    assert decide(Delivered(200), 99, SCHEDULE_MS, 0.0) == Ack()
+    assert decide(Delivered(200), 99, SCHEDULE_MS, 0.0, 3) == Ack()
 
 
 @pytest.mark.parametrize("number", [1, 99])
 def test_a_final_failure_is_buried_at_once(number: int) -> None:
-    assert decide(Failed("answered 410", 410, final=True), number, SCHEDULE_MS, 0.5) == Bury(
+    assert decide(Failed("answered 410", 410, final=True), number, SCHEDULE_MS, 0.5, 3) == Bury(
         "answered 410"
     )
 
 
 def test_each_retry_has_its_own_delay_and_after_the_last_the_batch_is_dead() -> None:
-    verdicts = [decide(Failed("x"), number, SCHEDULE_MS, 0.5) for number in (1, 2, 3, 4)]
+    verdicts = [decide(Failed("x"), number, SCHEDULE_MS, 0.5, 3) for number in (1, 2, 3, 4)]
     assert verdicts == [Retry(1_000, "x"), Retry(5_000, "x"), Retry(15_000, "x"), Bury("x")]
 
 
 def test_without_a_schedule_the_first_failure_is_the_last() -> None:
-    assert decide(Failed("x"), 1, (), 0.5) == Bury("x")
+    assert decide(Failed("x"), 1, (), 0.5, 3) == Bury("x")
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 3))
 def test_jitter_moves_a_delay_by_a_fifth_at_most(jitter: float, number: int) -> None:
-    verdict = decide(Failed("x"), number, SCHEDULE_MS, jitter)
+    verdict = decide(Failed("x"), number, SCHEDULE_MS, jitter, 3)
     assert isinstance(verdict, Retry)
     assert 0.8 * SCHEDULE_MS[number - 1] <= verdict.after_ms <= 1.2 * SCHEDULE_MS[number - 1]
 
 
 def test_jitter_uses_the_whole_range() -> None:
-    delays = [decide(Failed("x"), 1, SCHEDULE_MS, jitter) for jitter in (0.0, 0.25, 0.75)]
+    delays = [decide(Failed("x"), 1, SCHEDULE_MS, jitter, 3) for jitter in (0.0, 0.25, 0.75)]
     assert delays == [Retry(800, "x"), Retry(900, "x"), Retry(1_100, "x")]
 
 
@@ -57,7 +57,7 @@ def test_jitter_uses_the_whole_range() -> None:
     ("asked_s", "after_ms"), [(0.0, 1_000), (0.5, 1_000), (1.0005, 1_001), (60.0, 60_000)]
 )
 def test_a_receiver_that_asks_for_more_time_gets_it(asked_s: float, after_ms: int) -> None:
-    assert decide(Failed("x", 429, asked_s), 1, SCHEDULE_MS, 0.5) == Retry(after_ms, "x")
+    assert decide(Failed("x", 429, asked_s), 1, SCHEDULE_MS, 0.5, 3) == Retry(after_ms, "x")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_a_receiver_that_asks_for_more_time_gets_it(asked_s: float, after_ms: in
 def test_no_receiver_gets_more_than_a_day_or_less_than_the_schedule(
     asked_s: float, after_ms: int
 ) -> None:
-    assert decide(Failed("x", 429, asked_s), 1, SCHEDULE_MS, 0.5) == Retry(after_ms, "x")
+    assert decide(Failed("x", 429, asked_s), 1, SCHEDULE_MS, 0.5, 3) == Retry(after_ms, "x")
 
 
 def test_asking_for_time_does_not_buy_another_attempt() -> None:
-    assert decide(Failed("x", 429, 60.0), 4, SCHEDULE_MS, 0.5) == Bury("x")
+    assert decide(Failed("x", 429, 60.0), 4, SCHEDULE_MS, 0.5, 3) == Bury("x")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -83,9 +83,15 @@ def test_any_other_status_can_be_tried_again(status: int) -> None:
     assert outcome_of_status(status, 5.0) == Failed(f"answered {status}", status, 5.0, final=False)
 
 
-@pytest.mark.parametrize("status", [410, 413])
-def test_gone_and_too_large_are_final(status: int) -> None:
-    assert outcome_of_status(status, None) == Failed(f"answered {status}", status, None, final=True)
+def test_gone_is_final() -> None:
+    assert outcome_of_status(410, None) == Failed("answered 410", 410, None, final=True)
+
+
+@pytest.mark.parametrize("number", [1, 99])
+def test_a_batch_that_is_too_large_is_divided_until_a_message_alone_dies(number: int) -> None:
+    too_large = outcome_of_status(413, 60.0)
+    assert decide(too_large, number, SCHEDULE_MS, 0.5, 2) == Divide("answered 413")
+    assert decide(too_large, number, SCHEDULE_MS, 0.5, 1) == Bury("answered 413")
 
 
 @pytest.mark.parametrize(

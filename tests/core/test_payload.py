@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actor_queue.core.admission import AdmissionPolicy, admit
-from actor_queue.core.batch import Batch
+from actor_queue.core.batch import Batch, divided_from, shard_of_batch
 from actor_queue.core.payload import counted_bytes, render
 from tests.core.test_admission import SEED
 
@@ -230,3 +230,18 @@ def test_a_plain_burst_counts_hardly_more_than_its_body_has() -> None:
     for mode in ("classic", "detailed"):
         closed = batch(*[said("x" * 2_000) for _ in range(20)], mode=mode)
         assert counted(closed) <= 1.05 * len(render(closed))
+
+
+def test_a_half_of_a_divided_batch_says_so_in_detailed_and_in_classic_nothing_is_new() -> None:
+    whole = "b0001" + "a1b2c3d4e5" * 2 + "1ft1738199985999"
+    for name, parent in (
+        (f"{whole}x2", whole),
+        (f"{whole}y1f", whole),
+        (f"{whole}x2ya", f"{whole}x2"),
+    ):
+        half = replace(batch(said("a"), mode="detailed"), id=name)
+        assert json.loads(render(half))["batch"]["divided_from"] == divided_from(name) == parent
+        assert "divided_from" not in render(replace(half, mode="classic")).decode()
+        assert shard_of_batch(name) == 1
+    assert divided_from(whole) is None
+    assert "divided_from" not in render(batch(said("a"), mode="detailed")).decode()

@@ -85,6 +85,13 @@ class Scene:
     def fail(self) -> None:
         self.ask("retry", self.lease, self.attempt, RETRY_MS, 500, "answered 500")
 
+    def divide(self) -> None:
+        """Of a batch that has two messages."""
+        self.ack()
+        self.post()
+        self.post_and_claim()
+        self.ask("divide", self.lease, self.attempt, 413, "answered 413")
+
     def bury(self) -> None:
         self.ask("bury", self.lease, self.attempt, 410, "answered 410")
 
@@ -132,7 +139,7 @@ MOVES: dict[tuple[str, str], list[Script]] = {
     ("collecting", "idle"): [("drop",)],
     ("delivering", "idle"): [("ack",), ("bury",)],
     ("delivering", "collecting"): [("post", "ack"), ("post", "bury")],
-    ("delivering", "retrying"): [("fail",), ("post", "fail")],
+    ("delivering", "retrying"): [("fail",), ("post", "fail"), ("divide",)],
     ("delivering", "held"): [("hold", "ack"), ("hold", "fail")],
     ("delivering", "delivering"): [(str(TIMEOUT_MS + 1_000), "claim"), ("hold",), ("post",)],
     ("retrying", "delivering"): [(str(RETRY_MS), "claim"), ("flush_and_claim",)],

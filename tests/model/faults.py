@@ -140,6 +140,35 @@ FAULTS = (
         "redis.call('RENAME', KEYS[4], KEYS[8])",
         "redis.call('DEL', KEYS[4])",
     ),
+    # Batches that are too large for their receiver
+    Fault("a division without a fence", "divide_v1", SETTLE_FENCE, "if false then"),
+    Fault("a division for any attempt", "divide_v1", "or u.fo ~= ARGV[6] then", "then"),
+    Fault(
+        "a second half is lost",
+        "divide_v1",
+        "redis.call('LPUSH', list, unpack(reversed))",
+        "local _ = reversed",
+    ),
+    Fault(
+        "a second half goes behind newer messages",
+        "divide_v1",
+        "redis.call('LPUSH', list, unpack(reversed))",
+        "redis.call('RPUSH', list, unpack(page))",
+    ),
+    Fault("a second half goes last", "divide_v1", "if pivot then", "if false then"),
+    Fault("a second half goes before replays", "divide_v1", "line, u.rn)", "line, 0)"),
+    Fault("a half counts its whole's attempts", "divide_v1", "'fa', 0, ", ""),
+    Fault("a half has its whole's id", "claim_v2", "half.parent, u.bseq + 1)", "'b', u.bseq + 1)"),
+    Fault(
+        "a half was closed when it is claimed", "claim_v2", "half.closed, half.mode", "closed, mode"
+    ),
+    Fault(
+        "only the last division counts",
+        "divide_v1",
+        "and half .. ';' .. f[6] or half",
+        "and half or half",
+    ),
+    Fault("a delivered batch is divided", "divide_v1", "local known = delivered(u)", "local known"),
     # What anybody may order
     Fault("a hold does not hold a retry", PRELUDE, "    at = u.fu\n", "    return u.fu\n"),
     Fault("a flush ends an attempt", "flush_v1", "if u.fs == 'r' and u.fu", "if u.fs and u.fu"),

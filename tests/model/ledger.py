@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from actor_queue.core.batch import Attempt, Batch
+from actor_queue.core.batch import Attempt, Batch, divided_from
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Story:
     limit_at_ms: int = 0
     """When the attempt under way must be over; 0 when none is."""
     hold_until_ms: int = 0
+    awaited: tuple[bytes, ...] = ()
+    """The first half of a divided batch, as long as no attempt was made at it."""
+    halves: list[tuple[bytes, ...]] = field(default_factory=list)
+    """Second halves, in the order in which they must come."""
     newest: int = -1
     """The last message that ever went into a batch."""
 
@@ -91,12 +95,35 @@ class Ledger:
             return
         assert story.unresolved is None, "a second batch while one is unresolved"
         if known:
+            assert not story.awaited, "a replay before the first half of a divided batch"
             assert story.fate[batch.id] == "dead", "a batch that was resolved came again"
             assert batch == known, "a replay with other bytes"
+        elif story.awaited or story.halves:
+            self._check_half(story, batch)
+            story.batches[batch.id] = batch
         else:
             self._check_new(story, batch)
             story.batches[batch.id] = batch
         story.unresolved, story.fate[batch.id] = batch.id, "flight"
+
+    def _check_half(self, story: Story, batch: Batch) -> None:
+        expected, story.awaited = story.awaited or story.halves.pop(0), ()
+        assert batch.stored == expected, "another batch than the next half of a divided one"
+        whole = story.batches[divided_from(batch.id) or ""]
+        assert story.fate[whole.id] == "divided"
+        times = [json.loads(item)[1] for item in batch.stored]
+        assert (batch.first_at_ms, batch.last_at_ms) == (times[0], times[-1])
+        said = replace(
+            whole,
+            id=batch.id,
+            seq=batch.seq,
+            first_at_ms=batch.first_at_ms,
+            last_at_ms=batch.last_at_ms,
+            stored=batch.stored,
+        )
+        assert batch == said, "a half says other things than the whole"
+        for n in numbers_of(batch.stored):
+            story.place[n] = batch.id
 
     def _check_new(self, story: Story, batch: Batch) -> None:
         kept = {message.n: message for message in story.accepted}
@@ -150,6 +177,16 @@ class Ledger:
     def buried(self, user: str, batch_id: str) -> None:
         self._resolved(user, batch_id, "dead")
 
+    def divided(self, attempt: Attempt) -> None:
+        """The batch has become two: the first half goes next, and its second half after it."""
+        user, stored = attempt.batch.user, attempt.batch.stored
+        story, middle = self.story(user), (len(stored) + 1) // 2
+        self._resolved(user, attempt.batch.id, "divided")
+        story.awaited = stored[:middle]
+        story.halves.insert(0, stored[middle:])
+        assert all((story.awaited, story.halves[0])), "an empty half"
+        story.place.update(dict.fromkeys(numbers_of(stored), "half"))
+
     def waits(self, user: str) -> None:
         """The attempt under way ended; its batch waits for a retry."""
         self.story(user).limit_at_ms = 0
@@ -165,13 +202,18 @@ class Ledger:
 
     def dropped(self, user: str, batch_id: str | None, items: Sequence[bytes]) -> None:
         story = self.story(user)
-        if batch_id:
+        if batch_id and story.awaited:
+            assert items[: len(story.awaited)] == story.awaited
+            story.place.update(dict.fromkeys(numbers_of(story.awaited), "dropped"))
+            items, story.awaited = items[len(story.awaited) :], ()
+        elif batch_id:
             self._resolved(user, batch_id, "dropped")
             assert list(items[: len(story.batches[batch_id].stored)]) == list(
                 story.batches[batch_id].stored
             )
             items = items[len(story.batches[batch_id].stored) :]
         assert numbers_of(items) == self.pending(user), "dropped other messages than were pending"
+        story.halves.clear()
         for n in numbers_of(items):
             story.place[n] = "dropped"
 
@@ -182,7 +224,8 @@ class Ledger:
     def pending(self, user: str) -> list[int]:
         """What must be waiting now, in order: accepted, not in a batch, not dropped."""
         story = self.story(user)
-        return [kept.n for kept in story.accepted if story.place[kept.n] == "pending"]
+        halves = [n for half in story.halves for n in numbers_of(half)]
+        return halves + [k.n for k in story.accepted if story.place[k.n] == "pending"]
 
     def check_holdings(self, user: str, pending: Sequence[bytes], flight: Sequence[bytes]) -> None:
         """Nothing lost: what the store holds is exactly what must be waiting and in flight."""
@@ -192,7 +235,7 @@ class Ledger:
             # Its attempt's limit has passed, which nobody has to say.
             return
         held = story.unresolved or story.closing
-        expected = story.batches[held].stored if held else ()
+        expected = story.batches[held].stored if held else story.awaited
         assert tuple(flight) == expected, "the batch in flight is wrong"
 
     def dead(self, user: str) -> dict[str, Batch]:
@@ -203,7 +246,8 @@ class Ledger:
         """Nothing is pending, in flight or dead any more."""
         for user, story in self.stories.items():
             assert not self.pending(user), "accepted and never handed out"
-            assert set(story.fate.values()) <= {"delivered", "dropped"}, story.fate
+            assert set(story.fate.values()) <= {"delivered", "dropped", "divided"}, story.fate
+            assert not any((story.awaited, story.halves)), "half of a batch was forgotten"
 
 
 def numbers_of(items: Iterable[bytes]) -> list[int]:

@@ -7,6 +7,7 @@ No limits of speed or memory were considered: this is the reference, never an im
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -16,6 +17,7 @@ from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.payload import counted_bytes
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import (
+    AttemptOutcome,
     AttemptRecord,
     BatchSummary,
     Claim,
@@ -25,8 +27,6 @@ from actor_queue.store.api import (
     Fenced,
     Gone,
     Lease,
-    LeaseHeld,
-    LeaseInfo,
     NotDue,
     Nothing,
     Settled,
@@ -34,21 +34,22 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
-from tests.model.state import Buried, Flight, Grant, Item, Line, Replay, Sealed, Window
+from tests.model.grants import Grants
+from tests.model.state import Buried, Flight, Item, Line, Replay, Sealed, Window
 
 ATTEMPT_MARGIN_MS = 1_000
 RECENT_MAX = 20
 DROPPED_BYTES_MAX = 1_048_576
 
 
-class Oracle:
+class Oracle(Grants):
     """The whole store of one namespace."""
 
     def __init__(self, settings: Settings, shard_of: Callable[[str], int]) -> None:
         self.settings = settings
         self.shard_of = shard_of
+        super().__init__()
         self.lines: dict[str, Line] = {}
-        self.grants: dict[int, Grant] = {}
         self.buried: dict[str, Buried] = {}
 
     def line(self, user: str) -> Line:
@@ -148,18 +149,14 @@ class Oracle:
         line.last_token = line.flight.token = token
         return self._attempt(line.flight, now_ms)
 
-    def _holds(self, lease: Lease, now_ms: int) -> bool:
-        grant = self.grants.get(lease.shard)
-        if grant is None or now_ms >= grant.expires_at_ms:
-            return False
-        return (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce)
-
     def _close(self, line: Line, user: str, batch_id: str, now_ms: int) -> Batch:
         """The next batch of the line, taken out of it."""
         if line.replays:
             return self.buried.pop(line.replays.pop(0).batch_id).batch
         if line.sealed:
             sealed = line.sealed.pop(0)
+            if sealed.whole:
+                return self._half(line, sealed.whole, "y", [i.encoded() for i in sealed.items])
             items, reason, due_at = sealed.items, sealed.reason, sealed.due_at_ms
         else:
             window = line.open
@@ -247,6 +244,39 @@ class Oracle:
         line.flight = None
         return self._settled(line, now_ms)
 
+    def divide(
+        self, now_ms: int, lease: Lease, attempt: Attempt, status: int | None, reason: str
+    ) -> SettleResult:
+        line = self.line(attempt.batch.user)
+        refusal = self._may_settle(now_ms, lease, line, attempt)
+        if refusal:
+            return refusal
+        assert line.flight
+        if line.flight.delivered:
+            self._record(line, now_ms, attempt, "failed", status, reason)
+            return self._over(line, line.flight, now_ms)
+        self._record(line, now_ms, attempt, "divided", status, reason)
+        whole, token = line.flight.batch, line.flight.token
+        middle = (len(whole.stored) + 1) // 2
+        rest = tuple(map(Item.decoded, whole.stored[middle:]))
+        line.sealed.insert(0, Sealed(rest, whole.reason, whole.due_at_ms, whole))
+        first = self._half(line, whole, "x", whole.stored[:middle])
+        line.flight = Flight(first, retry_at_ms=now_ms, token=token)
+        return self._settled(line, now_ms)
+
+    def _half(self, line: Line, whole: Batch, which: str, stored: Sequence[bytes]) -> Batch:
+        """Everything as in the whole but what follows from its messages, its id and its number."""
+        line.batches += 1
+        first, *_, last = (json.loads(item)[1] for item in (stored[0], *stored))
+        return replace(
+            whole,
+            id=f"{whole.id}{which}{line.batches:x}",
+            seq=line.batches,
+            first_at_ms=first,
+            last_at_ms=last,
+            stored=tuple(stored),
+        )
+
     def _may_settle(
         self, now_ms: int, lease: Lease, line: Line, attempt: Attempt
     ) -> Fenced | Gone | None:
@@ -265,7 +295,7 @@ class Oracle:
         line: Line,
         now_ms: int,
         attempt: Attempt,
-        outcome: Literal["delivered", "retry", "dead", "failed"],
+        outcome: AttemptOutcome,
         status: int | None,
         reason: str | None,
     ) -> None:
@@ -296,57 +326,6 @@ class Oracle:
             if self.shard_of(user) == shard
         }
         return {user: step for user, step in steps.items() if step is not None}
-
-    # Ownership
-
-    def acquire(
-        self, now_ms: int, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
-    ) -> list[Lease | LeaseHeld]:
-        return [self._acquire(now_ms, shard, replica, nonce, ttl_ms) for shard in shards]
-
-    def _acquire(
-        self, now_ms: int, shard: int, replica: str, nonce: str, ttl_ms: int
-    ) -> Lease | LeaseHeld:
-        grant = self.grants.get(shard)
-        if grant and grant.nonce == nonce:
-            grant.expires_at_ms = now_ms + ttl_ms
-            return Lease(shard, grant.epoch, nonce)
-        if grant and now_ms < grant.expires_at_ms:
-            return LeaseHeld(shard, grant.owner, grant.expires_at_ms - now_ms)
-        epoch = max((grant.epoch if grant else 0) + 1, now_ms)
-        given_back = grant.given_back if grant else None
-        self.grants[shard] = Grant(epoch, nonce, replica, now_ms, now_ms + ttl_ms, given_back)
-        return Lease(shard, epoch, nonce)
-
-    def renew(self, now_ms: int, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
-        return [self._renew(now_ms, lease, ttl_ms) for lease in leases]
-
-    def _renew(self, now_ms: int, lease: Lease, ttl_ms: int) -> bool:
-        grant = self.grants.get(lease.shard)
-        if grant is None or (grant.epoch, grant.nonce) != (lease.epoch, lease.nonce):
-            return False
-        grant.expires_at_ms = now_ms + ttl_ms
-        return True
-
-    def release(self, now_ms: int, leases: Sequence[Lease]) -> None:
-        for lease in leases:
-            grant = self.grants.get(lease.shard)
-            if grant and (grant.epoch, grant.nonce) == (lease.epoch, lease.nonce):
-                # Given back: a renewal on its way must not bring it to life again.
-                grant.expires_at_ms, grant.nonce = 0, ""
-                grant.given_back = lease
-
-    def leases(self, now_ms: int) -> list[LeaseInfo]:
-        return [self._lease_info(now_ms, shard) for shard in range(self.settings.shards)]
-
-    def _lease_info(self, now_ms: int, shard: int) -> LeaseInfo:
-        waiting = len(self.due_index(shard))
-        grant = self.grants.get(shard)
-        if grant is None:
-            return LeaseInfo(shard, None, 0, None, 0, waiting)
-        left = max(0, grant.expires_at_ms - now_ms)
-        owner = grant.owner if left else None
-        return LeaseInfo(shard, owner, grant.epoch, grant.since_ms, left, waiting)
 
     # What the API offers per user
 

@@ -22,6 +22,13 @@ class Item:
         name = json.dumps(self.message_id, ensure_ascii=False).encode()
         return b"[%d,%d,%s,%s]" % (self.seq, self.at_ms, name, self.body)
 
+    @classmethod
+    def decoded(cls, stored: bytes) -> Item:
+        seq, at_ms, message_id, _ = json.loads(stored)
+        name = json.dumps(message_id, ensure_ascii=False).encode()
+        start = len(b"[%d,%d,%s," % (seq, at_ms, name))
+        return cls(seq, at_ms, message_id, stored[start:-1])
+
 
 @dataclass
 class Window:
@@ -43,6 +50,8 @@ class Sealed:
     items: tuple[Item, ...]
     reason: Reason
     due_at_ms: int
+    whole: Batch | None = None
+    """The batch that it is the second half of."""
 
 
 @dataclass(frozen=True)

@@ -191,3 +191,54 @@ def test_the_time_of_a_repeated_claim_counts_from_the_first() -> None:
             assert sent.until == pytest.approx(start + 3, abs=0.002)
 
     run(main)
+
+
+def test_a_receiver_that_finds_a_batch_too_large_gets_it_in_parts_and_in_order() -> None:
+    async def at_most_two(sent: Sent) -> Outcome:
+        if "far too long" in sent.texts or len(sent.texts) > 2:
+            return Failed("answered 413", status=413)
+        return Delivered(200)
+
+    async def main() -> None:
+        async with stage() as s:
+            a = await s.start("ra")
+            s.answer = at_most_two
+            texts = ["a", "b", "c", "far too long", "d", "e"]
+            for text in texts:
+                await a.post("ana", text, ttl_s=1)
+            with a.engine.events.listen() as events:
+                await trio.sleep(5)
+                told = [events.receive_nowait().name for _ in range(18)]
+            taken = [sent.texts for sent in s.seen if isinstance(sent.outcome, Delivered)]
+            assert taken == [["a", "b"], ["c"], ["d"], ["e"]]
+            assert len({sent.batch.id for sent in s.seen}) == len(s.seen)
+            (letter,) = (await a.engine.dead(10, None)).letters
+            assert (letter.messages, letter.reason) == (1, "answered 413")
+            assert (a.engine.counters.divided, a.engine.counters.dead) == (4, 1)
+            assert told.count("divided") == 4
+            assert a.engine.counters.lateness_s.counts[-1] == 0
+
+    run(main)
+
+
+def test_a_division_whose_answer_is_lost_is_not_made_twice() -> None:
+    async def at_most_one(sent: Sent) -> Outcome:
+        return Failed("answered 413", status=413) if len(sent.texts) > 1 else Delivered(200)
+
+    async def main() -> None:
+        async with stage() as s:
+            a = await s.start("ra")
+            s.answer = at_most_one
+
+            def lose(name: str) -> None:
+                if name == "divide_v1" and len(s.calls(name)) == 1:
+                    a.runner.lose_answers(1)
+
+            a.runner.before = lose
+            for text in "ab":
+                await a.post("ana", text, ttl_s=1)
+            await trio.sleep(5)
+            assert [sent.texts for sent in s.seen] == [["a", "b"], ["a"], ["b"]]
+            assert len(s.calls("divide_v1")) == 2
+
+    run(main)

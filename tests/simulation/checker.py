@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from actor_queue.core.payload import counted_bytes
+from actor_queue.core.batch import divided_from
 from tests.simulation.history import (
     Attempted,
     Broken,
@@ -26,6 +26,7 @@ from tests.simulation.history import (
 )
 from tests.simulation.outside import seen_from_outside
 from tests.simulation.plan import Plan
+from tests.simulation.sizes import counted_with_the_next, halves, stands_in_order, too_large
 from tests.simulation.story import Batch, Story
 
 LATE_S = 0.25
@@ -103,8 +104,9 @@ def _doubled(story: Story) -> Iterator[str]:
         if len(set(batch.texts)) != len(batch.texts):
             yield f"{batch.id} carries a message twice: {batch.texts}"
         for text in batch.texts:
-            first = home.setdefault(text, batch)
-            if first is not batch and batch.user not in story.shaken:
+            first, home[text] = home.get(text, batch), batch
+            whole = first is batch or first in story.wholes(batch)
+            if not whole and batch.user not in story.shaken:
                 yield f"{text} is in {first.id} and in {batch.id}"
 
 
@@ -122,7 +124,8 @@ def _disorder(story: Story) -> Iterator[str]:
         if user in story.shaken:
             continue
         expected = [kept.text for kept in story.kept[user] if kept.text not in story.dropped]
-        claimed = [text for batch in batches for text in batch.texts if text not in story.dropped]
+        placed = [batch for batch in batches if stands_in_order(story, batch)]
+        claimed = [text for batch in placed for text in batch.texts if text not in story.dropped]
         if claimed != expected[: len(claimed)]:
             yield f"{user} wrote {expected}, and it was sent as {claimed}"
         arrived = sorted((b for b in batches if b.attempts), key=lambda b: b.attempts[0].at)
@@ -207,6 +210,7 @@ HARMLESS = frozenset(
         "webhook_answer_lost",
         "webhook_retry_after",
         "webhook_refuses",
+        "webhook_too_large",
     ]
 )
 
@@ -215,6 +219,8 @@ def _early(story: Story) -> Iterator[str]:
     """Never before it is due, by the server's clock."""
     settings = story.plan.settings
     for batch in story.batches.values():
+        if divided_from(batch.id):
+            continue
         last, first = batch.items[-1], batch.items[0]
         match batch.reason:
             case "quiet":
@@ -224,36 +230,11 @@ def _early(story: Story) -> Iterator[str]:
             case "max_messages":
                 early_ms = settings.max_messages - len(batch.items)
             case "max_bytes":
-                early_ms = settings.max_batch_bytes - _counted_with_the_next(story, batch)
+                early_ms = settings.max_batch_bytes - counted_with_the_next(story, batch)
             case _:
                 early_ms = 0 if story.flushed[batch.user] else 1
         if early_ms > 0:
             yield f"{batch.id} of {batch.user} was closed for {batch.reason}, {early_ms} too early"
-
-
-def _counted(story: Story, sizes: Iterable[int]) -> int:
-    """The bytes that stored messages count as, together."""
-    frame, times, each = counted_bytes(story.plan.settings.payload)
-    return frame + sum(times * size + each for size in sizes)
-
-
-def _counted_with_the_next(story: Story, batch: Batch) -> int:
-    """What the batch would have counted as with the message that the server kept after it."""
-    kept = story.kept[batch.user]
-    place = [each.text for each in kept].index(batch.texts[-1]) + 1
-    following = [each.size_max for each in kept[place : place + 1]]
-    return _counted(story, [*(item.size for item in batch.items), *following])
-
-
-def _too_large(story: Story) -> Iterator[str]:
-    """Only a single message may be larger than a batch, as it is counted and as it is sent."""
-    most = story.plan.settings.max_batch_bytes
-    for batch in story.batches.values():
-        if len(batch.items) > 1 and _counted(story, (item.size for item in batch.items)) > most:
-            yield f"{batch.id} of {batch.user} counts as more than {most} bytes"
-        for attempt in batch.attempts:
-            if len(attempt.texts) > 1 and len(attempt.body) > most:
-                yield f"{batch.id} of {batch.user} was sent with {len(attempt.body)} bytes"
 
 
 def _attempt_early(story: Story) -> Iterator[str]:
@@ -284,7 +265,7 @@ def _verdict(story: Story) -> Iterator[str]:
     for batch in story.batches.values():
         if batch.user in story.shaken:
             continue
-        for e in (*batch.retries, *batch.buried):
+        for e in (*batch.retries, *batch.buried, *batch.divided):
             last = [claim for claim in batch.claims if claim.executed.at <= e.at][-1]
             if e.args[5] != last.token:
                 meant = batch.number(e.args[5])
@@ -300,7 +281,8 @@ def _delivered_again(story: Story) -> Iterator[str]:
         if not batch.acked or batch.user in story.shaken:
             continue
         known = batch.acked[0].at
-        for later in (*[claim.executed for claim in batch.claims], *batch.retries, *batch.buried):
+        claims = [claim.executed for claim in batch.claims]
+        for later in (*claims, *batch.retries, *batch.buried, *batch.divided):
             if later.at > known:
                 yield f"{later.script} at {later.at:.3f} of {batch.id}, acked at {known:.3f}"
 
@@ -330,7 +312,8 @@ def _gave_up_early(story: Story) -> Iterator[str]:
     most = len(story.plan.settings.retry_schedule_ms)
     for batch in story.batches.values():
         for e in batch.buried:
-            if batch.number(e.args[5]) <= most and "410" not in e.args[6]:
+            final = "410" in e.args[6] or ("413" in e.args[6] and len(batch.items) == 1)
+            if batch.number(e.args[5]) <= most and not final:
                 yield f"{batch.id} was buried after attempt {batch.number(e.args[5])} of {most + 1}"
 
 
@@ -356,7 +339,7 @@ def _fence(story: Story) -> Iterator[str]:
         if said in (b"fenced", b"gone") and e.wrote:
             yield f"{e.script} of {e.replica} was told {said!r} at {e.at:.3f} and changed something"
         match e.script:
-            case "claim" | "claim_replay" | "retry" | "bury":
+            case "claim" | "claim_replay" | "retry" | "bury" | "divide":
                 claimed = (int(e.args[1]), e.args[2])
                 ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
                 last = not e.script.startswith("claim") and given.get(e.shard) == claimed
@@ -476,7 +459,8 @@ RULES = {
     "outlived": _outlived,
     "repeated": _repeated,
     "early": _early,
-    "too large": _too_large,
+    "too large": too_large,
+    "halves": halves,
     "attempt early": _attempt_early,
     "verdict": _verdict,
     "delivered": _delivered_again,

@@ -215,6 +215,7 @@ NO_NONCE = Edit(PRELUDE, "or lease[2] ~= nonce", "")
 ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)")
 COUNTED_EPOCH = Edit("acquire", "math.max(epoch + 1, now)", "epoch + 1")
 LATE_ACKS = ("cut", "webhook_slow")
+TOO_LARGE = ("webhook_too_large",)
 """The replica of an attempt that succeeds is cut off, and its heir's attempt takes long."""
 TAKEN_OVER = "local over = u.fs == 'r'"
 
@@ -346,6 +347,70 @@ MUTANTS = (
         "a delivered batch is claimed again",
         (Edit("claim", "over and delivered(u) then", "false then"),),
         faults=(*LATE_ACKS, "crash"),
+    ),
+    # A receiver that finds a batch too large
+    Mutant(
+        "dividing loses the second half",
+        (Edit("divide", "redis.call('LPUSH', list, unpack(reversed))", "local _ = reversed"),),
+        faults=TOO_LARGE,
+    ),
+    Mutant(
+        "the halves swap",
+        (
+            Edit(
+                "divide",
+                "  put_back(kept, count)\n",
+                "  for _ = 1, kept do\n"
+                "    redis.call('RPUSH', flight, redis.call('LPOP', flight))\n  end\n"
+                "  kept = count - kept\n  put_back(kept, count)\n",
+            ),
+        ),
+        faults=TOO_LARGE,
+    ),
+    Mutant(
+        "the first half's ack lets both go",
+        (
+            Edit(
+                "divide",
+                "  put_back(kept, count)\n",
+                "  put_back(kept, count)\n  redis.call('HSET', user_key, 'hx', count - kept)\n",
+            ),
+            Edit(
+                "ack",
+                "redis.call('UNLINK', KEYS[4])\n",
+                "redis.call('UNLINK', KEYS[4])\n"
+                "local more = num(redis.call('HGET', KEYS[3], 'hx'))\n"
+                "if more > 0 then\n  local p = string.gsub(KEYS[4], '}:f:', '}:p:', 1)\n"
+                "  local s = string.gsub(KEYS[4], '}:f:', '}:s:', 1)\n"
+                "  redis.call('LTRIM', p, more, -1)\n  redis.call('LPOP', s)\n"
+                "  u.sn = u.sn - 1\n"
+                "  redis.call('HSET', KEYS[3], 'sn', u.sn)\n"
+                "  redis.call('HDEL', KEYS[3], 'hx')\nend\n",
+            ),
+        ),
+        faults=TOO_LARGE,
+    ),
+    Mutant(
+        "the second half goes behind newer messages",
+        (
+            Edit(
+                "divide",
+                "redis.call('LPUSH', list, unpack(reversed))",
+                "redis.call('RPUSH', list, unpack(page))",
+            ),
+        ),
+        faults=TOO_LARGE,
+    ),
+    Mutant(
+        "a half is a batch like any other",
+        (Edit("claim", "local half = take_half()", "local half"),),
+        faults=TOO_LARGE,
+    ),
+    Mutant(
+        "a division by anybody, by owners that ignore their trust window",
+        (Edit("divide", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
+        _replaced(Owner, "trusted", _trusted_for_ever),
+        ("cut", "pause", "webhook_slow", *TOO_LARGE),
     ),
     Mutant("an ack for any batch", (Edit("ack", "or u.fid ~= ARGV[3]", ""),)),
     Mutant("the ack goes before the attempt", (), _replaced(Actor, "_deliver", _ack_then_deliver)),

@@ -42,8 +42,12 @@ FAULTS = (
     "webhook_answer_lost",
     "webhook_retry_after",
     "webhook_refuses",
+    "webhook_too_large",
 )
 """Every kind there is. `docs/simulation.md` says what each one does."""
+
+OWN_DICE = ("webhook_too_large",)
+"""Faults that are drawn apart, so that the other draws of a seed are as they were before."""
 
 FAULT_SHARE = 0.3
 CALM_SHARE = 0.1
@@ -66,6 +70,13 @@ class Plan:
     rates: dict[str, float] = field(default_factory=dict)
     """Fault → how hard, in (0, 1]."""
 
+    @property
+    def receiver_bytes_max(self) -> int:
+        """What the receiver takes at the most, where `webhook_too_large` strikes: sometimes less
+        than a single message, often less than two."""
+        alone, more = (90, 60) if self.settings.payload == "classic" else (400, 600)
+        return alone + round(self.rate("webhook_too_large") * more)
+
     def rate(self, fault: str) -> float:
         return self.rates.get(fault, 0.0)
 
@@ -80,7 +91,8 @@ def draw(seed: int, faults: Collection[str] | None = None) -> Plan:
     share = chance.uniform(0.5, 1.5) * FAULT_SHARE
     rates = {}
     for fault in FAULTS:
-        chosen, rate = chance.random() < share and not calm, chance.uniform(0.1, 1.0)
+        dice = random.Random(f"{seed}:{fault}") if fault in OWN_DICE else chance
+        chosen, rate = dice.random() < share and not calm, dice.uniform(0.1, 1.0)
         if chosen if faults is None else fault in faults:
             rates[fault] = rate
     return Plan(

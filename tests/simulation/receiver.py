@@ -82,7 +82,7 @@ class Receiver:
         if record.ended is not None:
             return
         record.ended = trio.current_time()
-        exchange.outcome = self._outcome()
+        exchange.outcome = self._outcome(len(record.body))
         record.status = exchange.outcome.status
         if not isinstance(exchange.outcome, Failed):
             record.processed = True
@@ -91,7 +91,10 @@ class Receiver:
         replica.boundary()
         exchange.answered.set()
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self, size: int) -> Outcome:
+        plan = self.world.plan
+        if plan.has("webhook_too_large") and self.world.chaos and size > plan.receiver_bytes_max:
+            return outcome_of_status(413, None)
         if self._struck("webhook_gone", 0.3):
             return outcome_of_status(410, None)
         if self._struck("webhook_retry_after"):

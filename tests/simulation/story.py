@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from actor_queue.core.batch import divided_from
 from tests.simulation.history import Attempted, Executed, History, Lost
 from tests.simulation.plan import Plan
 
@@ -65,6 +66,7 @@ class Batch:
     attempts: list[Attempted] = field(default_factory=list)
     retries: list[Executed] = field(default_factory=list)
     buried: list[Executed] = field(default_factory=list)
+    divided: list[Executed] = field(default_factory=list)
     acked: list[Executed] = field(default_factory=list)
     dropped: list[Executed] = field(default_factory=list)
     forgotten: bool = False
@@ -82,7 +84,10 @@ class Batch:
         """Whether by then it was taken by the receiver, a dead letter, or dropped."""
         return any(
             a.processed and a.ended is not None and a.ended <= at for a in self.attempts
-        ) or any(each.at <= at for each in (*self.buried, *self.dropped))
+        ) or any(each.at <= at for each in (*self.buried, *self.divided, *self.dropped))
+
+    def verdicts(self, script: str) -> list[Executed]:
+        return {"retry": self.retries, "bury": self.buried, "divide": self.divided}[script]
 
 
 class Story:
@@ -120,6 +125,15 @@ class Story:
             grouped[batch.user].append(batch)
         return grouped
 
+    def wholes(self, batch: Batch) -> list[Batch]:
+        """What the batch is a part of: the batch that it is a half of, and so on."""
+        found = []
+        name = divided_from(batch.id)
+        while name in self.batches:
+            found.append(self.batches[name])
+            name = divided_from(name)
+        return found
+
     def forgot(self, at: float) -> bool:
         return any(each.start <= at <= each.end for each in self.lost)
 
@@ -129,10 +143,10 @@ class Story:
                 self._appended(e)
             case "claim" | "claim_replay":
                 self._claimed(e)
-            case "retry" | "bury":
+            case "retry" | "bury" | "divide":
                 self._shake(e, e.args[3])
                 if _said(e) == b"ok" and (batch := self.batches.get(e.args[4])):
-                    (batch.retries if e.script == "retry" else batch.buried).append(e)
+                    batch.verdicts(e.script).append(e)
             case "ack" | "flush" | "hold" | "drop" | "typing" | "dead_replay":
                 self._ordered(e)
 

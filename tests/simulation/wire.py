@@ -31,6 +31,7 @@ OWNERS = frozenset(
         "ack",
         "retry",
         "bury",
+        "divide",
         "acquire",
         "renew",
         "release",
@@ -313,7 +314,7 @@ def _lease_named(call: Call) -> tuple[str, int, int, str]:
     """Script, shard, epoch, nonce; an empty nonce when the call names no lease."""
     name, args = call.script.verb, call.args
     match name:
-        case "claim" | "claim_replay" | "retry" | "bury" | "renew":
+        case "claim" | "claim_replay" | "retry" | "bury" | "divide" | "renew":
             epoch, nonce = args[1], args[2]
         case "release":
             epoch, nonce = args[0], args[1]

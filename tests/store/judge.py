@@ -57,6 +57,18 @@ class Judged(RuleBasedStateMachine):
         assert answer == expected, f"{verb}{args}: the store says {answer}, must be {expected}"
         return answer
 
+    def pages(self, verb: str, field: str, *args: object) -> list[Any]:
+        """Everything in a list, page by page; no page is empty but the last."""
+        seen: list[Any] = []
+        cursor = None
+        while True:
+            page = self.subject.call(verb, *args, cursor)
+            seen += getattr(page, field)
+            cursor = page.cursor
+            if cursor is None:
+                return seen
+            assert getattr(page, field), "an empty page in the middle"
+
     # After every step
 
     @invariant()

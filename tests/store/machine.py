@@ -53,13 +53,14 @@ delays = st.sampled_from([0, 500, 4_000])
 recent = st.integers(0, 5)
 """Which of the things that happened: 0 is the last one."""
 lost_answers = st.sampled_from([False, False, True])
-verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury"])
+verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury", "divide"])
 
 
 EVENTS = (
     *["send 1000", "send 5000!", "send 0", "repeat", "flush", "flush!"],
     *["typing 0", "typing 5000", "typing 5000"],
     *["fire", "fire", "fire", "fire!", "ack", "ack!", "retry", "retry", "retry!", "bury", "bury!"],
+    *["divide", "divide", "divide!"],
     *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
     *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
     *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
@@ -289,10 +290,14 @@ class Machine(Judged):
     ) -> None:
         user, name = attempt.batch.user, attempt.batch.id
         lease = Lease(shard_of(user, SHARDS), lease.epoch, lease.nonce)
+        if verdict == "divide" and len(attempt.batch.stored) == 1:
+            verdict = "bury"
         if verdict == "ack":
             answer = self.ask("ack", attempt, 204, lost=lost)
         elif verdict == "retry":
             answer = self.ask("retry", lease, attempt, after, 503, "answered 503", lost=lost)
+        elif verdict == "divide":
+            answer = self.ask("divide", lease, attempt, 413, "answered 413", lost=lost)
         else:
             answer = self.ask("bury", lease, attempt, None, "gave up", lost=lost)
         match verdict, answer:
@@ -302,6 +307,8 @@ class Machine(Judged):
                 self.ledger.delivered(attempt, self.now.ms)
             case "retry", Settled():
                 self.ledger.waits(user)
+            case "divide", Settled():
+                self.ledger.divided(attempt)
             case "bury", Settled():
                 self.ledger.buried(user, name)
                 self.letters.append(name)
@@ -370,7 +377,7 @@ class Machine(Judged):
                 self.send_again(0, 5_000, "alone")
             case ["fire"]:
                 self.fire(user, again=again)
-            case ["ack" | "retry" | "bury" as verdict]:
+            case ["ack" | "retry" | "bury" | "divide" as verdict]:
                 self.settle_properly(verdict, 500, again=again)
             case ["replay"]:
                 self.replay(0, again=again)
@@ -468,18 +475,6 @@ class Machine(Judged):
         for all_of_it, some in zip(everybody, found, strict=True):
             soon = [one for one in all_of_it if one.remaining_ms <= within]
             assert some == soon[:limit]
-
-    def pages(self, verb: str, field: str, *args: object) -> list[Any]:
-        """Everything in a list, page by page; no page is empty but the last."""
-        seen: list[Any] = []
-        cursor = None
-        while True:
-            page = self.subject.call(verb, *args, cursor)
-            seen += getattr(page, field)
-            cursor = page.cursor
-            if cursor is None:
-                return seen
-            assert getattr(page, field), "an empty page in the middle"
 
     # At the end
 

@@ -10,6 +10,7 @@ import pytest
 from actor_queue.core.settings import Settings
 from actor_queue.testing.memory import memory_store
 from tests.store.conformance import AppendConformance, ClaimConformance
+from tests.store.conformance_division import DivisionConformance
 from tests.store.conformance_orders import LeaseConformance, OrderConformance
 from tests.store.driver import MemorySubject, Now
 from tests.store.stage import Open, Stage
@@ -23,7 +24,9 @@ async def in_process(settings: Settings, now: Now) -> AsyncIterator[Stage]:
         yield Stage(store, settings, now, subject.dump)
 
 
-class TestMemory(AppendConformance, ClaimConformance, OrderConformance, LeaseConformance):
+class TestMemory(
+    AppendConformance, ClaimConformance, DivisionConformance, OrderConformance, LeaseConformance
+):
     @pytest.fixture
     def opens(self) -> Open:
         return in_process

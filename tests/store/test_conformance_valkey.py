@@ -12,12 +12,15 @@ from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.server import connected, probe_call
 from tests.servers import Server
 from tests.store.conformance import AppendConformance, ClaimConformance
+from tests.store.conformance_division import DivisionConformance
 from tests.store.conformance_orders import LeaseConformance, OrderConformance
 from tests.store.driver import Now, server_subject
 from tests.store.stage import Open, Stage
 
 
-class TestServer(AppendConformance, ClaimConformance, OrderConformance, LeaseConformance):
+class TestServer(
+    AppendConformance, ClaimConformance, DivisionConformance, OrderConformance, LeaseConformance
+):
     @pytest.fixture
     def opens(self, server: Server) -> Open:
         @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actor_queue.core.batch import Attempt, batch_id
+from actor_queue.core.batch import Attempt, batch_id, divided_from
 from actor_queue.core.message import Message
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import Lease, Settled
@@ -130,4 +130,44 @@ def test_its_ack_leaves_nothing_that_could_be_taken_for_an_ack_of_the_next_batch
     assert (fourth.batch, fourth.number) == (third.batch, 2)
     assert mixed.subject.call("retry", mixed.lease, fourth, 10, 500, "x") == Settled(10)
     mixed.now.ms += 10
+    assert mixed.texts() == ["b"]
+
+
+def test_it_claims_a_half_under_an_id_of_its_own_and_newer_replicas_go_on_from_there(
+    mixed: Mixed,
+) -> None:
+    for text in "abcd":
+        mixed.post(text)
+    whole = mixed.claim()
+    assert mixed.subject.call("divide", mixed.lease, whole, 413, "answered 413") == Settled(0)
+    first = mixed.claim()
+    assert first.batch.messages == ["a", "b"]
+    assert mixed.subject.call("ack", first, 200) == Settled(0)
+    reply = mixed.old_claim()
+    name = reply[3].decode()
+    assert (reply[0], len(reply[-1])) == (b"attempt", 2)
+    assert divided_from(name) is None
+    mixed.now.ms += ATTEMPT_MS
+    again = mixed.claim()
+    assert (again.batch.id, again.number, again.batch.messages) == (name, 2, ["c", "d"])
+    assert mixed.subject.call("divide", mixed.lease, again, 413, "answered 413") == Settled(0)
+    for text in "cd":
+        half = mixed.claim()
+        assert (half.batch.messages, divided_from(half.batch.id)) == ([text], name)
+        mixed.subject.call("ack", half, 200)
+
+
+def test_it_delivers_and_buries_a_half_that_is_in_flight(mixed: Mixed) -> None:
+    for text in "ab":
+        mixed.post(text)
+    mixed.subject.call("divide", mixed.lease, mixed.claim(), 413, "answered 413")
+    reply = mixed.old_claim()
+    assert (reply[0], len(reply[-1])) == (b"attempt", 1)
+    first = reply[3].decode()
+    mixed.now.ms += ATTEMPT_MS
+    again = mixed.claim()
+    assert again.batch.id == first
+    letter, items = mixed.shard.letter(first)
+    places = (mixed.mine.flight, mixed.mine.history, mixed.shard.dead, letter, items)
+    assert mixed.old_verdict("bury_v1", again, *places, why="gone")[0] == b"ok"
     assert mixed.texts() == ["b"]

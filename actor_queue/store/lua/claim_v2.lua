@@ -64,12 +64,38 @@ local function lift(count)
   redis.call('LTRIM', list, count, -1)
 end
 
-local function fly(count, first, last, due, reason)
+local function fly(count, first, last, due, reason, half)
   -- With the batch's number and the time in it: a second copy of a claim, even on a server that has forgotten the
   -- first, could not give one id to two batches.
-  local id = ARGV[6] .. string.format('%xt%.0f', u.bseq + 1, now)
+  local id, closed, mode = ARGV[6] .. string.format('%xt%.0f', u.bseq + 1, now), text(now), ARGV[8]
+  if half then
+    -- A half was closed when the whole was. Its id says which half it is of which batch, and its number.
+    id, closed, mode = string.format('%sy%x', half.parent, u.bseq + 1), half.closed, half.mode
+  end
   redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', id, 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
-    'fm', ARGV[8], 'ff', first, 'fl', last, 'fd', due, 'fc', text(now))
+    'fm', mode, 'ff', first, 'fl', last, 'fd', due, 'fc', closed)
+end
+
+-- What divide_v1 wrote down of the closed batch that begins with the first pending message, if that is a half.
+-- What stands before it was claimed by an older release, and is forgotten with it.
+local function take_half()
+  local halves = redis.call('HGET', user_key, 'hv')
+  local place = halves and string.match(redis.call('LINDEX', list, 0), '^%[(%d+,%d+),')
+  local half, rest
+  for entry in string.gmatch(halves or '', '[^;]+') do
+    local at_place, parent, closed, mode = string.match(entry, '^(%S+) (%S+) (%S+) (%S+)$')
+    if half then
+      rest = rest and rest .. ';' .. entry or entry
+    elseif at_place == place then
+      half = { parent = parent, closed = closed, mode = mode }
+    end
+  end
+  if half and rest then
+    redis.call('HSET', user_key, 'hv', rest)
+  elseif half then
+    redis.call('HDEL', user_key, 'hv')
+  end
+  return half
 end
 
 assert((flying > 0) == (u.fs ~= false), 'a batch in flight and its messages disagree')
@@ -83,9 +109,10 @@ if not u.fs then
     local count, first, last, due, reason = string.match(head, '^(%d+),(%d+),(%d+),(%d+),([%a_]+)$')
     count = num(count)
     assert(count > 0 and count <= pending, 'a closed batch is longer than what waits')
+    local half = take_half()
     lift(count)
     redis.call('LPOP', line)
-    fly(count, first, last, due, reason)
+    fly(count, first, last, due, reason, half)
     u.sn = u.sn - 1
     redis.call('HSET', user_key, 'sn', u.sn)
   else

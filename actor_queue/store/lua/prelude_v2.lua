@@ -13,6 +13,8 @@
 --   fa, fo         attempts started, token of the last claim that started one (kept when the batch is done)
 --   fk             the batch is delivered, which was said while the attempt of this token was under way. The user's turn
 --                  ends with that attempt. It counts only while it equals `fo`: scripts of prelude_v1 leave it behind.
+--   hv             of the halves in the line, in its order: "first message's seq and time, divided batch, when that was
+--                  closed, payload mode", separated by spaces, and by `;` from each other
 -- The line `s:` holds closed batches not yet claimed, "count,first,last,due,reason", and "R<id>" for a replay.
 
 -- A resting user's counters and history are remembered this long.
