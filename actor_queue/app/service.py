@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 import trio
 from hypercorn.typing import ASGIFramework
@@ -124,7 +125,9 @@ async def _main(
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
             addresses = await nursery.start(
-                _serve, application, sockets, arrivals, stopping, served
+                partial(_serve, application, sockets, arrivals, shared=inherited is not None),
+                stopping,
+                served,
             )
             if inherited is None:
                 _announce(settings, addresses, dev=dev)
@@ -157,6 +160,7 @@ async def _serve(
     stopping: trio.Event,
     served: trio.Event,
     *,
+    shared: bool,
     task_status: trio.TaskStatus[list[str]],
 ) -> None:
     await serve(
@@ -166,6 +170,7 @@ async def _serve(
         grace_s=REQUESTS_GRACE_S,
         traffic=application.traffic,
         arrivals=arrivals,
+        shared=shared,
         task_status=task_status,
     )
     served.set()

@@ -35,7 +35,7 @@ LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
 ROOM_PAUSE_S: Final = 0.1  # between looks for an idle connection that can make room
 PORT_MAX: Final = 65_535
-ACCEPTS_AT_ONCE_MAX: Final = 64  # before other tasks run
+ACCEPTS_AT_ONCE_MAX: Final = 64  # before other tasks run, and others who share the socket
 
 PASSING: Final = frozenset(
     {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH}
@@ -56,6 +56,7 @@ async def serve(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     traffic: Traffic | None = None,
     arrivals: Arrivals | None = None,
+    shared: bool = False,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until `shutdown` is set; reports the bound addresses when it listens.
@@ -64,7 +65,8 @@ async def serve(
     `shutdown` the listener closes at once, idle connections too, and requests under way have
     `grace_s` seconds to finish. `scope["state"]["stopping"]` is `shutdown`, for handlers that
     would otherwise never end; `scope["state"]["reader"]` says when a request arrived. `arrivals`
-    knows what has arrived and is still unread. Raises OSError if the address cannot be had.
+    knows what has arrived and is still unread. With `shared`, other processes accept from the same
+    sockets, and each leaves them their part. Raises OSError if the address cannot be had.
     """
     ours = sockets is None
     if sockets is None:
@@ -77,8 +79,9 @@ async def serve(
     try:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
+                at_once = 1 if shared else ACCEPTS_AT_ONCE_MAX
                 for sock in sockets:
-                    accepting.start_soon(server.accept, sock, connections)
+                    accepting.start_soon(server.accept, sock, at_once, connections)
                 task_status.started([_address(sock) for sock in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
@@ -113,21 +116,23 @@ class _Server:
         self._idle: dict[Connection, trio.CancelScope] = {}
         self._free = trio.Semaphore(_connections_max(limits))
 
-    async def accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+    async def accept(
+        self, listener: socket.socket, at_once: int, connections: trio.Nursery
+    ) -> None:
         """Take connections as long as there is room for them; the system's queue keeps the rest."""
         source = Source(listener.fileno(), self._arrivals)
         try:
             while True:
-                await self._accept_some(listener, source, connections)
+                await self._accept_some(listener, source, at_once, connections)
         finally:
             self._arrivals.forget(source)
 
     async def _accept_some(
-        self, listener: socket.socket, source: Source, connections: trio.Nursery
+        self, listener: socket.socket, source: Source, at_once: int, connections: trio.Nursery
     ) -> None:
         source.want()
         await trio.lowlevel.checkpoint()
-        for _ in range(ACCEPTS_AT_ONCE_MAX):
+        for _ in range(at_once):
             try:
                 peer, _ = listener.accept()
             except BlockingIOError:
