@@ -99,13 +99,14 @@ async def _main(
             if settings.webhook_url is None:
                 settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
         webhook = await stack.enter_async_context(WebhookClient.of(settings))
-        arrivals = Arrivals()
+        traffic = Traffic()
+        arrivals = Arrivals(traffic)
         queue = ActorQueue(
             settings, deliver=webhook, start_timeout_s=math.inf, settle=arrivals.settle
         )
         logs.name_replica(queue.engine.replica_id)
-        application = Application(queue.engine, mounts=mounts)
-        _watch_traffic(queue.engine.journal, application.traffic)
+        application = Application(queue.engine, traffic=traffic, mounts=mounts)
+        _watch_traffic(queue.engine.journal, traffic)
         stopping = trio.Event()
 
         def stop() -> None:

@@ -30,6 +30,8 @@ from typing import Final, Protocol
 
 import trio
 
+from actor_queue.http.traffic import Traffic
+
 FOREVER: Final = 2**63
 READ_BYTES_MAX: Final = 65_536
 PASSES_MAX: Final = 12
@@ -45,12 +47,11 @@ _SECOND_NS: Final = 1_000_000_000
 class Arrivals:
     """All sockets of one server, and what has arrived on them without having been read."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic | None = None) -> None:
+        self._traffic = traffic or Traffic()
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._sources: dict[int, Source] = {}
         self._in_hand: set[Source] = set()
-        self.unsettled = 0
-        """How many groups were taken although something was still unread after `PASSES_MAX`."""
 
     async def settle(self) -> int:
         """Wait until all requests that had arrived have been read and handed on.
@@ -70,7 +71,7 @@ class Arrivals:
             await trio.lowlevel.checkpoint()
             if not self._unread(now_ns):
                 return now_ns
-        self.unsettled += 1
+        self._traffic.groups_unsettled += 1
         return now_ns
 
     def watch(self, source: Source) -> None:

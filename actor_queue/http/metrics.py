@@ -93,6 +93,11 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
         "http_requests_refused", "Requests refused before any handler", traffic.requests_refused
     )
     yield _counter("http_requests_failed", "Requests ended by a fault", traffic.requests_failed)
+    yield _counter(
+        "http_groups_unsettled",
+        "Groups of messages stored while older ones may have been unread",
+        traffic.groups_unsettled,
+    )
     answers = CounterMetricFamily(
         f"{PREFIX}_http_answers", "Answers by route and status", labels=("route", "status")
     )

@@ -23,6 +23,8 @@ class Traffic:
     """The name of the last one."""
     requests_refused: int = 0
     """Ended before any handler saw them: broken framing, too large, too slow, a foreign page."""
+    groups_unsettled: int = 0
+    """Groups of messages stored while older ones were still unread after many passes."""
     requests_failed: int = 0
     """A handler raised what it should not."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)

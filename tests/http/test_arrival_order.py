@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 
 from actor_queue import ActorQueue, Batch, Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.http.arrivals import Arrivals
+from actor_queue.http.arrivals import FOREVER, Arrivals, Reader
 from actor_queue.http.asgi import Application
 from actor_queue.http.server import serve
+from actor_queue.http.traffic import Traffic
 from actor_queue.store.keys import Keys
 from tests.http.client import Address, raw, read_answer
 from tests.servers import Server, delete_namespace, fresh_namespace
@@ -225,3 +226,28 @@ def read_any_answer(sock: socket.socket) -> None:
         piece = sock.recv(65_536)
         assert piece, received
         received += piece
+
+
+def test_a_socket_that_nobody_reads_delays_a_group_a_little_and_is_counted() -> None:
+    traffic = Traffic()
+
+    async def main() -> None:
+        arrivals = Arrivals(traffic)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            reader = Reader(ours, arrivals)
+            assert await arrivals.settle() == FOREVER
+            theirs.sendall(b"x")
+            sent_ns = time.time_ns()
+            assert sent_ns <= await arrivals.settle() < FOREVER
+            assert traffic.groups_unsettled == 1
+            assert await reader.receive_some() == b"x"
+            assert await arrivals.settle() == FOREVER
+            theirs.sendall(b"y")  # its owner is busy: what it has not read is its own affair
+            assert await arrivals.settle() == FOREVER
+            assert await reader.receive_some() == b"y"
+            assert traffic.groups_unsettled == 1
+            reader.close()
+
+    trio.run(main)
