@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actor_queue.app.deliver import DeliverCallback
-    from actor_queue.app.queue import ActorQueue, OnHold, QueueFull, Typing
+    from actor_queue.app.queue import ActorQueue
+    from actor_queue.app.verbs import OnHold, QueueFull, Typing
     from actor_queue.core.admission import Refused
     from actor_queue.core.batch import Batch, Item
     from actor_queue.core.message import Accepted
@@ -82,15 +83,15 @@ _HOMES = {
     "Dropped": "store.api",
     "Failed": "core.outcome",
     "Item": "core.batch",
-    "OnHold": "app.queue",
-    "QueueFull": "app.queue",
+    "OnHold": "app.verbs",
+    "QueueFull": "app.verbs",
     "Refused": "core.admission",
     # There it learns to read the environment.
     "Settings": "app.environment",
     "SettingsError": "core.settings",
     "StoreMisconfigured": "store.api",
     "StoreUnavailable": "store.api",
-    "Typing": "app.queue",
+    "Typing": "app.verbs",
     "UserPage": "store.api",
     "UserView": "store.api",
 }

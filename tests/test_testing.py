@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 
 from actor_queue import Batch, Settings, StoreUnavailable
-from actor_queue.testing import MemoryQueue, MemoryServer, run
+from actor_queue.testing import AsyncioMemoryQueue, MemoryQueue, MemoryServer, run
 
 Main = Callable[[], Awaitable[None]]
 
@@ -123,6 +124,62 @@ def test_in_real_time_the_clock_cannot_be_moved_and_it_is_said_how_it_could() ->
                 await queue.advance(1)
 
     trio.run(main)
+
+
+def test_on_asyncio_the_clock_is_moved_in_the_same_way() -> None:
+    seen: list[list[str]] = []
+
+    async def answer(batch: Batch) -> None:
+        await asyncio.sleep(0.01)
+        seen.append(batch.messages)
+        if len(seen) == 1:
+            raise ConnectionError
+
+    async def main() -> None:
+        settings = Settings(shards=1, retry_schedule_ms=(10_000,))
+        server = MemoryServer()
+        async with AsyncioMemoryQueue(settings, deliver=answer, server=server) as queue:
+            await queue.push("ana", "Oi")
+            await queue.advance(10)
+            await queue.push("ana", "tudo bem?")
+            await queue.advance(14.9)
+            assert seen == []
+            await queue.advance(0.1)
+            assert seen == [["Oi", "tudo bem?"]]
+            await queue.advance(7)
+            assert len(seen) == 1
+            await queue.advance(5)
+            assert len(seen) == 2
+            queue.redis.go_down()
+            with pytest.raises(StoreUnavailable):
+                await queue.push("ana", "lost?")
+            queue.redis.come_back()
+            await queue.push("ana", "left", ttl=60)
+        async with AsyncioMemoryQueue(settings, deliver=answer, server=server) as queue:
+            await queue.advance(59)
+            assert len(seen) == 2
+            await queue.advance(1)
+            assert seen[2] == ["left"]
+
+    asyncio.run(main())
+
+
+def test_on_asyncio_a_deliver_that_hangs_does_not_stop_the_clock() -> None:
+    async def main() -> None:
+        cancelled = asyncio.Event()
+
+        async def hang(batch: Batch) -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                cancelled.set()
+
+        async with AsyncioMemoryQueue(deliver=hang) as queue:
+            await queue.push("ana", "Oi", ttl=0)
+            await queue.advance(31)
+            assert cancelled.is_set()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("missing", ["fakeredis", "lupa"])

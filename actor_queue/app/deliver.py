@@ -219,4 +219,4 @@ def _name(error: BaseException) -> str:
 
 
 OWN_FILES = {__file__}
-"""Files whose frames tell nothing about the callback."""
+"""Files whose frames tell nothing about the callback; whoever stands between adds its own."""

@@ -8,7 +8,6 @@ On asyncio the same class is `actor_queue.aio.ActorQueue`. The service is this o
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,23 +18,15 @@ import trio
 
 from actor_queue.app.deliver import DeliverCallback, Receiver, attempts_of
 from actor_queue.app.logs import redact_url
-from actor_queue.core.admission import AdmissionPolicy, Refused, admit, user_of
-from actor_queue.core.message import Accepted, Full
+from actor_queue.app.verbs import Verbs
+from actor_queue.core.admission import AdmissionPolicy
+from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Mistake, Settings, SettingsError
-from actor_queue.http import inputs
 from actor_queue.runtime.engine import Engine
 from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import awake_time
 from actor_queue.store.aim import Aim
-from actor_queue.store.api import (
-    DeadLetter,
-    DeadPage,
-    Dropped,
-    StoreUnavailable,
-    UserPage,
-    UserState,
-    UserView,
-)
+from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.connect import prepared, runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Settle
@@ -48,28 +39,7 @@ START_PAUSE_S = 0.5
 START_TIMEOUT_S = 10.0
 """How long a program waits for Redis when it says nothing else."""
 
-P = TypeVar("P", UserPage, DeadPage)
-
-
-class QueueFull(Exception):
-    """`pending` messages of this user wait already, as many as are kept for one user."""
-
-    def __init__(self, full: Full) -> None:
-        super().__init__(f"{full.pending} messages wait for this user already")
-        self.pending = full.pending
-        self.due_in_s = full.due_in_ms / 1000
-
-
-class OnHold(Exception):
-    """This user is on hold, so nothing is sent until `release` or the end of the hold."""
-
-
-class Typing(NamedTuple):
-    """What came of a typing signal."""
-
-    extended: bool
-    """False: there was no open window to extend."""
-    user: UserView
+T = TypeVar("T")
 
 
 class ServedRunner(Runner, Protocol):
@@ -92,7 +62,7 @@ class Road(NamedTuple):
     """Where the runner wants to connect, for a start that fails; None: nowhere outside."""
 
 
-class ActorQueue:
+class ActorQueue(Verbs):
     """A queue, open inside `async with`, on Trio. It is opened once.
 
     Opening connects to Redis and starts to deliver what waits there, also what an earlier process
@@ -194,123 +164,26 @@ class ActorQueue:
         finally:
             self._phase = "closed"
 
-    # Messages in
-
-    async def push(
-        self,
-        user: str | int,
-        message: str,
-        *,
-        ttl: float | None = None,
-        message_id: str | None = None,
-        **fields: object,
-    ) -> Accepted:
-        """Keep `message` durably and reset the user's quiet timer to `ttl` seconds.
-
-        Without `ttl` it is `default_ttl_ms`; 0 sends at once. `fields` travel with the message and
-        may be whatever JSON has. With a `message_id`, a repeated push adds nothing and moves no
-        timer, and its answer has `duplicate`.
-
-        When this returns, the message is kept. Raises `Refused` for values that cannot be kept,
-        `QueueFull`, and `StoreUnavailable`: repeat it then with its `message_id`, or accept that it
-        may be kept twice.
-        """
-        self._require_open()
-        body = {**fields, "user": user, "message": message}
-        if ttl is not None:
-            body["ttl"] = ttl
-        if message_id is not None:
-            body["message_id"] = message_id
-        admitted = admit(as_json(body), self._policy, new_id=self.engine.new_id)
-        (result,) = await self.engine.push([admitted])
-        if isinstance(result, Full):
-            raise QueueFull(result)
-        return result
-
-    # One user
-
-    async def flush(self, user: str | int) -> UserView:
-        """Send now what waits, also a batch that waits for its retry. Raises `OnHold`."""
-        view = await self._opened.flush(_user(user))
-        if view == "held":
-            raise OnHold("this user is on hold: release it first")
-        return view
-
-    async def typing(self, user: str | int, *, ttl: float | None = None) -> Typing:
-        """The user is typing: the open window ends no sooner than `ttl` seconds from now.
-
-        Without `ttl` it is that of the user's last message. The window never ends later than
-        `max_wait_ms` after its first message.
-        """
-        wanted = inputs.typing_ttl_ms(_only_given(ttl=ttl), self.settings.max_ttl_ms)
-        return Typing(*await self._opened.typing(_user(user), wanted))
-
-    async def hold(self, user: str | int, *, seconds: float = inputs.HOLD_DEFAULT_S) -> UserView:
-        """Keep the user's messages but send none for `seconds` (at most a week)."""
-        for_ms = inputs.hold_ms(_only_given(seconds=seconds))
-        return await self._opened.hold(_user(user), for_ms)
-
-    async def release(self, user: str | int) -> UserView:
-        """End a hold: what became due meanwhile goes at once."""
-        return await self._opened.unhold(_user(user))
-
-    async def drop(self, user: str | int) -> Dropped:
-        """Forget what waits for this user, and a batch whose retry waits; says what it was."""
-        return await self._opened.drop(_user(user))
-
-    async def user(self, user: str | int) -> UserView:
-        """The user's state, timer, batch under way and recent attempts."""
-        return await self._opened.describe(_user(user))
-
-    async def users(
-        self,
-        *,
-        state: UserState | None = None,
-        limit: int = inputs.LIMIT_DEFAULT,
-        cursor: str | None = None,
-    ) -> UserPage:
-        """Who waits, soonest first: at most `limit` (1 to 1000) users, only those in `state`.
-
-        `cursor` is that of the page before.
-        """
-        wanted = inputs.state({"state": state or ""})
-        return await _page(self._opened.users(wanted, _limit(limit), cursor))
-
-    # Dead letters
-
-    async def dead(
-        self, *, limit: int = inputs.LIMIT_DEFAULT, cursor: str | None = None
-    ) -> DeadPage:
-        """Batches that were given up, newest first, without their messages."""
-        return await _page(self._opened.dead(_limit(limit), cursor))
-
-    async def dead_letter(self, batch_id: str) -> DeadLetter | None:
-        """One of them with its `batch`; None if there is none with this id."""
-        return await self._opened.dead_letter(batch_id)
-
-    async def replay(self, batch_id: str) -> DeadLetter | None:
-        """Send a dead letter again, under the same id, before the user's other batches.
-
-        None if there is none with this id. It stays a dead letter, `queued`, until its turn comes.
-        """
-        return await self._opened.dead_replay(batch_id)
-
-    async def drop_dead(self, batch_id: str) -> bool:
-        """Forget a dead letter. False if there is none with this id."""
-        return await self._opened.dead_drop(batch_id)
-
-    # Inside
-
-    @property
-    def _opened(self) -> Engine:
-        self._require_open()
-        return self.engine
+    # How the verbs reach the engine
 
     def _require_open(self) -> None:
         if self._phase == "closed":
             raise RuntimeError("this queue is closed: make a new ActorQueue")
         if self._phase != "open":
             raise RuntimeError("this queue is not open: use it inside `async with`")
+
+    def _new_id(self) -> str:
+        return self.engine.new_id()
+
+    async def _append(self, message: Message) -> Appended:
+        (result,) = await self.engine.push([message])
+        return result
+
+    async def _ask(self, question: Callable[[Engine], Awaitable[T]]) -> T:
+        self._require_open()
+        return await question(self.engine)
+
+    # Starting
 
     async def _start(self) -> None:
         try:
@@ -371,52 +244,3 @@ def _is_same(found: BaseException, error: BaseException | None) -> bool:
         and len(found.exceptions) == len(error.exceptions)
         and all(map(_is_same, found.exceptions, error.exceptions))
     )
-
-
-# What a program gives, in the form in which the API gets it: then the same rules hold for both.
-
-
-def _user(user: str | int) -> str:
-    return user_of(json.loads(as_json({"user": user}))["user"])
-
-
-def _limit(limit: int) -> int:
-    return inputs.limit({"limit": str(limit)})
-
-
-def _only_given(**values: object) -> bytes:
-    return as_json({name: value for name, value in values.items() if value is not None})
-
-
-async def _page(asked: Awaitable[P]) -> P:
-    try:
-        return await asked
-    except ValueError:
-        inputs.refuse_cursor()
-
-
-def as_json(body: dict[str, object]) -> bytes:
-    """The text that a gateway would have sent. Raises `Refused` for a value JSON does not have."""
-    try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise _refusal(body) from None
-    # Python's texts may hold halves of surrogate pairs; what finds no other half is replaced.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def _refusal(body: dict[str, object]) -> Refused:
-    """Names the first field that JSON cannot say, and its type, never its value."""
-    for name, value in body.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            what = type(value).__qualname__
-            return Refused(
-                422,
-                "Invalid field",
-                f"`{name}` is a value of type {what} that JSON cannot say: give texts, finite"
-                " numbers, True, False, None, and lists and dicts of these.",
-                name,
-            )
-    raise AssertionError("the whole cannot be said, but each part can")

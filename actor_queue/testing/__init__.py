@@ -26,6 +26,6 @@ asyncio.
 from __future__ import annotations
 
 from actor_queue.testing.clock import advance, run
-from actor_queue.testing.queues import MemoryQueue, MemoryServer
+from actor_queue.testing.queues import AsyncioMemoryQueue, MemoryQueue, MemoryServer
 
-__all__ = ["MemoryQueue", "MemoryServer", "advance", "run"]
+__all__ = ["AsyncioMemoryQueue", "MemoryQueue", "MemoryServer", "advance", "run"]

@@ -12,6 +12,9 @@ import trio.testing
 STEP_MIN_S = 1e-6
 """Smaller than any timer is meant, and large enough to change a clock that shows a year."""
 
+RESOLUTION_S = 0.001
+"""That of the store's clock: what is due at the end of an `advance` may be due by so much later."""
+
 T = TypeVar("T")
 
 
@@ -26,7 +29,11 @@ def run(main: Callable[..., Awaitable[T]], *arguments: object) -> T:
     return trio.run(main, *arguments, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-async def advance(seconds: float) -> None:
+Settle = Callable[[], Awaitable[object]]
+"""Returns when nothing more happens without time passing."""
+
+
+async def advance(seconds: float, settle: Settle = trio.testing.wait_all_tasks_blocked) -> None:
     """Let `seconds` of virtual time pass, and all happen that is due in it, each at its time.
 
     Returns when every task waits again. Raises RuntimeError where the time is real.
@@ -39,19 +46,18 @@ async def advance(seconds: float) -> None:
             "this test runs in real time: start it with actor_queue.testing.run(main), or with"
             " trio.run(main, clock=trio.testing.MockClock()); with pytest-trio take autojump_clock"
         )
-    if clock.autojump_threshold == 0:
-        await trio.sleep(seconds)
-    else:
-        await _step(clock, trio.current_time() + seconds)
-    await trio.testing.wait_all_tasks_blocked()
+    await _step(clock, trio.current_time() + seconds, settle)
 
 
-async def _step(clock: trio.testing.MockClock, until: float) -> None:
+async def _step(clock: trio.testing.MockClock, until: float, settle: Settle) -> None:
     """One jump would make everything late that is due on the way, so stop at each timer."""
     while True:
-        await trio.testing.wait_all_tasks_blocked()
+        await settle()
         left = until - trio.current_time()
-        if left <= 0:
-            return
         to_next = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        clock.jump(min(left, max(to_next, STEP_MIN_S)))
+        if to_next <= left + RESOLUTION_S:
+            clock.jump(max(to_next, STEP_MIN_S))
+        elif left > 0:
+            clock.jump(left)
+        else:
+            return

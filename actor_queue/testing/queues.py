@@ -1,9 +1,14 @@
-"""`ActorQueue` whose Redis is in this process, under whatever clock the Trio run has."""
+"""`ActorQueue`, on Trio and on asyncio, with a Redis in this process and in virtual time."""
 
 from __future__ import annotations
 
-import trio
+import asyncio
+import time
 
+import trio
+import trio.testing
+
+from actor_queue import aio
 from actor_queue.app.deliver import DeliverCallback, Receiver
 from actor_queue.app.queue import ActorQueue, Road
 from actor_queue.core.settings import Settings
@@ -18,15 +23,24 @@ SHARDS = 1
 """Nobody shares them here, and each costs time: every second of virtual time looks through all."""
 
 
+DELIVER_PATIENCE_S = 1.0
+"""Real seconds for which `AsyncioMemoryQueue.advance` waits for a `deliver` to end."""
+
+
 def _store_ms() -> int:
     return START_MS + round(trio.current_time() * 1000)
 
 
 class MemoryServer:
-    """A Redis in this process, for several queues that share it, or one after the other."""
+    """A Redis in this process, for several queues that share it, or one after the other.
+
+    On asyncio only one after the other: there each queue moves the clock, which goes on.
+    """
 
     def __init__(self) -> None:
         self._server = memory_server(_store_ms)
+        self.clock = trio.testing.MockClock()
+        """For a queue that starts a Trio run of its own."""
 
     def runner(self) -> MemoryRunner:
         """One more road to it."""
@@ -61,3 +75,49 @@ class MemoryQueue(ActorQueue):
 
     def _road(self, settle: Settle | None) -> Road:
         return Road(self.redis, store_clock=_store_ms, trust_clock=trio.current_time)
+
+
+class AsyncioMemoryQueue(aio.ActorQueue):
+    """`actor_queue.aio.ActorQueue` for tests, with `advance` and `redis` as in `MemoryQueue`.
+
+    Only the queue's time is virtual: `asyncio.sleep` takes as long as ever.
+    """
+
+    redis: MemoryRunner
+    """See `MemoryQueue`."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        deliver: DeliverCallback,
+        server: MemoryServer | None = None,
+    ) -> None:
+        self._server = server or MemoryServer()
+        self._slow: set[asyncio.Task[object]] = set()
+        super().__init__(settings or Settings(shards=SHARDS), deliver)
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` of the queue's time pass; what is due is delivered at its time.
+
+        Each `deliver` that began has ended when this returns, unless it takes a second and more.
+        """
+        await self._call(lambda: advance(seconds, self._settle))
+
+    async def _settle(self) -> None:
+        """Until the thread's tasks wait, and no `deliver` that will soon end is under way."""
+        await trio.testing.wait_all_tasks_blocked()
+        until = time.monotonic() + DELIVER_PATIENCE_S
+        while self._tasks - self._slow:
+            if time.monotonic() > until:
+                self._slow |= self._tasks
+            await trio.to_thread.run_sync(time.sleep, 0.0005)
+            await trio.testing.wait_all_tasks_blocked()
+
+    def _engine_room(self, start_timeout_s: float) -> ActorQueue:
+        queue = MemoryQueue(self.settings, deliver=self._on_loop, server=self._server)
+        self.redis = queue.redis
+        return queue
+
+    def _clock(self) -> trio.testing.MockClock:
+        return self._server.clock
