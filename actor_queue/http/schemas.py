@@ -204,6 +204,7 @@ ATTEMPT: Final = record(
 _USER_DETAIL: Final[Schema] = {
     **_USER,
     "recent": {**listed(ref("Attempt")), "description": "The last attempts, newest first."},
+    "logged_as": {**STRING, "description": "How the log names this user, unless AQ_LOG_USERS."},
 }
 USER_DETAIL: Final = record(_USER_DETAIL)
 TYPING_ANSWER: Final = record(

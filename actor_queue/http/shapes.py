@@ -45,11 +45,12 @@ def user_line(view: UserView, attempt_limit_ms: int) -> Json:
     }
 
 
-def user_page(view: UserView, attempt_limit_ms: int) -> Json:
-    """One user alone, with what happened lately."""
+def user_page(view: UserView, attempt_limit_ms: int, logged_as: str) -> Json:
+    """One user alone, with what happened lately and the name that the log has for it."""
     return {
         **user_line(view, attempt_limit_ms),
         "recent": [_attempt(record) for record in view.recent],
+        "logged_as": logged_as,
     }
 
 

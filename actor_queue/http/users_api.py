@@ -8,6 +8,7 @@ from actor_queue.http import inputs, shapes
 from actor_queue.http.backend import Backend
 from actor_queue.http.problem import Problem
 from actor_queue.http.routing import answer, asked_user, needs, problem_answer, sent_body
+from actor_queue.store.api import UserView
 from actor_queue.store.base import ATTEMPT_MARGIN_MS
 
 USER = "/api/users/<path>"
@@ -18,21 +19,24 @@ def routes(backend: Backend) -> Blueprint:
     api = Blueprint("users", __name__)
     limit_ms = backend.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
 
+    def page(view: UserView) -> shapes.Json:
+        return shapes.user_page(view, limit_ms, backend.logged_as(view.user))
+
     @api.get("/api/users")
     @needs("read", ("state", "limit", "cursor"))
     async def users() -> Response:
         state, limit = inputs.state(request.args), inputs.limit(request.args)
         try:
-            page = await backend.users(state, limit, inputs.cursor(request.args))
+            found = await backend.users(state, limit, inputs.cursor(request.args))
         except ValueError:
             inputs.refuse_cursor()
-        listed = [shapes.user_line(view, limit_ms) for view in page.users]
-        return answer({"users": listed, "cursor": page.cursor})
+        listed = [shapes.user_line(view, limit_ms) for view in found.users]
+        return answer({"users": listed, "cursor": found.cursor})
 
     @api.get(USER)
     @needs("read")
     async def user(path: str) -> Response:
-        return answer(shapes.user_page(await backend.describe(asked_user()), limit_ms))
+        return answer(page(await backend.describe(asked_user())))
 
     @api.post(f"{USER}/flush")
     @needs("admin")
@@ -42,26 +46,26 @@ def routes(backend: Backend) -> Blueprint:
         if view == "held":
             detail = "this user is on hold; release it first"
             return problem_answer(Problem(409, detail, title="On hold"))
-        return answer(shapes.user_page(view, limit_ms))
+        return answer(page(view))
 
     @api.post(f"{USER}/typing")
     @needs("ingest")
     async def typing(path: str) -> Response:
         ttl_ms = inputs.typing_ttl_ms(await sent_body(), backend.settings.max_ttl_ms)
         extended, view = await backend.typing(asked_user(), ttl_ms)
-        return answer({**shapes.user_page(view, limit_ms), "extended": extended})
+        return answer({**page(view), "extended": extended})
 
     @api.post(f"{USER}/hold")
     @needs("admin")
     async def hold(path: str) -> Response:
         for_ms = inputs.hold_ms(await sent_body())
-        return answer(shapes.user_page(await backend.hold(asked_user(), for_ms), limit_ms))
+        return answer(page(await backend.hold(asked_user(), for_ms)))
 
     @api.post(f"{USER}/release")
     @needs("admin")
     async def release(path: str) -> Response:
         inputs.nothing(await sent_body())
-        return answer(shapes.user_page(await backend.unhold(asked_user()), limit_ms))
+        return answer(page(await backend.unhold(asked_user())))
 
     @api.delete(USER)
     @needs("admin")

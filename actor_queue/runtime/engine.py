@@ -177,6 +177,10 @@ class Engine:
         """
         return f"{self._prefix}{next(self._drawn):08x}"
 
+    def logged_as(self, user: str) -> str:
+        """The hash by which the log names a user."""
+        return self.names.hashed(user)
+
     def new_id(self) -> str:
         """An id for a message whose sender gave none."""
         return f"m-{self.entropy()}"

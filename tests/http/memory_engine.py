@@ -64,6 +64,9 @@ class MemoryEngine:
     def new_id(self) -> str:
         return f"m-{next(self._ids)}"
 
+    def logged_as(self, user: str) -> str:
+        return f"u-{len(user)}"
+
     def unready(self) -> str | None:
         return self.reason
 

@@ -147,6 +147,7 @@ def test_one_user_has_all_documented_fields(server: Served) -> None:
                 "messages": 3,
             }
         ],
+        "logged_as": "u-10",
     }
 
 

@@ -41,7 +41,7 @@ TEXT_BYTES_MAX = 16_777_216
 
 USERS_SHOWN = 100
 COLUMNS = ("user", "state", "pending", "batch", "next")
-FIELDS = ("user", "state", "pending", "next", "held_for")
+FIELDS = ("user", "state", "pending", "next", "held_for", "logged_as")
 ATTEMPT_COLUMNS = (
     "at", "attempt", "outcome", "status", "duration_ms", "messages", "replica", "batch_id",
     "reason", "answer",
