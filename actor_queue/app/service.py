@@ -19,6 +19,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from actor_queue.app import logs
+from actor_queue.app.census import Colleague
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
 from actor_queue.app.queue import ActorQueue
@@ -26,6 +27,7 @@ from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
+from actor_queue.http.numbers import Report
 from actor_queue.http.server import open_sockets, serve
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.journal import Journal
@@ -52,18 +54,20 @@ def run_service(
     dev: bool,
     sockets: list[socket.socket] | None = None,
     stop_when_closed: int | None = None,
+    report_to: socket.socket | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status.
 
     As a worker it takes over listening `sockets`, and also stops when the pipe whose descriptor
-    is `stop_when_closed` ends; its parent has said where it listens.
+    is `stop_when_closed` ends; its parent has said where it listens. Over `report_to` it tells the
+    parent its numbers, and hears those of all workers.
     """
     logs.set_up(settings.log, settings.log_level)
     if sockets is None:
         log_injected(os.environ)
     status = 0
     try:
-        trio.run(_main, settings, dev, sockets, stop_when_closed)
+        trio.run(_main, settings, dev, sockets, stop_when_closed, report_to)
     except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
             logs.complain(str(error))
@@ -82,6 +86,7 @@ async def _main(
     dev: bool,
     inherited: list[socket.socket] | None,
     stop_when_closed: int | None,
+    report_to: socket.socket | None,
 ) -> None:
     async with AsyncExitStack() as stack:
         server = None
@@ -107,6 +112,7 @@ async def _main(
         logs.name_replica(queue.engine.replica_id)
         application = Application(queue.engine, traffic=traffic, mounts=mounts)
         _watch_traffic(queue.engine.journal, traffic)
+        colleague = _colleague(report_to, queue, application)
         stopping = trio.Event()
 
         def stop() -> None:
@@ -122,6 +128,8 @@ async def _main(
             if server is not None:
                 nursery.start_soon(_watch, server)
             nursery.start_soon(_stop_on_signal, stop)
+            if colleague is not None:
+                nursery.start_soon(colleague.run)
             if stop_when_closed is not None:
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
@@ -141,7 +149,26 @@ async def _main(
                 await stopping.wait()
                 await queue.engine.hand_over()
                 await served.wait()
+            if colleague is not None:
+                await colleague.say_last()
             nursery.cancel_scope.cancel()
+
+
+def _colleague(
+    sock: socket.socket | None, queue: ActorQueue, application: Application
+) -> Colleague | None:
+    """This worker's end of the line to the parent; `/metrics` asks over it."""
+    if sock is None:
+        return None
+
+    def report() -> Report:
+        from actor_queue.http.metrics import families
+
+        return families(queue.engine, application.traffic)
+
+    colleague = Colleague(sock, report)
+    application.census = colleague.census
+    return colleague
 
 
 def _open_sockets(bind: str) -> list[socket.socket]:

@@ -35,6 +35,7 @@ import trio
 from hypercorn.utils import repr_socket_addr
 
 from actor_queue.app import logs
+from actor_queue.app.census import Counting
 from actor_queue.app.environment import log_injected
 from actor_queue.core.settings import Settings, doubts
 from actor_queue.http.server import open_sockets
@@ -51,6 +52,8 @@ DRAIN_MARGIN_S = 12.0
 """Beyond the time limit of an attempt. Requests under way have ten seconds of their own."""
 ORDERS_BYTES_MAX = 1_048_576
 
+LAST_NUMBERS_S = 1.0
+"""For reading what a worker that has ended counted last."""
 LAST_WORDS_S = 0.2
 """For the log, when the process ends at once."""
 
@@ -127,7 +130,8 @@ class _Crew:
         self._command = command
         self._sockets = sockets
         self._descriptors = [sock.fileno() for sock in sockets]
-        self._orders = _orders(settings, dev=dev, descriptors=self._descriptors)
+        self._settings, self._dev = settings, dev
+        self._counting = Counting()
         self._processes: set[trio.Process] = set()
         self._starting = trio.Lock()
         self._stopping = trio.Event()
@@ -135,6 +139,13 @@ class _Crew:
 
     async def work(self) -> int:
         """Keep all of them until `stop`, and wait until they have gone. Returns the status."""
+        async with trio.open_nursery() as counting:
+            counting.start_soon(self._counting.run)
+            status = await self._work()
+            counting.cancel_scope.cancel()
+        return status
+
+    async def _work(self) -> int:
         async with trio.open_nursery() as nursery:
             for number in range(1, self._size + 1):
                 nursery.start_soon(self._keep, number)
@@ -201,12 +212,22 @@ class _Crew:
 
     async def _live(self, number: int) -> int:
         """One worker from its start to its end. Returns its exit status as `subprocess` does."""
+        ours, theirs = socket.socketpair()
         try:
-            process = await self._start()
+            with theirs:
+                orders = _orders(
+                    self._settings,
+                    dev=self._dev,
+                    descriptors=self._descriptors,
+                    report_to=theirs.fileno(),
+                )
+                process = await self._start(theirs.fileno())
         except OSError as error:
+            ours.close()
             tell("worker_start_failed", worker=number, reason=error.strerror)
             return 1
         if process is None:
+            ours.close()
             return 0
         assert process.stdin is not None
         tell("worker_started", worker=number, pid=process.pid)
@@ -214,10 +235,14 @@ class _Crew:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._see_off, number, process, process.stdin)
+                counted = trio.Event()
+                nursery.start_soon(self._count, number, ours, counted)
                 # One that is gone already leaves its status; one that is told to go, its orders.
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await process.stdin.send_all(self._orders)
+                    await process.stdin.send_all(orders)
                 status = await process.wait()
+                with trio.move_on_after(LAST_NUMBERS_S):
+                    await counted.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._processes.discard(process)
@@ -229,7 +254,11 @@ class _Crew:
             tell("worker_stopped", worker=number, end=_end(status))
         return status
 
-    async def _start(self) -> trio.Process | None:
+    async def _count(self, number: int, ours: socket.socket, counted: trio.Event) -> None:
+        await self._counting.attend(number, ours)
+        counted.set()
+
+    async def _start(self, report_to: int) -> trio.Process | None:
         """A new process; None when there is to be no more."""
         async with self._starting:
             if self._stopping.is_set():
@@ -237,7 +266,7 @@ class _Crew:
             return await trio.lowlevel.open_process(
                 list(self._command),
                 stdin=subprocess.PIPE,
-                pass_fds=self._descriptors,
+                pass_fds=[*self._descriptors, report_to],
                 start_new_session=True,
             )
 
@@ -296,6 +325,8 @@ class Orders:
     settings: Settings
     dev: bool
     sockets: tuple[socket.socket, ...]
+    report_to: socket.socket | None = None
+    """One end of a pair, over which parent and worker tell each other numbers."""
 
 
 def main() -> int:
@@ -312,6 +343,7 @@ def main() -> int:
         dev=orders.dev,
         sockets=list(orders.sockets),
         stop_when_closed=LIFELINE,
+        report_to=orders.report_to,
     )
 
 
@@ -328,12 +360,27 @@ def read_orders(lifeline: int) -> Orders | None:
     sockets = tuple(socket.socket(fileno=number) for number in said["sockets"])
     for sock in sockets:
         sock.set_inheritable(False)
-    return Orders(Settings(**fields), said["dev"], sockets)
+    report_to = said.get("report_to")
+    line = None if report_to is None else socket.socket(fileno=report_to)
+    if line is not None:
+        line.set_inheritable(False)
+    return Orders(Settings(**fields), said["dev"], sockets, line)
 
 
-def _orders(settings: Settings, *, dev: bool, descriptors: Sequence[int]) -> bytes:
+def _orders(
+    settings: Settings,
+    *,
+    dev: bool,
+    descriptors: Sequence[int],
+    report_to: int | None = None,
+) -> bytes:
     """One line of JSON."""
-    said = {"settings": asdict(settings), "dev": dev, "sockets": list(descriptors)}
+    said = {
+        "settings": asdict(settings),
+        "dev": dev,
+        "sockets": list(descriptors),
+        "report_to": report_to,
+    }
     return json.dumps(said).encode() + b"\n"
 
 

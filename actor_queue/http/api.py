@@ -18,7 +18,8 @@ from actor_queue.http import dead_api, pages_api, users_api
 from actor_queue.http.auth import Keys, Scope
 from actor_queue.http.backend import Backend
 from actor_queue.http.faults import FaultLog
-from actor_queue.http.metrics import CONTENT_TYPE, render
+from actor_queue.http.metrics import CONTENT_TYPE, families, render
+from actor_queue.http.numbers import Census, CensusFailed, merged
 from actor_queue.http.openapi import document
 from actor_queue.http.problem import (
     INTERNAL,
@@ -49,7 +50,13 @@ _DETAILS: Final = {
 }
 
 
-def build(backend: Backend, keys: Keys, traffic: Traffic, faults: FaultLog) -> QuartTrio:
+def build(
+    backend: Backend,
+    keys: Keys,
+    traffic: Traffic,
+    faults: FaultLog,
+    census: Census | None = None,
+) -> QuartTrio:
     """The application, ready to be called. Imports and builds for about half a second."""
     app = QuartTrio(__name__, static_folder=None)
     app.config.update(
@@ -60,7 +67,7 @@ def build(backend: Backend, keys: Keys, traffic: Traffic, faults: FaultLog) -> Q
         users_api.routes(backend),
         dead_api.routes(backend),
         pages_api.routes(),
-        _about(backend, traffic),
+        _about(backend, traffic, census),
     ):
         app.register_blueprint(blueprint)
     _guard(app, keys, traffic)
@@ -68,14 +75,21 @@ def build(backend: Backend, keys: Keys, traffic: Traffic, faults: FaultLog) -> Q
     return app
 
 
-def _about(backend: Backend, traffic: Traffic) -> Blueprint:
+def _about(backend: Backend, traffic: Traffic, census: Census | None) -> Blueprint:
     about = Blueprint("about", __name__)
     description = json.dumps(document(backend.settings)).encode()
 
     @about.get("/metrics")
     @needs(None)
     async def metrics() -> Response:
-        return Response(render(backend, traffic), content_type=CONTENT_TYPE)
+        if census is None:
+            return Response(render(families(backend, traffic)), content_type=CONTENT_TYPE)
+        try:
+            count = await census()
+        except CensusFailed as error:
+            # The numbers of one worker alone would look as if all had begun anew.
+            return problem_answer(unavailable(str(error)))
+        return Response(render(merged(count)), content_type=CONTENT_TYPE)
 
     @about.get("/openapi.json")
     @needs(None)

@@ -23,6 +23,7 @@ from actor_queue.http.events import Events
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.health import Health, Readiness
 from actor_queue.http.ingest import Ingest
+from actor_queue.http.numbers import Census
 from actor_queue.http.origins import Origins, with_headers
 from actor_queue.http.problem import INTERNAL, Problem, problem_of, send_nothing, send_problem
 from actor_queue.http.request import USER_IN_SCOPE
@@ -40,6 +41,7 @@ Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable
 class Application:
     """Use with `server.serve`, or under any ASGI server that runs on Trio.
 
+    `census` asks all workers for their numbers; None: this process is alone.
     `mounts` are further ASGI applications by path prefix (`/dev/`), for `actor-queue dev`.
     """
 
@@ -49,7 +51,9 @@ class Application:
         *,
         traffic: Traffic | None = None,
         mounts: Mapping[str, Handler] | None = None,
+        census: Census | None = None,
     ) -> None:
+        self.census = census
         self.traffic = traffic if traffic is not None else Traffic()
         self._backend = backend
         self._keys = Keys(backend.settings.api_keys)
@@ -154,7 +158,9 @@ class Application:
     def _build(self) -> Handler:
         from actor_queue.http.api import build
 
-        return cast(Handler, build(self._backend, self._keys, self.traffic, self._faults))
+        return cast(
+            Handler, build(self._backend, self._keys, self.traffic, self._faults, self.census)
+        )
 
 
 def _is_ingest(path: bytes) -> bool:

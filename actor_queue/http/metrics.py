@@ -1,4 +1,4 @@
-"""`GET /metrics`: the replica's numbers as Prometheus text. No user, no id, in any label."""
+"""`GET /metrics`: a replica's numbers, or all workers', as Prometheus text. No label is a user."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from actor_queue.http.backend import Backend
+from actor_queue.http.numbers import Report
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.counters import Counters, Histogram
 
@@ -42,11 +43,37 @@ _HELP: Final = {
 }
 
 
-def render(backend: Backend, traffic: Traffic) -> bytes:
+def render(report: Report) -> bytes:
+    """The text of a report: of one process, or of several that were merged."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Replica(backend, traffic))
-    ProcessCollector(registry=registry)
+    registry.register(_Reported(report))
     return generate_latest(registry)
+
+
+def families(backend: Backend, traffic: Traffic) -> Report:
+    """What this process counts."""
+    process = ProcessCollector(registry=None)
+    return [
+        {
+            "name": metric.name,
+            "type": metric.type,
+            "help": metric.documentation,
+            "samples": [[each.name, each.labels, float(each.value)] for each in metric.samples],
+        }
+        for metric in [*_Replica(backend, traffic).collect(), *process.collect()]
+    ]
+
+
+class _Reported(Collector):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._report:
+            metric = Metric(family["name"], family["help"], family["type"])
+            for name, labels, value in family["samples"]:
+                metric.add_sample(name, labels, value)
+            yield metric
 
 
 class _Replica(Collector):

@@ -1,0 +1,126 @@
+"""The numbers of several processes as those of one, in JSON values; `metrics` makes text of them.
+
+A *report* is what one process counts, a list of families as `metrics.families` gives them:
+
+    {"name": "actor_queue_accepted", "type": "counter", "help": "…",
+     "samples": [["actor_queue_accepted_total", {"label": "value"}, 13.0], …]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+Family = dict[str, Any]
+Report = list[Family]
+
+SUMMED: Final = ("counter", "histogram")
+"""Types that only grow: what a process that has ended had counted goes on counting."""
+PER_PROCESS: Final = "process_"
+"""Numbers of a process as the system sees it: they have no sum."""
+LEAST: Final = ("actor_queue_ready",)
+"""A group is as ready as its least ready member."""
+
+
+class CensusFailed(Exception):
+    """The numbers of all processes cannot be had now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One worker's report, as far as it is known."""
+
+    worker: int
+    report: Report
+    answered: bool
+    """False: it did not answer in time, and this is what it said last."""
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What all workers of one parent have counted."""
+
+    workers: Sequence[Counted]
+    ended: Report
+    """Sums of the workers that have ended."""
+
+
+Census = Callable[[], Awaitable[Count]]
+"""Asks all processes now. Raises `CensusFailed`."""
+
+
+def sums(reports: Iterable[Report]) -> Report:
+    """What only grows in any of `reports`, added up."""
+    together = _together(_without_process(report) for report in reports)
+    return [each for each in together if each["type"] in SUMMED]
+
+
+def merged(count: Count) -> Report:
+    """One set: sums, and what has no sum with the label `worker`."""
+    shared = [_without_process(each.report) for each in count.workers]
+    families = _together([count.ended, *shared])
+    labelled = [_labelled(each) for each in count.workers]
+    return [*families, *_together(labelled), *_about_workers(count.workers)]
+
+
+def _together(reports: Iterable[Report]) -> Report:
+    found: dict[str, Family] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for report in reports:
+        for family in report:
+            name = family["name"]
+            found.setdefault(name, family)
+            into = values.setdefault(name, {})
+            for sample, labels, value in family["samples"]:
+                key = sample, tuple(labels.items())
+                if key not in into:
+                    into[key] = value
+                elif name in LEAST:
+                    into[key] = min(into[key], value)
+                else:
+                    into[key] += value
+    return [
+        family
+        | {"samples": [[sample, dict(labels), v] for (sample, labels), v in values[name].items()]}
+        for name, family in found.items()
+    ]
+
+
+def _without_process(report: Report) -> Report:
+    return [family for family in report if not family["name"].startswith(PER_PROCESS)]
+
+
+def _labelled(counted: Counted) -> Report:
+    return [
+        family
+        | {
+            "samples": [
+                [sample, {**labels, "worker": str(counted.worker)}, value]
+                for sample, labels, value in family["samples"]
+            ]
+        }
+        for family in counted.report
+        if family["name"].startswith(PER_PROCESS)
+    ]
+
+
+def _about_workers(workers: Sequence[Counted]) -> Report:
+    return [
+        _gauge(
+            "actor_queue_worker_answered",
+            "Whether the worker told its numbers for this answer; 0: they are its last ones",
+            {each.worker: float(each.answered) for each in workers},
+        ),
+        _gauge(
+            "actor_queue_worker_report_age_seconds",
+            "How old the worker's numbers are",
+            {each.worker: each.age_s for each in workers},
+        ),
+    ]
+
+
+def _gauge(name: str, text: str, values: dict[int, float]) -> Family:
+    samples = [[name, {"worker": str(worker)}, value] for worker, value in values.items()]
+    return {"name": name, "type": "gauge", "help": text, "samples": samples}
