@@ -100,7 +100,7 @@ async def _main(
             stack.callback(sock.close)
         mounts: Mapping[str, ASGIFramework] = {}
         if dev:
-            mounts = {"/dev/": Inbox()}
+            mounts = {"/dev/": Inbox(settings.data_dir)}
             if settings.webhook_url is None:
                 settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
         webhook = await stack.enter_async_context(WebhookClient.of(settings))

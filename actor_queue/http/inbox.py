@@ -1,8 +1,9 @@
 """The receiver that `actor-queue dev` brings along, so that a webhook can be seen arrive.
 
-It keeps the last webhooks in memory, newest first, for the playground page, and can be
-told to fail or to be slow so that retries can be watched. It is mounted under `/dev/` in
-`dev` only and is no part of the service: it knows nothing of the engine or the store.
+It keeps the last webhooks, newest first, for the playground page, and can be told to fail or to
+be slow so that retries can be watched. Both survive a restart, in files (`inbox_files.py`). It is
+mounted under `/dev/` in `dev` only and is no part of the service: it knows nothing of the engine
+or the store.
 
 Whoever can read it reads people's messages, so it answers on a loopback name only (a page
 elsewhere cannot reach it by rebinding its own name to 127.0.0.1) and refuses what another
@@ -13,15 +14,20 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import trio
 
+from actor_queue.http.inbox_files import InboxFiles
+
+DIRECTORY = "inbox"
+"""Under AQ_DATA_DIR."""
 WEBHOOKS_MAX = 200
 WEBHOOK_BYTES_MAX = 8 * 1024 * 1024
 TOTAL_BYTES_MAX = 32 * 1024 * 1024
@@ -34,16 +40,6 @@ Mode = Literal["ok", "fail", "slow"]
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """One webhook that was answered 2xx. `body` is JSON text."""
-
-    id: str
-    received_at: datetime
-    headers: dict[str, str]
-    body: bytes
 
 
 class Refusal(Exception):
@@ -62,13 +58,16 @@ class Disconnected(Exception):
 
 
 class Inbox:
-    """An ASGI application for `/dev/inbox`. One task at a time changes it: Trio's own."""
+    """An ASGI application for `/dev/inbox`, which keeps its files in a directory of `data_dir`."""
 
-    def __init__(self) -> None:
-        self.mode: Mode = "ok"
-        self._webhooks: deque[Webhook] = deque()  # newest first
-        self._bytes = 0
-        self._count = 0
+    def __init__(self, data_dir: str | Path) -> None:
+        self._files = InboxFiles(Path(data_dir) / DIRECTORY, WEBHOOKS_MAX, TOTAL_BYTES_MAX)
+
+    @property
+    def mode(self) -> Mode:
+        """As it was set last, perhaps before a restart, or by another worker."""
+        kept = self._files.mode
+        return cast("Mode", kept) if kept in get_args(Mode) else "ok"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -112,39 +111,48 @@ class Inbox:
         return 200, b'{"received":true}'
 
     def _keep(self, headers: Mapping[str, str], body: bytes) -> None:
-        self._count += 1
         kept = {
             name: value[:HEADER_BYTES_MAX]
             for name, value in headers.items()
             if name.startswith("webhook-")
         }
-        webhook = Webhook(
-            id=kept.get("webhook-id", f"unnamed-{self._count}"),
-            received_at=datetime.now(UTC),
-            headers=kept,
-            body=_as_json(body),
-        )
-        self._webhooks.appendleft(webhook)
-        self._bytes += len(webhook.body)
-        while len(self._webhooks) > WEBHOOKS_MAX or self._bytes > TOTAL_BYTES_MAX:
-            self._bytes -= len(self._webhooks.pop().body)
+        about = {
+            "id": kept.get("webhook-id", f"unnamed-{secrets.token_hex(4)}"),
+            "received_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "headers": kept,
+        }
+        text = json.dumps(about).encode()[:-1] + b',"body":' + _as_json(body) + b"}"
+        with _writing():
+            self._files.add(text)
 
     def _listing(self) -> bytes:
-        webhooks = b",".join(_rendered(webhook) for webhook in self._webhooks)
+        webhooks = b",".join(self._files.newest_first())
         return b'{"mode":"%s","webhooks":[%s]}' % (self.mode.encode(), webhooks)
 
     def _empty(self) -> bytes:
-        removed = len(self._webhooks)
-        self._webhooks.clear()
-        self._bytes = 0
-        return json.dumps({"removed": removed}).encode()
+        with _writing():
+            return json.dumps({"removed": self._files.clear()}).encode()
 
     def _set_mode(self, headers: Mapping[str, str], body: bytes) -> bytes:
         # A form on another site can post text/plain without asking first, but not this type.
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refusal(415, "Unsupported media type", "send the mode as application/json")
-        self.mode = _mode_from(body)
-        return json.dumps({"mode": self.mode}).encode()
+        mode = _mode_from(body)
+        with _writing():
+            self._files.set_mode(mode)
+        return json.dumps({"mode": mode}).encode()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What cannot be kept is refused, so that the webhook is sent again."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refusal(
+            507, "Not kept", f"the inbox cannot write into AQ_DATA_DIR: {reason}"
+        ) from error
 
 
 # Who may ask
@@ -239,15 +247,6 @@ def _mode_from(body: bytes) -> Mode:
 
 def _not_allowed(method: str, allow: str) -> Refusal:
     return Refusal(405, "Method not allowed", f"{method} is not for this path", allow)
-
-
-def _rendered(webhook: Webhook) -> bytes:
-    about = {
-        "id": webhook.id,
-        "received_at": webhook.received_at.isoformat(timespec="milliseconds"),
-        "headers": webhook.headers,
-    }
-    return json.dumps(about).encode()[:-1] + b',"body":' + webhook.body + b"}"
 
 
 async def _send_problem(send: Send, refusal: Refusal) -> None:

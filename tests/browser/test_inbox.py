@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+import tempfile
+import time
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ import trio.testing
 
 from actor_queue.http import inbox as inbox_module
 from actor_queue.http.inbox import Inbox
+from tests.browser.conftest import Dev
 
 LOCAL = {"host": "127.0.0.1:8000", "content-type": "application/json"}
 
@@ -63,9 +69,9 @@ async def ask(
     return answer
 
 
-def test_it_lists_webhooks_newest_first_with_their_headers_and_exact_bodies() -> None:
+def test_it_lists_webhooks_newest_first_with_their_headers_and_exact_bodies(tmp_path: Path) -> None:
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         for name, body in (("a", b'{"n":1}'), ("b", b'{"n":12345678901234567890.10}')):
             headers = {**LOCAL, "webhook-id": name, "webhook-timestamp": "7", "cookie": "no"}
             assert (await ask(inbox, "POST", "/dev/inbox", body, headers)).status == 200
@@ -81,9 +87,9 @@ def test_it_lists_webhooks_newest_first_with_their_headers_and_exact_bodies() ->
 @pytest.mark.parametrize(
     "body", [b"not json", b"\xff\xfe", b"[" * 100_000, b"NaN", b'{"a":1}{', b""]
 )
-def test_a_body_that_is_not_json_does_not_spoil_the_listing(body: bytes) -> None:
+def test_a_body_that_is_not_json_does_not_spoil_the_listing(body: bytes, tmp_path: Path) -> None:
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         assert (await ask(inbox, "POST", "/dev/inbox", body)).status == 200
         [webhook] = (await ask(inbox, "GET", "/dev/inbox")).json()["webhooks"]
         assert webhook["body"] == body.decode("utf-8", "replace")
@@ -91,12 +97,14 @@ def test_a_body_that_is_not_json_does_not_spoil_the_listing(body: bytes) -> None
     trio.run(main)
 
 
-def test_it_forgets_the_oldest_beyond_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_forgets_the_oldest_beyond_its_bounds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(inbox_module, "WEBHOOKS_MAX", 3)
-    monkeypatch.setattr(inbox_module, "TOTAL_BYTES_MAX", 50)
+    monkeypatch.setattr(inbox_module, "TOTAL_BYTES_MAX", 500)
 
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
 
         async def kept() -> list[str]:
             webhooks = (await ask(inbox, "GET", "/dev/inbox")).json()["webhooks"]
@@ -108,7 +116,7 @@ def test_it_forgets_the_oldest_beyond_its_bounds(monkeypatch: pytest.MonkeyPatch
         for name in "abcd":
             await post(name, b'"0123456789"')
         assert await kept() == ["d", "c", "b"]
-        await post("e", b'"%s"' % (b"x" * 30))
+        await post("e", b'"%s"' % (b"x" * 250))
         assert await kept() == ["e", "d"]
         assert (await ask(inbox, "DELETE", "/dev/inbox")).json() == {"removed": 2}
         assert await kept() == []
@@ -116,19 +124,19 @@ def test_it_forgets_the_oldest_beyond_its_bounds(monkeypatch: pytest.MonkeyPatch
     trio.run(main)
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read_whole() -> None:
+def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
     async def main() -> None:
         body = b'"%s"' % (b"x" * (inbox_module.WEBHOOK_BYTES_MAX * 2))
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         assert (await ask(inbox, "POST", "/dev/inbox", body)).status == 413
         assert (await ask(inbox, "GET", "/dev/inbox")).json()["webhooks"] == []
 
     trio.run(main)
 
 
-def test_told_to_fail_it_answers_500_and_keeps_nothing_until_told_otherwise() -> None:
+def test_told_to_fail_it_answers_500_and_keeps_nothing_until_told_otherwise(tmp_path: Path) -> None:
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         await ask(inbox, "POST", "/dev/inbox/mode", b'{"mode":"fail"}')
         assert (await ask(inbox, "POST", "/dev/inbox", b"{}")).status == 500
         listing = (await ask(inbox, "GET", "/dev/inbox")).json()
@@ -139,9 +147,9 @@ def test_told_to_fail_it_answers_500_and_keeps_nothing_until_told_otherwise() ->
     trio.run(main)
 
 
-def test_told_to_be_slow_it_answers_after_two_seconds() -> None:
+def test_told_to_be_slow_it_answers_after_two_seconds(tmp_path: Path) -> None:
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         await ask(inbox, "POST", "/dev/inbox/mode", b'{"mode":"slow"}')
         before = trio.current_time()
         assert (await ask(inbox, "POST", "/dev/inbox", b"{}")).status == 200
@@ -151,9 +159,9 @@ def test_told_to_be_slow_it_answers_after_two_seconds() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"mode":["ok"]}', b'{"mode":"off"}', b"\xff"])
-def test_an_unknown_mode_is_refused_and_changes_nothing(body: bytes) -> None:
+def test_an_unknown_mode_is_refused_and_changes_nothing(body: bytes, tmp_path: Path) -> None:
     async def main() -> None:
-        inbox = Inbox()
+        inbox = Inbox(tmp_path)
         assert (await ask(inbox, "POST", "/dev/inbox/mode", body)).status == 422
         assert inbox.mode == "ok"
 
@@ -212,7 +220,8 @@ def status_of(method: str, path: str, body: bytes, headers: dict[str, str]) -> i
     statuses: list[int | None] = []
 
     async def main() -> None:
-        answer = await ask(Inbox(), method, path, body, headers)
+        with tempfile.TemporaryDirectory() as directory:
+            answer = await ask(Inbox(directory), method, path, body, headers)
         assert answer.json() is not None
         statuses.append(answer.status)
 
@@ -220,7 +229,7 @@ def status_of(method: str, path: str, body: bytes, headers: dict[str, str]) -> i
     return statuses[0]
 
 
-def test_a_body_that_never_ends_is_given_up() -> None:
+def test_a_body_that_never_ends_is_given_up(tmp_path: Path) -> None:
     statuses: list[int] = []
 
     async def send(event: dict[str, Any]) -> None:
@@ -231,5 +240,141 @@ def test_a_body_that_never_ends_is_given_up() -> None:
     scope = {"type": "http", "method": "POST", "path": "/dev/inbox", "headers": headers}
     never: Callable[[], Any] = trio.sleep_forever
     clock = trio.testing.MockClock(autojump_threshold=0)
-    trio.run(Inbox(), scope, never, send, clock=clock)
+    trio.run(Inbox(tmp_path), scope, never, send, clock=clock)
     assert statuses == [408]
+
+
+# What survives
+
+
+async def listed(inbox: Inbox) -> list[str]:
+    """The ids, newest first."""
+    webhooks = (await ask(inbox, "GET", "/dev/inbox")).json()["webhooks"]
+    return [webhook["id"] for webhook in webhooks]
+
+
+async def post(inbox: Inbox, name: str, body: bytes = b"{}") -> int | None:
+    return (await ask(inbox, "POST", "/dev/inbox", body, {**LOCAL, "webhook-id": name})).status
+
+
+def test_a_restart_shows_the_same_webhooks_and_fails_as_it_was_told_to(tmp_path: Path) -> None:
+    async def main() -> None:
+        before = Inbox(tmp_path)
+        for name in "abc":
+            await post(before, name, b'{"n":1.10}')
+        await ask(before, "POST", "/dev/inbox/mode", b'{"mode":"fail"}')
+        listing = (await ask(before, "GET", "/dev/inbox")).body
+        after = Inbox(tmp_path)
+        assert (await ask(after, "GET", "/dev/inbox")).body == listing
+        assert await post(after, "d") == 500
+        await ask(after, "POST", "/dev/inbox/mode", b'{"mode":"ok"}')
+        await post(after, "d")
+        assert await listed(Inbox(tmp_path)) == ["d", "c", "b", "a"]
+        assert (await ask(after, "DELETE", "/dev/inbox")).json() == {"removed": 4}
+        assert await listed(Inbox(tmp_path)) == []
+
+    trio.run(main)
+
+
+def test_two_workers_show_the_same_and_follow_the_same_mode(tmp_path: Path) -> None:
+    async def main() -> None:
+        one, other = Inbox(tmp_path), Inbox(tmp_path)
+        await post(one, "a")
+        await post(other, "b")
+        assert await listed(one) == await listed(other) == ["b", "a"]
+        await ask(one, "POST", "/dev/inbox/mode", b'{"mode":"fail"}')
+        assert await post(other, "c") == 500
+        await ask(other, "DELETE", "/dev/inbox")
+        assert await listed(one) == []
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"id":"a","received_at":"', b"[]", b'{"id":"a"}', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_damaged_file_is_set_aside_with_a_line_and_hides_no_other(
+    damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await post(Inbox(tmp_path), "a")
+        (first,) = files(tmp_path)
+        await post(Inbox(tmp_path), "b")
+        first.write_bytes(damage)
+        (tmp_path / "inbox" / "mode").write_bytes(b"\xffoff")
+        with caplog.at_level(logging.WARNING):
+            inbox = Inbox(tmp_path)
+            for _ in range(2):
+                assert await listed(inbox) == ["b"]
+        assert inbox.mode == "ok"
+        assert len(caplog.records) == 1
+        assert not first.exists()
+        assert first.with_suffix(".unreadable").read_bytes() == damage
+
+    trio.run(main)
+
+
+def test_what_a_killed_process_was_writing_is_not_shown_and_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        await post(Inbox(tmp_path), "a")
+        (whole,) = files(tmp_path)
+        half = whole.with_name(whole.name + ".1.writing")
+        half.write_bytes(whole.read_bytes()[:20])
+        assert await listed(Inbox(tmp_path)) == ["a"]
+        assert half.exists()
+        monkeypatch.setattr("actor_queue.http.inbox_files.WRITING_MAX_S", 0.0)
+        assert await listed(Inbox(tmp_path)) == ["a"]
+        assert not half.exists()
+
+    trio.run(main)
+
+
+def test_the_files_are_few_and_readable_by_their_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "WEBHOOKS_MAX", 3)
+
+    async def main() -> None:
+        for number in range(5):
+            await post(Inbox(tmp_path), f"w{number}")
+        assert [path.stat().st_mode & 0o777 for path in files(tmp_path)] == [0o600] * 3
+        assert (tmp_path / "inbox").stat().st_mode & 0o777 == 0o700
+
+    trio.run(main)
+
+
+def test_a_webhook_that_cannot_be_kept_is_refused_so_that_it_comes_again(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_text("a file where the directory belongs")
+
+    async def main() -> None:
+        assert await post(Inbox(tmp_path), "a") == 507
+        assert await listed(Inbox(tmp_path)) == []
+
+    trio.run(main)
+
+
+@pytest.mark.process
+def test_a_dev_that_was_killed_shows_its_webhooks_again(dev: Dev) -> None:
+    def webhooks() -> list[Any]:
+        with urllib.request.urlopen(f"{dev.url}dev/inbox", timeout=5) as answer:
+            return list(json.load(answer)["webhooks"])
+
+    body = json.dumps({"user": "ana", "message": "Oi", "ttl": 0}).encode()
+    request = urllib.request.Request(
+        f"{dev.url}api/message", body, {"content-type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=5).close()
+    deadline = time.monotonic() + 20
+    while not (before := webhooks()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    dev.kill()
+    dev.start()
+    assert [each["id"] for each in webhooks()] == [each["id"] for each in before]
+    assert webhooks()[0]["body"]["messages"] == ["Oi"]
+
+
+def files(data_dir: Path) -> list[Path]:
+    return sorted((data_dir / "inbox").glob("*.json"))
