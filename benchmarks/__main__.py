@@ -11,7 +11,17 @@ from importlib import import_module
 from benchmarks import machine, processes, report
 from benchmarks.figures import Benchmark, Figure, Result
 
-NAMES = ["ingest", "bulk", "lateness", "memory", "restart", "timers", "workers", "replicas"]
+NAMES = [
+    "ingest",
+    "order",
+    "bulk",
+    "lateness",
+    "memory",
+    "restart",
+    "timers",
+    "workers",
+    "replicas",
+]
 LEAVE_THE_CORE_IDLE = {"lateness"}
 
 
