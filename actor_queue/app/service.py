@@ -176,7 +176,7 @@ def _open_sockets(bind: str) -> list[socket.socket]:
         return open_sockets(bind)
     except OSError as error:
         raise CannotListen(
-            f"cannot listen on {bind} (AQ_BIND): {error.strerror or error};"
+            f"cannot listen on {bind} (AQ_BIND or PORT): {error.strerror or error};"
             " stop what uses the address, or choose another one"
         ) from error
 

@@ -84,7 +84,7 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
         _complain(str(error))
     except OSError as error:
         _complain(
-            f"cannot listen on {settings.bind} (AQ_BIND): {error.strerror or error};"
+            f"cannot listen on {settings.bind} (AQ_BIND or PORT): {error.strerror or error};"
             " stop what uses the address, or choose another one"
         )
     else:

@@ -43,9 +43,14 @@ async def _spoken(place: Place) -> Protocol | None:
         return "redis"
     if answer.startswith(b"HTTP/"):
         return "http"
-    if answer.startswith(TLS_RECORDS) or (await _answer(place, _hello())).startswith(TLS_RECORDS):
+    if answer.startswith(TLS_RECORDS) or await speaks_tls(place):
         return "tls"
     return None
+
+
+async def speaks_tls(place: Place) -> bool:
+    """Whether a handshake is answered as one. Takes at most `QUESTION_S`; raises nothing."""
+    return (await _answer(place, _hello())).startswith(TLS_RECORDS)
 
 
 async def _answer(place: Place, question: bytes) -> bytes:

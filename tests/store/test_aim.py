@@ -150,6 +150,18 @@ def test_the_variable_that_was_set_is_named(say: object, plain: int, secure: int
     assert "REDIS_URL" in say(parse({"REDIS_URL": url}))
 
 
+def test_doctor_says_of_a_webhook_without_tls_that_its_port_speaks_tls(
+    secure: int, web: int
+) -> None:
+    def said(port: int) -> list[str]:
+        found = doctor.examine(parse({"WEBHOOK_URL": f"http://{HOST}:{port}/x"}))
+        return [each.text for each in found if each.level == "fail" and each.check == "webhook"]
+
+    assert said(web) == []
+    (text,) = said(secure)
+    assert "speaks TLS: use https:// instead of http:// in WEBHOOK_URL" in text
+
+
 def test_every_refusal_that_names_redis_url_has_words_for_redis_host_too() -> None:
     for refusal in NOT_EXECUTED.values():
         assert ("REDIS_URL" in refusal.sentence) == bool(refusal.for_host)

@@ -7,10 +7,14 @@ import ssl
 import time
 from collections.abc import Iterator
 
+import trio
+
 from actor_queue.app.doctor.finding import Finding, Level
 from actor_queue.app.primaries import TIMEOUT_S
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import split
+from actor_queue.store.address import Place
+from actor_queue.store.protocol import speaks_tls
 from actor_queue.webhook.client import trusting_context
 
 CERTIFICATE_WARN_DAYS = 14
@@ -33,6 +37,12 @@ def examine_webhook(settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", "webhook", f"{host} port {port} accepts connections")
             if parts.scheme == "https":
                 yield _tls(connection, host)
+        if parts.scheme == "http" and trio.run(speaks_tls, Place(host, port)):
+            yield Finding(
+                "fail",
+                "webhook",
+                f"{host} port {port} speaks TLS: use https:// instead of http:// in WEBHOOK_URL",
+            )
     except socket.gaierror:
         yield Finding("fail", "webhook", f"the name {host} cannot be resolved: correct WEBHOOK_URL")
     except TimeoutError:
