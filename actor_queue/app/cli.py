@@ -76,6 +76,11 @@ def run(arguments: Sequence[str]) -> int:
         return _explain_usage(error)
     except typer.Abort:
         return complain("stopped", NO)
+    except BaseExceptionGroup as group:
+        # An interrupt that came while tasks were running.
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        return INTERRUPTED
     except SystemExit as end:
         # typer's own way to say that whoever read our output has gone, and to end a completion.
         if isinstance(end.__context__, BrokenPipeError):

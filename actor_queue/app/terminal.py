@@ -1,8 +1,8 @@
 """What people at a terminal read and are asked: lines, tables, JSON, questions.
 
 Owns the layout. In a terminal a table is aligned, and what does not fit beside the rest stands on
-a line of its own, so that an id or a user is never cut and can be copied. In a pipe a table is
-tab-separated. Nothing that came from outside can steer the terminal.
+a line of its own, so that an id or a user is never cut and can be copied; only sentences are
+wrapped. In a pipe a table is tab-separated. Nothing that came from outside can steer the terminal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from actor_queue.app.logs import printable
@@ -25,6 +25,12 @@ GAP = 2
 INDENT = 4
 ALIGNED_SHARE = 2
 """A cell wider than the terminal divided by this does not widen its column: it ends its line."""
+
+SENTENCES = frozenset({"next", "reason", "answer", "message"})
+"""Columns that are wrapped between words where they do not fit."""
+SENTENCE_WIDTH_MIN = 20
+DURATIONS = frozenset({"fires_in", "held_for", "retry_in", "attempt_for", "seen_ago", "remaining"})
+"""Names of fields that are seconds."""
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _YES = {"y", "yes"}
@@ -78,26 +84,39 @@ def show_fields(answer: Row, names: Sequence[str], *, prefix: str = "") -> None:
     """`name: value`, one a line, without those that have no value."""
     for name in names:
         if answer.get(name) is not None:
-            print(f"{prefix}{title(name)}: {text(answer[name])}")
+            print(f"{prefix}{title(name)}: {value_of(name, answer[name])}")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Row], *, heading: bool = True) -> None:
     """One row a line, or a few lines where the terminal is narrow."""
-    cells = [[text(row.get(column)) for column in columns] for row in rows]
+    cells = [[value_of(column, row.get(column)) for column in columns] for row in rows]
     titles = [title(column) for column in columns]
     if not sys.stdout.isatty():
         for row_cells in [titles, *cells] if heading else cells:
             print("\t".join(row_cells))
         return
     room = shutil.get_terminal_size().columns
-    widths = _widths([titles, *cells], room // ALIGNED_SHARE)
-    groups = list(_groups(widths, room))
+    sentences = {number for number, column in enumerate(columns) if column in SENTENCES}
+    widths = _widths([titles, *cells], room // ALIGNED_SHARE, sentences)
+    groups = list(_groups(widths, room, sentences))
     if heading:
-        for line in _lines(titles, widths, groups):
+        for line in _lines(titles, widths, groups, room, sentences):
             print(_bold(line))
     for row_cells in cells:
-        for line in _lines(row_cells, widths, groups):
+        for line in _lines(row_cells, widths, groups, room, sentences):
             print(line)
+
+
+def show_paragraphs(paragraphs: Sequence[tuple[str, str]]) -> None:
+    """A head and a sentence each, with the sentences under each other; wrapped in a terminal."""
+    width = max((len(head) for head, _ in paragraphs), default=0) + GAP
+    wrapped = sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns - width
+    for head, sentence in paragraphs:
+        first, *others = _wrapped(printable(sentence), room) if wrapped else [printable(sentence)]
+        print(f"{head:<{width}}{first}")
+        for other in others:
+            print(" " * width + other)
 
 
 def with_values(columns: Sequence[str], optional: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -114,6 +133,13 @@ def with_values(columns: Sequence[str], optional: Sequence[str], rows: Sequence[
 
 def title(name: str) -> str:
     return name.replace("_", " ")
+
+
+def value_of(name: str, value: object) -> str:
+    """The value of the field `name`, on one line."""
+    if name in DURATIONS and isinstance(value, int | float) and not isinstance(value, bool):
+        return span(value)
+    return text(value)
 
 
 def text(value: object) -> str:
@@ -152,16 +178,23 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 # Layout
 
 
-def _widths(lines: Sequence[Sequence[str]], widest: int) -> list[int]:
-    """Of each column: as its widest cell that is no wider than `widest`."""
+def _widths(lines: Sequence[Sequence[str]], widest: int, sentences: Set[int]) -> list[int]:
+    """Of each column: as its widest cell that is no wider than `widest`; of a sentence no more
+    than the least that it is wrapped to."""
+    columns = [[_cells(cell) for cell in column] for column in zip(*lines, strict=True)]
     return [
-        max((width for cell in column if (width := _cells(cell)) <= widest), default=widest)
-        for column in zip(*lines, strict=True)
+        min(max(column), SENTENCE_WIDTH_MIN)
+        if number in sentences
+        else max((width for width in column if width <= widest), default=widest)
+        for number, column in enumerate(columns)
     ]
 
 
-def _groups(widths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Which columns share a line, so that as few lines as can be are wider than the terminal."""
+def _groups(widths: Sequence[int], room: int, sentences: Set[int]) -> Iterator[list[int]]:
+    """Which columns share a line, so that as few lines as can be are wider than the terminal.
+
+    A sentence that may have to be wrapped is the last in its line.
+    """
     group: list[int] = []
     used = 0
     for column, width in enumerate(widths):
@@ -170,17 +203,32 @@ def _groups(widths: Sequence[int], room: int) -> Iterator[list[int]]:
             group, used = [], INDENT
         group.append(column)
         used += width + GAP
-    yield group
+        if column in sentences and width == SENTENCE_WIDTH_MIN:
+            yield group
+            group, used = [], INDENT
+    if group:
+        yield group
 
 
 def _lines(
-    cells: Sequence[str], widths: Sequence[int], groups: Sequence[Sequence[int]]
+    cells: Sequence[str],
+    widths: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    room: int,
+    sentences: Set[int],
 ) -> Iterator[str]:
     for number, group in enumerate(groups):
         start = INDENT if number else 0
         line, end = " " * start, start
         for column in group:
             cell = cells[column]
+            if column in sentences and column == group[-1]:
+                first, *others = _wrapped(cell, room - end)
+                yield (line + first).rstrip()
+                line = ""
+                for other in others:
+                    yield " " * end + other
+                continue
             line += cell
             end += widths[column] + GAP
             if _cells(cell) > widths[column]:
@@ -190,6 +238,17 @@ def _lines(
                 line += " " * (widths[column] - _cells(cell) + GAP)
         if line.strip():
             yield line.rstrip()
+
+
+def _wrapped(sentence: str, room: int) -> list[str]:
+    """Between words only: a word that is too long goes on beyond the edge."""
+    room = max(room, SENTENCE_WIDTH_MIN)
+    if _cells(sentence) <= room:
+        return [sentence]
+    # textwrap takes longer to load than what it does here.
+    from textwrap import wrap
+
+    return wrap(sentence, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _cells(line: str) -> int:

@@ -157,7 +157,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    """As of a shell: standard output is buffered where it is no terminal."""
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    surroundings.pop("PYTHONUNBUFFERED", None)
+    return surroundings
 
 
 def actor_queue(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -75,9 +76,13 @@ def test_a_service_that_comes_back_is_followed_again() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     process = following("--url", f"http://127.0.0.1:{port}")
+    # Whoever waits for a line that does not come reads the end of all lines instead.
+    watchdog = threading.Timer(WAIT_S, process.kill)
+    watchdog.start()
     assert process.stdout is not None
     assert process.stderr is not None
     try:
+        listener.settimeout(WAIT_S)
         with listener, listener.accept()[0] as first:
             first.recv(65_536)
             first.sendall(HEAD + b"event: one\ndata: {}\n\n")
@@ -89,9 +94,11 @@ def test_a_service_that_comes_back_is_followed_again() -> None:
             second.sendall(HEAD + b"event: two\ndata: {}\n\n")
             assert b" two" in process.stdout.readline()
             lines = [process.stderr.readline()]
-            while b"connected again" not in lines[-1]:
+            while lines[-1] and b"connected again" not in lines[-1]:
                 lines.append(process.stderr.readline())
+            assert lines[-1], lines
     finally:
+        watchdog.cancel()
         process.kill()
         process.communicate(timeout=WAIT_S)
 

@@ -12,9 +12,20 @@ BATCH = {"messages": 3, "attempts": 2, "closed_at": "2025-01-30T01:19:45.120Z"}
 
 def test_shards_shows_replicas_and_owners(run: Run, ours: Ours) -> None:
     out = run("shards", "--url", ours.url).out
-    assert "replicas:\nid\tseen ago\tshards\nr-test\t0.9\t1\n" in out
+    assert "replicas:\nid\tseen ago\tshards\nr-test\t0.9 s\t1\n" in out
     assert "\n0\tr-test\t17\t" in out
     assert json.loads(run("shards", "--json", "--url", ours.url).out)["replicas"]
+
+
+def test_a_shard_is_one_line_of_a_terminal(scripted: Scripted) -> None:
+    shard = {"shard": 16383, "owner": "r-0123456789ab", "epoch": 1795663194793,
+             "since": "2025-01-30T01:19:45.120Z", "remaining": 4.9, "waiting": 1234567}  # fmt: skip
+    scripted.answers["/api/shards"] = (200, {"replicas": [], "shards": [shard] * 3})
+    terminal = Terminal("shards", "--url", scripted.url)
+    assert terminal.end() == 0
+    assert len([line for line in terminal.lines if line.startswith("16383  r-0123456789ab")]) == 3
+    assert max(map(len, terminal.lines)) <= 80
+    assert len(terminal.lines) == 8
 
 
 def test_a_service_without_replicas_says_so(run: Run, scripted: Scripted) -> None:
@@ -92,6 +103,9 @@ def test_status_names_the_failure_of_the_oldest_retry(run: Run, scripted: Script
         "/api/dead?limit=1000": (200, {"dead": [], "cursor": None}),
         "/metrics": (200, b"actor_queue_failed_total 2.0\nactor_queue_dead_total 1.0\n"),
     }
+    terminal = Terminal("status", "--url", scripted.url)
+    assert terminal.end() == 0
+    assert max(map(len, terminal.lines)) <= 80
     out = run("status", "--url", scripted.url).out
     assert "2, the oldest batch was closed at 2025-01-29T00:00:00.000Z: answered 404" in out
     assert "2 failed attempts, 1 dead since the start" in out

@@ -32,9 +32,26 @@ def test_an_id_can_be_copied_whatever_the_width(scripted: Scripted, columns: int
     for each in attempts(3):
         assert re.search(rf"(?m)(^|  ){each['batch_id']}(  |$)", text)
         assert each["at"] in text
-    narrow = [line for line in terminal.lines if "workflow" not in line]
-    assert max(map(len, narrow)) <= columns
+    assert max(map(len, terminal.lines)) <= columns
     assert "…" not in text
+    assert " ".join(text.split()).count("the workflow must be active " * 7) == 3
+
+
+def test_a_sentence_is_wrapped_between_words_beside_what_it_is_about(scripted: Scripted) -> None:
+    failure = "TLS certificate not trusted: self signed"
+    batch = {"attempts": 2, "retry_in": 549.0, "failure": failure}
+    users = ["5511999999999@s.whatsapp.net", "joao"]
+    rows = [{"user": user, "state": "retrying", "pending": 0, "batch": batch} for user in users]
+    scripted.answers["/api/users?limit=100"] = (200, {"users": rows, "cursor": None})
+    terminal = Terminal("users", "--url", scripted.url)
+    assert terminal.end() == 0
+    heading, *lines = terminal.lines
+    assert max(map(len, lines)) <= 80
+    column = heading.index("next")
+    sentence = f"2 attempts failed, next in 9 min: {failure}"
+    for user in users:
+        (first,) = [number for number, line in enumerate(lines) if line.startswith(user)]
+        assert " ".join(line[column:] for line in lines[first : first + 5]).startswith(sentence)
 
 
 def test_a_user_of_any_length_stands_on_a_line_with_nothing_that_cuts_it(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+import trio
+import trio.lowlevel
 
+from actor_queue.app import doctor
 from actor_queue.core.settings import Settings
 from tests.cli.conftest import (
     COMMAND,
@@ -97,6 +101,8 @@ def test_every_command_explains_itself_with_h_and_help(run: Run, command: list[s
         ["users", "--state", "asleep"],
         ["user", ""],
         ["hold", "joao", "--seconds", "inf"],
+        ["hold", "joao", "--seconds", "0"],
+        ["typing", "joao", "--ttl", "0"],
         ["dead", "replay"],
         ["dead", "replay", "b1", "--all"],
         ["dead", "drop"],
@@ -312,3 +318,43 @@ def test_an_interrupt_at_a_question_changes_nothing(ours: Ours) -> None:
     assert terminal.end() == 130
     assert "Traceback" not in terminal.seen
     assert "b1" in ours.engine.letters
+
+
+def test_an_interrupt_among_tasks_ends_a_command_without_a_word(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trio wraps it in a group where it comes inside a nursery."""
+
+    def examine(*_: object, **__: object) -> None:
+        async def main() -> None:
+            async with trio.open_nursery():
+                signal.raise_signal(signal.SIGINT)
+                await trio.lowlevel.checkpoint()
+
+        trio.run(main)
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert run("doctor") == (130, "", "")
+
+
+def test_an_interrupt_ends_a_test_that_waits_for_its_answer_without_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = subprocess.Popen(
+            [*COMMAND, "doctor", "--send-test"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment() | {"WEBHOOK_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/"},
+        )
+        content = b""
+        while b'"test":true' not in content:
+            # The first connection is only looked at; the second brings the test.
+            with silent.accept()[0] as connection:
+                while piece := connection.recv(65_536):
+                    content += piece
+                    if b'"test":true' in content:
+                        process.send_signal(signal.SIGINT)
+                        break
+                else:
+                    continue
+                out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out, err) == (130, b"", b"")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from actor_queue.app.commands.asking import Asking, asks, pages
-from actor_queue.app.terminal import NO, counted, show_json, show_table, span
+from actor_queue.app.terminal import NO, counted, show_json, show_paragraphs, show_table, span
 
 if TYPE_CHECKING:
     from actor_queue.app.remote import Remote
@@ -17,7 +17,7 @@ SHARD_COLUMNS = ("shard", "owner", "epoch", "since", "remaining", "waiting")
 REPLICA_COLUMNS = ("id", "seen_ago", "shards")
 USERS_LOOKED_AT_MAX = 10_000
 LETTERS_COUNTED_MAX = 10_000
-NAME_WIDTH = 11
+SECOND = len("2025-01-30T01:19:45")
 
 Json = dict[str, Any]
 
@@ -37,7 +37,12 @@ def shards(asking: Asking) -> None:
     print("replicas:")
     _show_rows(REPLICA_COLUMNS, answer.get("replicas", []), "no replica is alive")
     print("\nshards:")
-    _show_rows(SHARD_COLUMNS, answer.get("shards", []), "there are no shards")
+    # Without milliseconds a shard is one line of 80 columns.
+    rows = [
+        shard | {"since": shard.get("since") and f"{shard['since'][:SECOND]}Z"}
+        for shard in answer.get("shards", [])
+    ]
+    _show_rows(SHARD_COLUMNS, rows, "there are no shards")
 
 
 @asks("read")
@@ -47,8 +52,7 @@ def status(asking: Asking) -> int:
     if asking.as_json:
         show_json(report)
     else:
-        for name, words in _lines(report):
-            print(f"{name:<{NAME_WIDTH}}{words}")
+        show_paragraphs(_lines(report))
     return 0 if report["ready"] else NO
 
 

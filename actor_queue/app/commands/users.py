@@ -41,7 +41,7 @@ TEXT_BYTES_MAX = 16_777_216
 
 USERS_SHOWN = 100
 COLUMNS = ("user", "state", "pending", "batch", "next")
-FIELDS = ("user", "state", "pending", "next", "held_for", "logged_as")
+FIELDS = ("user", "state", "pending", "next", "logged_as")
 ATTEMPT_COLUMNS = (
     "at", "attempt", "outcome", "status", "duration_ms", "messages", "replica", "batch_id",
     "reason", "answer",
@@ -152,7 +152,7 @@ def hold(
     ] = None,
 ) -> None:
     """Keep a user's messages, do not send them."""
-    body = {} if seconds is None else {"seconds": _finite(seconds, "--seconds")}
+    body = {} if seconds is None else {"seconds": _positive(seconds, "--seconds")}
     _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/hold", body), False)
 
 
@@ -165,7 +165,7 @@ def release(asking: Asking, user: UserArgument) -> None:
 @asks("ingest")
 def typing(asking: Asking, user: UserArgument, ttl: TtlOption = None) -> int:
     """Say that a user is typing: the batch waits on."""
-    body = {} if ttl is None else {"ttl": _finite(ttl, "--ttl")}
+    body = {} if ttl is None else {"ttl": _positive(ttl, "--ttl")}
     answer = asking.service.post(f"/api/users/{segment(user)}/typing", body)
     if answer.get("extended") is False:
         if asking.as_json:
@@ -302,6 +302,12 @@ def _finite(number: float, option: str) -> float:
     if not math.isfinite(number):
         raise typer.BadParameter(f"{number} is not a number of seconds", param_hint=option)
     return number
+
+
+def _positive(number: float, option: str) -> float:
+    if number == 0:
+        raise typer.BadParameter("it must be more than 0 seconds", param_hint=option)
+    return _finite(number, option)
 
 
 def _standard_input() -> str:

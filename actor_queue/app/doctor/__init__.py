@@ -42,38 +42,18 @@ def examine(settings: Settings, *, post_test: bool = False) -> list[Finding]:
 
 
 def show(findings: list[Finding], *, as_json: bool) -> None:
-    from actor_queue.app.terminal import show_json, show_table
+    from actor_queue.app.terminal import show_json, show_paragraphs, show_table
 
     if as_json:
         failed = any(finding.level == "fail" for finding in findings)
         show_json({"healthy": not failed, "findings": [asdict(finding) for finding in findings]})
     elif sys.stdout.isatty():
-        _show_paragraphs(findings)
+        width = max((len(finding.check) for finding in findings), default=0)
+        show_paragraphs(
+            [(f"{each.level:<4}  {each.check:<{width}}", each.text) for each in findings]
+        )
     else:
         show_table(("level", "check", "text"), [asdict(finding) for finding in findings])
-
-
-def _show_paragraphs(findings: list[Finding]) -> None:
-    """Sentences are wrapped between words; a table would leave that to the terminal."""
-    import shutil
-    import textwrap
-
-    from actor_queue.app.logs import printable
-
-    width = max((len(finding.check) for finding in findings), default=0)
-    room = max(shutil.get_terminal_size().columns - 1, 40)
-    for finding in findings:
-        head = f"{finding.level:<4}  {finding.check:<{width}}  "
-        print(
-            textwrap.fill(
-                printable(finding.text),
-                room,
-                initial_indent=head,
-                subsequent_indent=" " * len(head),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
