@@ -32,8 +32,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from actor_queue.core.batch import Attempt
-from actor_queue.core.delivery import decide
-from actor_queue.core.outcome import Outcome, Verdict
+from actor_queue.core.delivery import ANSWER_BYTES_MAX, REASON_CHARACTERS_MAX, decide, printable
+from actor_queue.core.outcome import Failed, Outcome, Verdict
 
 
 class Phase(Enum):
@@ -126,6 +126,7 @@ class Attempted:
 
     outcome: Outcome
     jitter: float
+    took_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,9 @@ class Settle:
     status: int | None
     """What the receiver answered, if it did."""
     at: float | None = None
+    answer: str | None = None
+    """The beginning of what the receiver said, where the attempt failed."""
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +215,8 @@ def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, E
             return _rest(None, state.due, state.heard, policy)
         case ((Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING), Lost()):
             return ActorState(Phase.DONE), Stop()
-        case Phase.DELIVERING, Attempted(outcome, jitter):
-            return _attempted(state, outcome, jitter, policy)
+        case Phase.DELIVERING, Attempted():
+            return _attempted(state, event, policy)
         case Phase.SETTLING, Settled(at, heard):
             return _rest(at, state.due, heard, policy)
         case Phase.SETTLING, Vanished():
@@ -235,14 +239,16 @@ def _moved(state: ActorState, news: Nudged, policy: Policy) -> tuple[ActorState,
     return replace(state, due=at, heard=heard), None
 
 
-def _attempted(
-    state: ActorState, outcome: Outcome, jitter: float, policy: Policy
-) -> tuple[ActorState, Effect]:
-    attempt = state.attempt
+def _attempted(state: ActorState, event: Attempted, policy: Policy) -> tuple[ActorState, Effect]:
+    attempt, outcome, answer = state.attempt, event.outcome, None
     assert attempt is not None
+    if isinstance(outcome, Failed):
+        # Whoever delivers may be a program that says anything.
+        outcome = replace(outcome, reason=printable(outcome.reason, REASON_CHARACTERS_MAX))
+        answer = outcome.answer and printable(outcome.answer, ANSWER_BYTES_MAX)
     messages = len(attempt.batch.stored)
-    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, jitter, messages)
-    settle = Settle(attempt, verdict, outcome.status)
+    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, event.jitter, messages)
+    settle = Settle(attempt, verdict, outcome.status, answer=answer, took_ms=event.took_ms)
     return replace(state, phase=Phase.SETTLING, settle=settle), settle
 
 

@@ -119,6 +119,14 @@ def batch_id(shard: int, entropy: str) -> str:
     return f"b{shard:04x}{entropy}"
 
 
+def claim_token(replica: str, entropy: str) -> str:
+    """What tells one claim, and the attempt that it starts, from all others.
+
+    It names who claimed: all that is known of an attempt whose replica never said what came of it.
+    """
+    return f"{replica}/{entropy}"
+
+
 _HALF = re.compile(r"(.+)[xy][0-9a-f]+")
 
 

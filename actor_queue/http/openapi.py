@@ -215,9 +215,9 @@ def _service() -> dict[str, Any]:
         "read",
         {"200": _content("Events until the connection ends", {"text/event-stream": STRING})},
         "503",
-        description="Server-sent events named accepted, fired, delivered, failed, dead and moved, "
-        "with a JSON object each. A listener that reads too slowly misses some; there is no "
-        "history.",
+        description="Server-sent events named accepted, fired, delivered, failed, divided, "
+        "dead and moved, with a JSON object each. A listener that reads too slowly misses some; "
+        "there is no history.",
     )
     status = record({"status": {"const": "ok"}})
     alive = _operation(tag, "Alive", None, {"200": _json("It is", status)})

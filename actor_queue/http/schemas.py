@@ -189,14 +189,33 @@ _USER: Final[Schema] = {
 }
 USER: Final = record(_USER)
 
+STATUS: Final[Schema] = {
+    "type": ["integer", "null"],
+    "description": "The receiver's HTTP status.",
+}
+LAST_ATTEMPT: Final[Schema] = {
+    "answer": {
+        **MAYBE_STRING,
+        "description": "The first 300 bytes of what a failing receiver answered, as text. It may "
+        "repeat what a person wrote.",
+    },
+    "replica": {**MAYBE_STRING, "description": "Who made the attempt."},
+    "duration_ms": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "description": "From the start of the attempt to its end, in milliseconds.",
+    },
+}
+
 ATTEMPT: Final = record(
     {
         "batch_id": STRING,
         "attempt": {**COUNT, "description": "1 for the first."},
         "at": TIME,
         "outcome": {"enum": list(get_args(AttemptOutcome))},
-        "status": {"type": ["integer", "null"], "description": "The receiver's HTTP status."},
+        "status": STATUS,
         "reason": MAYBE_STRING,
+        **LAST_ATTEMPT,
         "messages": COUNT,
     }
 )
@@ -234,6 +253,8 @@ DEAD_LETTER: Final[Schema] = {
     "died_at": TIME,
     "attempts": COUNT,
     "reason": STRING,
+    "status": STATUS,
+    **LAST_ATTEMPT,
     "messages": COUNT,
     "queued": {**BOOLEAN, "description": "A replay is on its way."},
 }

@@ -72,6 +72,10 @@ def dead_letter(letter: DeadLetter) -> Json:
         "died_at": moment(letter.died_at_ms),
         "attempts": letter.attempts,
         "reason": letter.reason,
+        "status": letter.status,
+        "answer": letter.answer,
+        "replica": letter.replica,
+        "duration_ms": letter.took_ms,
         "messages": letter.messages,
         "queued": letter.queued,
     }
@@ -113,6 +117,9 @@ def _attempt(record: AttemptRecord) -> Json:
         "outcome": record.outcome,
         "status": record.status,
         "reason": record.reason,
+        "answer": record.answer,
+        "replica": record.replica,
+        "duration_ms": record.took_ms,
         "messages": record.messages,
     }
 

@@ -38,7 +38,7 @@ from actor_queue.core.actor import (
     started,
     step,
 )
-from actor_queue.core.batch import Attempt, Batch, batch_id, divided_from
+from actor_queue.core.batch import Attempt, Batch, batch_id, claim_token, divided_from
 from actor_queue.core.outcome import Ack, Bury, Divide, Outcome, Retry
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
@@ -197,7 +197,7 @@ class Actor:
         lease = world.leases.claimable(self.shard)
         if lease is None:
             return Lost()
-        self._token = self._token or world.entropy()
+        self._token = self._token or claim_token(world.store.replica, world.entropy())
         self._claimed_at = trio.current_time()
         world.counters.claims += 1
         try:
@@ -250,9 +250,10 @@ class Actor:
         granted_s = min(world.attempt_s, (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000)
         left_s = self._claimed_at + granted_s - began
         outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
-        world.counters.attempt_s.observe(trio.current_time() - began)
+        took_s = trio.current_time() - began
+        world.counters.attempt_s.observe(took_s)
         world.journal.attempted(self.user, outcome)
-        return Attempted(outcome, world.random.random())
+        return Attempted(outcome, world.random.random(), round(took_s * 1000))
 
     # Settle
 
@@ -280,20 +281,20 @@ class Actor:
 
     async def _send(self, settle: Settle) -> api.SettleResult | None:
         world, attempt, verdict = self._world, settle.attempt, settle.verdict
-        status = settle.status
+        status, said = settle.status, (settle.answer, settle.took_ms)
         if isinstance(verdict, Ack):
             assert status is not None
-            return await world.store.ack(attempt, status)
+            return await world.store.ack(attempt, status, settle.took_ms)
         lease = world.leases.trusted(self.shard)
         if lease is None:
             return None
         match verdict:
             case Retry(after_ms, reason):
-                return await world.store.retry(lease, attempt, after_ms, status, reason)
+                return await world.store.retry(lease, attempt, after_ms, status, reason, *said)
             case Divide(reason):
-                return await world.store.divide(lease, attempt, status, reason)
+                return await world.store.divide(lease, attempt, status, reason, *said)
             case Bury(reason):
-                return await world.store.bury(lease, attempt, status, reason)
+                return await world.store.bury(lease, attempt, status, reason, *said)
             case _:
                 assert_never(verdict)
 
@@ -303,27 +304,36 @@ class Actor:
             self._world.counters.failed += not isinstance(settle.verdict, Ack)
             return
         counters, events, batch = self._world.counters, self._world.events, settle.attempt.batch
-        facts = {"user": batch.user, "batch_id": batch.id, "attempt": settle.attempt.number}
+        facts = {
+            "user": batch.user,
+            "batch_id": batch.id,
+            "attempt": settle.attempt.number,
+            "status": settle.status,
+            "replica": self._world.store.replica,
+            "duration_ms": settle.took_ms,
+        }
         match settle.verdict:
             case Ack():
                 counters.delivered += 1
                 counters.delivered_messages += len(batch.stored)
-                events.publish(
-                    "delivered", **facts, status=settle.status, messages=len(batch.stored)
-                )
+                events.publish("delivered", **facts, messages=len(batch.stored))
             case Retry() as retry:
                 counters.failed += 1
                 events.publish(
-                    "failed", **facts, reason=retry.reason, retry_in=retry.after_ms / 1000
+                    "failed",
+                    **facts,
+                    reason=retry.reason,
+                    answer=settle.answer,
+                    retry_in=retry.after_ms / 1000,
                 )
             case Divide() as divide:
                 counters.failed += 1
                 counters.divided += 1
-                events.publish("divided", **facts, reason=divide.reason)
+                events.publish("divided", **facts, reason=divide.reason, answer=settle.answer)
             case Bury() as bury:
                 counters.failed += 1
                 counters.dead += 1
-                events.publish("dead", **facts, reason=bury.reason)
+                events.publish("dead", **facts, reason=bury.reason, answer=settle.answer)
                 self._world.journal.dead_letter(
                     batch.user, batch.id, settle.attempt.number, bury.reason
                 )

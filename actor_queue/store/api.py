@@ -18,8 +18,9 @@ from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.message import Appended, Message
 
 UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
-AttemptOutcome = Literal["delivered", "retry", "dead", "divided", "failed"]
-"""What followed from an attempt."""
+AttemptOutcome = Literal["delivered", "retry", "dead", "divided", "failed", "unknown"]
+"""What followed from an attempt. `failed`: nothing, because another one had delivered the batch;
+`unknown`: its replica did not say within the attempt's limit what came of it."""
 
 Taken = tuple[Literal["unowned", "handed_over", "lease_ended"], str | None]
 """Why a shard was free, and the replica that had it before."""
@@ -161,6 +162,12 @@ class AttemptRecord:
     messages: int
     status: int | None
     reason: str | None
+    answer: str | None = None
+    """The beginning of what the receiver said, where the attempt failed. It may repeat what a
+    person wrote."""
+    replica: str | None = None
+    """Who made the attempt; None where a replica of the first release did."""
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +236,11 @@ class DeadLetter:
     messages: int
     queued: bool
     """A replay is on its way."""
+    status: int | None = None
+    """The receiver's, to the last attempt; with the following as in `AttemptRecord`."""
+    answer: str | None = None
+    replica: str | None = None
+    took_ms: int | None = None
     batch: Batch | None = None
     """With its items; only when one dead letter is read."""
 
@@ -301,7 +313,7 @@ class Store(Protocol):
         """
         ...
 
-    async def ack(self, attempt: Attempt, status: int) -> SettleResult:
+    async def ack(self, attempt: Attempt, status: int, took_ms: int | None = None) -> SettleResult:
         """The batch was delivered, which stays true however late it is said.
 
         While another attempt at it is under way, the user's turn goes on until that one is settled
@@ -310,17 +322,38 @@ class Store(Protocol):
         ...
 
     async def retry(
-        self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str
-    ) -> SettleResult: ...
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        after_ms: int,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
+    ) -> SettleResult:
+        """Try again `after_ms` from now. What the receiver said is kept with the attempt."""
+        ...
 
     async def divide(
-        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         """Make two batches of one that has several messages; the first half is due at once."""
         ...
 
     async def bury(
-        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult: ...
 
     async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:

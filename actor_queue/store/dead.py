@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from actor_queue.core.batch import shard_of_batch
@@ -69,7 +70,7 @@ class DeadLetters(StoreBase):
 
     async def _letters(self, ids: Sequence[str], *, items: bool) -> list[DeadLetter]:
         """Those of `ids` that exist, in order."""
-        read, queued = script("dead_letter_v1"), script("dead_queued_v1")
+        read, queued = script("dead_letter_v2"), script("dead_queued_v1")
         places = [(name, shard) for name in ids if (shard := self._shard_of(name))]
         replies = await self._run(
             [Call(read, shard.letter(name), (int(items),)) for name, shard in places]
@@ -89,7 +90,8 @@ class DeadLetters(StoreBase):
 
 
 def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> DeadLetter:
-    user, died_at, attempts, why, messages, *facts, stored = said
+    user, died_at, attempts, why, messages, *facts, more, stored = said
+    told = json.loads(text(more)) if more else {}
     batch = batch_of(name, text(user), facts, stored) if items else None
     return DeadLetter(
         name,
@@ -99,5 +101,9 @@ def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> Dead
         text(why),
         number(messages),
         queued,
+        told.get("status"),
+        told.get("answer"),
+        told.get("by"),
+        told.get("ms"),
         batch,
     )

@@ -32,6 +32,8 @@ from actor_queue.store.keys import UserKeys
 from actor_queue.store.runner import Call
 from actor_queue.store.scripts import script
 
+Told = dict[str, str | int | None]
+
 CLAIM_TURNS_MAX = 8
 """How often a claim starts over because the line changed under it."""
 
@@ -46,7 +48,15 @@ class Ownership(StoreBase):
             reply = listed(
                 await self._call(
                     "claim_v2",
-                    (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight),
+                    (
+                        shard.lease,
+                        shard.due,
+                        mine.state,
+                        mine.pending,
+                        mine.line,
+                        mine.flight,
+                        mine.history,
+                    ),
                     self._now,
                     lease.epoch,
                     lease.nonce,
@@ -95,11 +105,11 @@ class Ownership(StoreBase):
     def _attempt_ms(self) -> int:
         return self._settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
 
-    async def ack(self, attempt: Attempt, status: int) -> SettleResult:
+    async def ack(self, attempt: Attempt, status: int, took_ms: int | None = None) -> SettleResult:
         """See `Store.ack`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
-        entry = _history(batch.id, attempt.number, "delivered", len(batch.stored), status, None)
+        entry = _history(attempt, "delivered", status, None, self._told(None, took_ms))
         return _settled(
             await self._call(
                 "ack_v2",
@@ -114,12 +124,20 @@ class Ownership(StoreBase):
         )
 
     async def retry(
-        self, lease: Lease, attempt: Attempt, after_ms: int, status: int | None, reason: str
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        after_ms: int,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         """See `Store.retry`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
-        entry = _history(batch.id, attempt.number, "retry", len(batch.stored), status, reason)
+        told = self._told(answer, took_ms)
+        entry = _history(attempt, "retry", status, reason, told)
         return _settled(
             await self._call(
                 "retry_v2",
@@ -133,17 +151,24 @@ class Ownership(StoreBase):
                 after_ms,
                 entry,
                 *self._caller(shard),
-                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
+                _history(attempt, "failed", status, reason, told),
             )
         )
 
     async def divide(
-        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         """See `Store.divide`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
-        entry = _history(batch.id, attempt.number, "divided", len(batch.stored), status, reason)
+        told = self._told(answer, took_ms)
+        entry = _history(attempt, "divided", status, reason, told)
         return _settled(
             await self._call(
                 "divide_v1",
@@ -164,18 +189,25 @@ class Ownership(StoreBase):
                 attempt.token,
                 entry,
                 *self._caller(shard),
-                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
+                _history(attempt, "failed", status, reason, told),
             )
         )
 
     async def bury(
-        self, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         """See `Store.bury`."""
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
         letter, items = shard.letter(batch.id)
-        entry = _history(batch.id, attempt.number, "dead", len(batch.stored), status, reason)
+        told = self._told(answer, took_ms)
+        entry = _history(attempt, "dead", status, reason, told)
         return _settled(
             await self._call(
                 "bury_v2",
@@ -198,9 +230,15 @@ class Ownership(StoreBase):
                 reason,
                 entry,
                 *self._caller(shard),
-                _history(batch.id, attempt.number, "failed", len(batch.stored), status, reason),
+                _history(attempt, "failed", status, reason, told),
+                json.dumps({"status": status, **told}),
             )
         )
+
+    def _told(self, answer: str | None, took_ms: int | None) -> Told:
+        """What is kept of an attempt, by the names that it is kept under."""
+        told: Told = {"answer": answer, "by": self.replica or None, "ms": took_ms}
+        return {name: value for name, value in told.items() if value is not None}
 
     async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
         """See `Store.due`."""
@@ -375,10 +413,17 @@ def _settled(reply: object) -> SettleResult:
 
 
 def _history(
-    batch_id: str, count: int, outcome: str, messages: int, status: int | None, reason: str | None
+    attempt: Attempt, outcome: str, status: int | None, reason: str | None, told: Told
 ) -> str:
-    """One line of history; the script puts the time in front."""
-    return json.dumps([batch_id, count, outcome, messages, status, reason])[1:-1]
+    """One line of history; the script puts the time in front.
+
+    What the first release does not know of stands behind the reason, after a line break: it reads
+    exactly these seven values, and shows all of that as the reason.
+    """
+    batch = attempt.batch
+    why = f"{reason or ''}\n{json.dumps(told)}" if told else reason
+    facts = [batch.id, attempt.number, outcome, len(batch.stored), status, why]
+    return json.dumps(facts)[1:-1]
 
 
 def _pairs(reply: object) -> list[tuple[object, object]]:

@@ -166,8 +166,21 @@ def _state(pending: int, held: int, flight: str, replays: int) -> UserState:
 
 def _record(line: object) -> AttemptRecord:
     entry: list[Any] = json.loads(_bytes(line))
-    at, batch_id, count, outcome, messages, status, reason = entry
-    return AttemptRecord(batch_id, count, at, outcome, messages, status, reason)
+    at, batch_id, count, outcome, messages, status, why = entry
+    reason, _, more = (why or "").partition("\n")
+    told = json.loads(more) if more else {}
+    return AttemptRecord(
+        batch_id,
+        count,
+        at,
+        outcome,
+        messages,
+        status,
+        reason or None,
+        told.get("answer"),
+        told.get("by") or None,
+        told.get("ms"),
+    )
 
 
 def _bytes(value: object) -> bytes:

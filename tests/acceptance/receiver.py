@@ -35,6 +35,7 @@ class Answer:
     """`reply` · `drip` (the answer's head byte by byte) · `close` · `garbage` (no HTTP)."""
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    body: str = "ok"
     after_s: float = 0.0
     gate: threading.Event | None = None
     """The answer waits until this is set."""
@@ -239,8 +240,8 @@ class Receiver:
             return False
         attempt.status = answer.status
         # A 304 has no body (RFC 9110, 15.4.5).
-        body = "" if answer.status == 304 else "ok"
-        head = [f"HTTP/1.1 {answer.status} X", f"content-length: {len(body)}"]
+        body = "" if answer.status == 304 else answer.body
+        head = [f"HTTP/1.1 {answer.status} X", f"content-length: {len(body.encode())}"]
         head += [f"{name}: {value}" for name, value in answer.headers]
         connection.sendall("\r\n".join([*head, "", body]).encode())
         return True

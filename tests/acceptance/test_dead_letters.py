@@ -46,6 +46,15 @@ def test_a_dead_letter_shows_whose_it_is_why_it_died_and_what_was_sent(plain: Wo
     assert letter["user"] == attempt.user
     assert letter["attempts"] == 1
     assert "410" in letter["reason"]
+    assert (letter["status"], letter["answer"]) == (410, "ok")
+    assert letter["replica"].startswith("r-")
+    assert 0 <= letter["duration_ms"] < 10_000
+    (listed,) = [
+        each
+        for each in plain.client.get("/api/dead").json()["dead"]
+        if each["id"] == attempt.webhook_id
+    ]
+    assert listed == {name: value for name, value in letter.items() if name != "batch"}
     assert letter["messages"] == 1
     assert letter["batch"] == json.loads(attempt.body)
     assert plain.client.state(attempt.user) == "idle"

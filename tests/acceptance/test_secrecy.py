@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_no_secret_and_no_text_in_logs_metrics_and_errors_whatever_happens() -> 
             fresh_user(name): answers
             for name, answers in {
                 "bem": [],
-                "erro": [reply(500, x_header=f"{MARK}-cabecalho")],
+                "erro": [replace(reply(500, x_header=f"{MARK}-cabecalho"), body=f"{MARK}-eco")],
                 "fechado": [CLOSE],
                 "lixo": [GARBAGE],
                 "mudo": [HANG],
@@ -79,6 +80,8 @@ def test_no_secret_and_no_text_in_logs_metrics_and_errors_whatever_happens() -> 
         for body in seen:
             assert MARK.encode() not in body
             assert WEBHOOK_KEY.encode() not in body
+        (failed,) = [user for user in users if "erro" in user]
+        assert f"{MARK}-eco" in client.user(failed).body.decode(), "an echo is kept, not logged"
         attempt = shared.receiver.attempts[-1]
         assert attempt.headers["webhook-signature"].startswith("v1,")
         log = shared.service.log()

@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -168,6 +168,22 @@ def test_410_and_413_are_dead_at_once(troubled: Troubled) -> None:
         (attempt,) = troubled.attempts(user, 1)
         wait_until(is_dead(troubled.world, attempt.webhook_id), "dead")
         assert len(troubled.world.receiver.of(user)) == 1
+
+
+def test_what_a_failing_receiver_said_is_told_with_the_attempt(troubled: Troubled) -> None:
+    shared, user = troubled.world, fresh_user("diz")
+    said = '{"code":404,\n "message":"The workflow must be active \u00e7"}'
+    shared.receiver.script(user, replace(reply(404), body=said))
+    shared.client.accepted(user, ttl=0)
+    wait_for_end(shared.receiver, user, 2)
+    wait_until(lambda: len(shared.client.user(user).json()["recent"]) == 2, "both are told")
+    delivered, failed = shared.client.user(user).json()["recent"]
+    assert (failed["status"], failed["reason"]) == (404, "answered 404")
+    assert failed["answer"] == said.replace("\n", " ")
+    assert delivered["answer"] is None
+    for attempt in (failed, delivered):
+        assert attempt["replica"].startswith("r-")
+        assert 0 <= attempt["duration_ms"] < 10_000
 
 
 def test_a_failing_receiver_delays_only_its_own_users(troubled: Troubled) -> None:

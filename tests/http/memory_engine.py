@@ -113,7 +113,9 @@ class MemoryEngine:
         if user == "with-batch":
             state = "retrying"
             batch = BatchSummary("b-1", 3, "quiet", 2, 1, NOW_MS, 4_500)
-        record = AttemptRecord("b-0", 2, NOW_MS, "retry", 3, 503, "answered 503")
+        record = AttemptRecord(
+            "b-0", 2, NOW_MS, "retry", 3, 503, "answered 503", "try later", "r-1", 12
+        )
         return UserView(
             user=user,
             state=state,
@@ -172,7 +174,18 @@ class MemoryEngine:
             batch_id, user, 1, "quiet", "classic", NOW_MS, NOW_MS, NOW_MS, NOW_MS, items
         )  # fmt: skip
         self.letters[batch_id] = DeadLetter(
-            batch_id, user, NOW_MS, 6, "answered 500", len(items), False, batch
+            batch_id,
+            user,
+            NOW_MS,
+            6,
+            "answered 500",
+            len(items),
+            False,
+            500,
+            "no such flow",
+            "r-1",
+            34,
+            batch,
         )
 
     async def dead(self, limit: int, cursor: str | None) -> DeadPage:

@@ -144,6 +144,9 @@ def test_one_user_has_all_documented_fields(server: Served) -> None:
                 "outcome": "retry",
                 "status": 503,
                 "reason": "answered 503",
+                "answer": "try later",
+                "replica": "r-1",
+                "duration_ms": 12,
                 "messages": 3,
             }
         ],
@@ -293,6 +296,10 @@ LETTER = {
     "died_at": "2025-01-30T01:19:45.120Z",
     "attempts": 6,
     "reason": "answered 500",
+    "status": 500,
+    "answer": "no such flow",
+    "replica": "r-1",
+    "duration_ms": 34,
     "messages": 2,
     "queued": False,
 }

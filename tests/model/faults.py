@@ -110,6 +110,12 @@ FAULTS = (
         "if u.fo == ARGV[5] then",
         "if u.fo == ARGV[5] and u.fs == 'a' and now < u.fu then",
     ),
+    Fault(
+        "an attempt whose replica was killed is not told",
+        "claim_v2",
+        "remember_silence(KEYS[7], user_key, u)\nend\nu.fs",
+        "local _ = u\nend\nu.fs",
+    ),
     Fault("a maximum wait called quiet", "claim_v2", "and 'max_wait' or 'quiet'", "and 'quiet'"),
     Fault("a replay under another id", "claim_replay_v1", "'fid', id", "'fid', id .. '0'"),
     # Verdicts

@@ -21,7 +21,6 @@ from actor_queue.store.api import (
     AttemptRecord,
     BatchSummary,
     Claim,
-    DeadLetter,
     Dropped,
     DueUser,
     Fenced,
@@ -35,14 +34,15 @@ from actor_queue.store.api import (
     UserView,
 )
 from tests.model.grants import Grants
-from tests.model.state import Buried, Flight, Item, Line, Replay, Sealed, Window
+from tests.model.letters import Letters
+from tests.model.state import Buried, Flight, Item, Line, Sealed, Window
 
 ATTEMPT_MARGIN_MS = 1_000
 RECENT_MAX = 20
 DROPPED_BYTES_MAX = 1_048_576
 
 
-class Oracle(Grants):
+class Oracle(Grants, Letters):
     """The whole store of one namespace."""
 
     def __init__(self, settings: Settings, shard_of: Callable[[str], int]) -> None:
@@ -135,6 +135,8 @@ class Oracle(Grants):
         if flight and flight.under_way(now_ms):
             return NotDue(flight.limit_at_ms - now_ms)
         if flight and flight.delivered:
+            if flight.retry_at_ms is None:
+                self._silent(line, flight)
             # The attempt that was under way when the batch was acknowledged has had its time.
             line.flight = None
             step = line.next_step_ms()
@@ -144,6 +146,8 @@ class Oracle(Grants):
         step = max(step, line.hold_until_ms)
         if now_ms < step:
             return NotDue(step - now_ms)
+        if line.flight and line.flight.retry_at_ms is None:
+            self._silent(line, line.flight)
         if line.flight is None:
             line.flight = Flight(self._close(line, user, batch_id, now_ms))
         line.last_token = line.flight.token = token
@@ -186,7 +190,9 @@ class Oracle(Grants):
         flight.retry_at_ms = None
         return Attempt(flight.batch, flight.number, limit_in_ms, flight.token)
 
-    def ack(self, now_ms: int, attempt: Attempt, status: int) -> SettleResult:
+    def ack(
+        self, now_ms: int, attempt: Attempt, status: int, took_ms: int | None = None
+    ) -> SettleResult:
         line = self.line(attempt.batch.user)
         flight = line.flight
         if flight is None or flight.batch.id != attempt.batch.id:
@@ -196,9 +202,11 @@ class Oracle(Grants):
             if flight.delivered:
                 return Gone()
             flight.delivered = True
-            self._record(line, now_ms, attempt, "delivered", status, None)
+            self._record(line, now_ms, attempt, "delivered", status, None, None, took_ms)
             return Settled(flight.limit_at_ms - now_ms)
-        self._record(line, now_ms, attempt, "delivered", status, None)
+        if flight.retry_at_ms is None and flight.token != attempt.token:
+            self._silent(line, flight)
+        self._record(line, now_ms, attempt, "delivered", status, None, None, took_ms)
         return self._over(line, flight, now_ms)
 
     def _over(self, line: Line, flight: Flight, now_ms: int) -> Settled:
@@ -214,6 +222,8 @@ class Oracle(Grants):
         after_ms: int,
         status: int | None,
         reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
         refusal = self._may_settle(now_ms, lease, line, attempt)
@@ -221,14 +231,21 @@ class Oracle(Grants):
             return refusal
         assert line.flight
         if line.flight.delivered:
-            self._record(line, now_ms, attempt, "failed", status, reason)
+            self._record(line, now_ms, attempt, "failed", status, reason, answer, took_ms)
             return self._over(line, line.flight, now_ms)
-        self._record(line, now_ms, attempt, "retry", status, reason)
+        self._record(line, now_ms, attempt, "retry", status, reason, answer, took_ms)
         line.flight.retry_at_ms = now_ms + after_ms
         return self._settled(line, now_ms)
 
     def bury(
-        self, now_ms: int, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        now_ms: int,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
         refusal = self._may_settle(now_ms, lease, line, attempt)
@@ -236,16 +253,25 @@ class Oracle(Grants):
             return refusal
         assert line.flight
         if line.flight.delivered:
-            self._record(line, now_ms, attempt, "failed", status, reason)
+            self._record(line, now_ms, attempt, "failed", status, reason, answer, took_ms)
             return self._over(line, line.flight, now_ms)
-        self._record(line, now_ms, attempt, "dead", status, reason)
-        letter = Buried(line.flight.batch, now_ms, line.flight.number, reason)
+        self._record(line, now_ms, attempt, "dead", status, reason, answer, took_ms)
+        letter = Buried(
+            line.flight.batch, now_ms, line.flight.number, reason, status, answer, took_ms
+        )
         self.buried[line.flight.batch.id] = letter
         line.flight = None
         return self._settled(line, now_ms)
 
     def divide(
-        self, now_ms: int, lease: Lease, attempt: Attempt, status: int | None, reason: str
+        self,
+        now_ms: int,
+        lease: Lease,
+        attempt: Attempt,
+        status: int | None,
+        reason: str,
+        answer: str | None = None,
+        took_ms: int | None = None,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
         refusal = self._may_settle(now_ms, lease, line, attempt)
@@ -253,9 +279,9 @@ class Oracle(Grants):
             return refusal
         assert line.flight
         if line.flight.delivered:
-            self._record(line, now_ms, attempt, "failed", status, reason)
+            self._record(line, now_ms, attempt, "failed", status, reason, answer, took_ms)
             return self._over(line, line.flight, now_ms)
-        self._record(line, now_ms, attempt, "divided", status, reason)
+        self._record(line, now_ms, attempt, "divided", status, reason, answer, took_ms)
         whole, token = line.flight.batch, line.flight.token
         middle = (len(whole.stored) + 1) // 2
         rest = tuple(map(Item.decoded, whole.stored[middle:]))
@@ -298,10 +324,36 @@ class Oracle(Grants):
         outcome: AttemptOutcome,
         status: int | None,
         reason: str | None,
+        answer: str | None,
+        took_ms: int | None,
     ) -> None:
-        batch, number = attempt.batch, attempt.number
-        messages = len(batch.stored)
-        record = AttemptRecord(batch.id, number, now_ms, outcome, messages, status, reason)
+        batch = attempt.batch
+        record = AttemptRecord(
+            batch.id,
+            attempt.number,
+            now_ms,
+            outcome,
+            len(batch.stored),
+            status,
+            reason,
+            answer,
+            None,
+            took_ms,
+        )
+        line.recent = [record, *line.recent][:RECENT_MAX]
+
+    def _silent(self, line: Line, flight: Flight) -> None:
+        """Nobody said what came of the attempt, and its limit has passed: that it was is told."""
+        record = AttemptRecord(
+            flight.batch.id,
+            flight.number,
+            flight.limit_at_ms,
+            "unknown",
+            len(flight.batch.stored),
+            None,
+            "the replica did not report within the limit",
+            replica=flight.token.rpartition("/")[0] or None,
+        )
         line.recent = [record, *line.recent][:RECENT_MAX]
 
     def _settled(self, line: Line, now_ms: int) -> Settled:
@@ -421,34 +473,6 @@ class Oracle(Grants):
             self.buried[replay.batch_id].queued = False
         line.replays = []
         return Dropped(len(items), batch_id, _first_mebibyte(items))
-
-    # Dead letters
-
-    def dead(self, now_ms: int) -> list[DeadLetter]:
-        """Newest first."""
-        letters = [buried.letter(whole=False) for buried in self.buried.values()]
-        return sorted(letters, key=lambda letter: -letter.died_at_ms)
-
-    def dead_letter(self, now_ms: int, batch_id: str) -> DeadLetter | None:
-        buried = self.buried.get(batch_id)
-        return buried.letter(whole=True) if buried else None
-
-    def dead_drop(self, now_ms: int, batch_id: str) -> bool:
-        buried = self.buried.pop(batch_id, None)
-        if buried is None:
-            return False
-        line = self.line(buried.batch.user)
-        line.replays = [replay for replay in line.replays if replay.batch_id != batch_id]
-        return True
-
-    def dead_replay(self, now_ms: int, batch_id: str) -> DeadLetter | None:
-        buried = self.buried.get(batch_id)
-        if buried is None:
-            return None
-        if not buried.queued:
-            buried.queued = True
-            self.line(buried.batch.user).replays.append(Replay(batch_id, now_ms))
-        return buried.letter(whole=True)
 
     # For the tests only
 

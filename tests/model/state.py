@@ -141,6 +141,9 @@ class Buried:
     died_at_ms: int
     attempts: int
     reason: str
+    status: int | None = None
+    answer: str | None = None
+    took_ms: int | None = None
     queued: bool = False
 
     def letter(self, *, whole: bool) -> DeadLetter:
@@ -152,5 +155,8 @@ class Buried:
             reason=self.reason,
             messages=len(self.batch.stored),
             queued=self.queued,
+            status=self.status,
+            answer=self.answer,
+            took_ms=self.took_ms,
             batch=self.batch if whole else None,
         )

@@ -242,3 +242,21 @@ def test_a_division_whose_answer_is_lost_is_not_made_twice() -> None:
             assert len(s.calls("divide_v1")) == 2
 
     run(main)
+
+
+def test_an_attempt_whose_replica_was_killed_is_in_the_history_with_its_name() -> None:
+    async def main() -> None:
+        async with stage(webhook_timeout_ms=3_000, lease_ttl_ms=1_000) as s:
+            a = await s.start("ra")
+            s.answer = in_turn(None)
+            await a.post("ana", "oi", ttl_s=0)
+            await trio.sleep(1)
+            await a.crash()
+            b = await s.start("rb")
+            await trio.sleep(10)
+            delivered, killed = (await b.engine.describe("ana")).recent
+            assert (killed.number, killed.outcome, killed.replica) == (1, "unknown", "ra")
+            assert (delivered.number, delivered.outcome) == (2, "delivered")
+            assert (delivered.replica, delivered.took_ms) == ("rb", 0)
+
+    run(main)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from actor_queue.core.batch import Attempt, batch_id
+from actor_queue.core.batch import Attempt, batch_id, claim_token
 from actor_queue.core.message import Accepted, Full
 from actor_queue.store.api import Gone, NotDue, Nothing, Settled
 from tests.store.stage import ATTEMPT_MS, Stage, scenario, texts
@@ -275,7 +275,7 @@ class ClaimConformance:
         assert await s.claim(heir) == NotDue(ATTEMPT_MS - 100), "another batch beside an attempt"
         view = await s.store.describe("ana")
         assert (view.state, view.pending, view.batch is not None) == ("delivering", 1, True)
-        assert [record.outcome for record in view.recent] == ["delivered"]
+        assert [record.outcome for record in view.recent] == ["delivered", "unknown"]
         assert await s.store.ack(second, 200) == Settled(0, known=True)
         assert texts(await s.attempt(heir)) == ["b"]
 
@@ -298,6 +298,7 @@ class ClaimConformance:
             assert [(one.number, one.outcome) for one in recent] == [
                 (2, "failed"),
                 (1, "delivered"),
+                (1, "unknown"),
             ]
             assert texts(await s.attempt(heir)) == ["b"]
 
@@ -421,6 +422,42 @@ class ClaimConformance:
         assert [record.number for record in view.recent] == list(range(22, 2, -1))
         newest = view.recent[0]
         assert (newest.outcome, newest.status, newest.at_ms) == ("retry", 522, s.now.ms)
+
+    @scenario()
+    async def test_an_attempt_tells_what_was_said_who_made_it_and_how_long_it_took(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.send("a", ttl_ms=0)
+        said = 'olá\n{"a": "b"}'
+        await s.store.retry(lease, await s.attempt(lease), 0, 503, "answered 503", said, 12)
+        attempt = await s.attempt(lease)
+        await s.store.bury(lease, attempt, 410, "answered 410", said, 3)
+        dead, failed = (await s.store.describe("ana")).recent
+        assert (failed.reason, failed.answer, failed.took_ms) == ("answered 503", said, 12)
+        assert (dead.reason, dead.answer, dead.took_ms) == ("answered 410", said, 3)
+        assert failed.replica == dead.replica == (s.store.replica or None)
+        letter = await s.store.dead_letter(attempt.batch.id)
+        assert letter is not None
+        assert (letter.status, letter.answer, letter.took_ms) == (410, said, 3)
+        assert letter.replica == (s.store.replica or None)
+
+    @scenario()
+    async def test_an_attempt_whose_replica_said_nothing_is_told_all_the_same(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.send("a", ttl_ms=0)
+        await s.claim(lease, token=claim_token("r-gone", "1"))
+        s.now.ms += ATTEMPT_MS + 400
+        attempt = await s.attempt(lease)
+        (silent,) = (await s.store.describe("ana")).recent
+        assert (silent.batch_id, silent.number, silent.outcome) == (attempt.batch.id, 1, "unknown")
+        assert (silent.status, silent.replica, silent.took_ms) == (None, "r-gone", None)
+        assert silent.reason == "the replica did not report within the limit"
+        assert silent.at_ms == s.now.ms - 400
+        await s.store.ack(attempt, 200)
+        assert [one.number for one in (await s.store.describe("ana")).recent] == [2, 1]
 
     @pytest.mark.parametrize("user", ["}{", "a:b", "\x00", "ü" * 256, "{aq:0}:due", " "])
     def test_any_user_goes_all_the_way(self, user: str, opens: object) -> None:

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from actor_queue.core.message import Accepted
-from actor_queue.store.api import Fenced, Gone, Nothing
+from actor_queue.store.api import DueUser, Fenced, Gone, Nothing
 from tests.model.ledger import Ledger
 from tests.model.oracle import Oracle
 from tests.store.driver import Dump, Now, Subject
 from tests.store.slots import slot_of
+
+EVER_MS = 10**12
 
 
 class Judged(RuleBasedStateMachine):
@@ -56,6 +58,10 @@ class Judged(RuleBasedStateMachine):
         answer = self.subject.call(verb, *args)
         assert answer == expected, f"{verb}{args}: the store says {answer}, must be {expected}"
         return answer
+
+    def everybody_due(self) -> list[DueUser]:
+        found = self.subject.call("due", range(self.subject.settings.shards), EVER_MS, 10)
+        return [one for shard in found for one in shard]
 
     def pages(self, verb: str, field: str, *args: object) -> list[Any]:
         """Everything in a list, page by page; no page is empty but the last."""

@@ -20,13 +20,12 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from actor_queue.core.batch import Attempt, batch_id
+from actor_queue.core.batch import Attempt, batch_id, claim_token
 from actor_queue.core.message import Accepted, Appended, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import (
     Dropped,
-    DueUser,
     Lease,
     Settled,
 )
@@ -34,14 +33,14 @@ from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
 from tests.store.driver import Now, Subject
-from tests.store.judge import Judged, pick, same_elements
+from tests.store.judge import EVER_MS, Judged, pick, same_elements
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
 SHARDS = 2
 LEASE_TTL_MS = 2_000
 """Shorter than an attempt may take, so that leases are lost while one is under way."""
-EVER_MS = 10**12
+SAID = '{"olá": "\\n"}'
 
 users = st.sampled_from([USERS[0]] * 4 + [*USERS[1:]])
 """Mostly the same one: what is interesting needs many steps with one user."""
@@ -210,10 +209,6 @@ class Machine(Judged):
         """How far away the user's next step is, as the store's index has it."""
         return {one.user: one.remaining_ms for one in self.everybody_due()}.get(user)
 
-    def everybody_due(self) -> list[DueUser]:
-        found = self.subject.call("due", range(SHARDS), EVER_MS, 10)
-        return [one for shard in found for one in shard]
-
     @precondition(lambda self: self.claims)
     @rule(which=recent)
     def claim_again_late(self, which: int) -> None:
@@ -234,7 +229,7 @@ class Machine(Judged):
         self, lease: Lease, user: str, token: str = "", name: str = "", *, lost: bool = False
     ) -> None:
         self.serial += 1
-        token = token or f"t{self.serial}"
+        token = token or claim_token("r-1", f"{self.serial}")
         name = name or batch_id(lease.shard, f"{self.serial:020x}")
         self.claims.append((lease, user, token, name))
         answer = self.ask("claim", lease, user, token, name, lost=lost)
@@ -295,11 +290,13 @@ class Machine(Judged):
         if verdict == "ack":
             answer = self.ask("ack", attempt, 204, lost=lost)
         elif verdict == "retry":
-            answer = self.ask("retry", lease, attempt, after, 503, "answered 503", lost=lost)
+            answer = self.ask(
+                "retry", lease, attempt, after, 503, "answered 503", SAID, 12, lost=lost
+            )
         elif verdict == "divide":
-            answer = self.ask("divide", lease, attempt, 413, "answered 413", lost=lost)
+            answer = self.ask("divide", lease, attempt, 413, "answered 413", None, 7, lost=lost)
         else:
-            answer = self.ask("bury", lease, attempt, None, "gave up", lost=lost)
+            answer = self.ask("bury", lease, attempt, None, "gave up", SAID, lost=lost)
         match verdict, answer:
             case _, Settled(known=True):
                 self.ledger.turn_over(attempt)

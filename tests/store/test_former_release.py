@@ -75,7 +75,8 @@ class Mixed:
     def old_verdict(self, name: str, attempt: Attempt, *more: bytes, why: Any = 500) -> Any:
         mine, shard = self.mine, self.shard
         keys = (shard.lease, shard.due, mine.state, *more)
-        facts = ("ana", attempt.batch.id, attempt.number, why, '"x"', "r1", "aq:", 0)
+        entry = json.dumps([attempt.batch.id, attempt.number, "dead", 1, None, "x"])[1:-1]
+        facts = ("ana", attempt.batch.id, attempt.number, why, entry, "r1", "aq:", 0)
         return self.old(name, keys, self.lease.epoch, self.lease.nonce, *facts)
 
     def old_ack(self, attempt: Attempt) -> Any:
@@ -171,3 +172,28 @@ def test_it_delivers_and_buries_a_half_that_is_in_flight(mixed: Mixed) -> None:
     places = (mixed.mine.flight, mixed.mine.history, mixed.shard.dead, letter, items)
     assert mixed.old_verdict("bury_v1", again, *places, why="gone")[0] == b"ok"
     assert mixed.texts() == ["b"]
+
+
+def test_its_history_and_dead_letters_are_read_and_it_can_read_ours(mixed: Mixed) -> None:
+    mixed.post("a")
+    first = mixed.claim()
+    facts = json.dumps([first.batch.id, 1, "retry", 1, 503, "answered 503"])[1:-1]
+    keys = (mixed.shard.lease, mixed.shard.due, mixed.mine.state, mixed.mine.history)
+    fence = (mixed.lease.epoch, mixed.lease.nonce)
+    mixed.old("retry_v1", keys, *fence, "ana", first.batch.id, 1, 0, facts, "r1", "aq:", 0)
+    second = mixed.claim()
+    said = ("answered 503", 'not "now"', 7)
+    assert mixed.subject.call("retry", mixed.lease, second, 0, 503, *said) == Settled(0)
+    ours, its = mixed.subject.call("describe", "ana").recent
+    assert (its.outcome, its.reason, its.answer) == ("retry", "answered 503", None)
+    assert (ours.outcome, ours.reason, ours.answer, ours.took_ms) == ("retry", *said)
+    for line in mixed.subject.client.lrange(mixed.mine.history, 0, -1):
+        _, name, _, outcome, messages, status, reason = json.loads(line)
+        assert (name, outcome, messages, status) == (first.batch.id, "retry", 1, 503)
+        assert reason.startswith("answered 503")
+    third = mixed.claim()
+    letter, items = mixed.shard.letter(third.batch.id)
+    places = (mixed.mine.flight, mixed.mine.history, mixed.shard.dead, letter, items)
+    assert mixed.old_verdict("bury_v1", third, *places, why="gone")[0] == b"ok"
+    found = mixed.subject.call("dead_letter", third.batch.id)
+    assert (found.reason, found.status, found.answer, found.replica) == ("gone", None, None, None)

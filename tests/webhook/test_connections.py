@@ -293,6 +293,18 @@ def test_a_trusted_certificate_is_used_and_its_connection_kept() -> None:
     assert over_tls("127.0.0.1", trusting) == Delivered(200)
 
 
+def test_an_authority_in_ssl_cert_file_is_trusted_in_addition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    assert over_tls("127.0.0.1", None) == Delivered(200)
+    trusting = client_module._context(httpx.URL("https://h"), None)
+    public = httpx.create_ssl_context(trust_env=False).get_ca_certs()
+    assert trusting is not None
+    assert public
+    assert all(authority in trusting.get_ca_certs() for authority in public)
+
+
 def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
     outcome = over_tls("127.0.0.1", None)
     assert outcome == Failed("TLS certificate not trusted: self-signed certificate")

@@ -27,6 +27,9 @@ if u.fs == 'a' and now < u.fu and u.fo ~= ARGV[8] then
   remember(KEYS[5], now, ARGV[4])
   return { 'ok', u.fu - now }
 end
+if u.fs == 'a' and u.fo ~= ARGV[8] then
+  remember_silence(KEYS[5], KEYS[3], u)
+end
 redis.call('UNLINK', KEYS[4])
 clear_flight(KEYS[3], u)
 remember(KEYS[5], now, ARGV[4])

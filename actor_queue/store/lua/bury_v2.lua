@@ -5,7 +5,7 @@
 --
 -- KEYS  lease, due, u, f, h, dead, d, di
 -- ARGV  now, epoch, nonce, user, batch id, the attempt's token, why, history entry, caller, channel, shard,
---       history entry where the batch is delivered
+--       history entry where the batch is delivered, what is known of the last attempt as JSON
 -- Returns {'ok', ms until the next step or -1}
 --       | {'known', ms until the next step or -1}   an earlier attempt had delivered the batch
 --       | {'gone'} | {'fenced'}
@@ -29,7 +29,7 @@ else
   local f = redis.call('HMGET', KEYS[3], 'fseq', 'fn', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc')
   redis.call('RENAME', KEYS[4], KEYS[8])
   redis.call('HSET', KEYS[7], 'user', ARGV[4], 'why', ARGV[7], 'at', text(now), 'fa', u.fa, 'fseq', f[1], 'fn', f[2],
-    'fr', f[3], 'fm', f[4], 'ff', f[5], 'fl', f[6], 'fd', f[7], 'fc', f[8])
+    'fr', f[3], 'fm', f[4], 'ff', f[5], 'fl', f[6], 'fd', f[7], 'fc', f[8], 'more', ARGV[13])
   redis.call('ZADD', KEYS[6], text(now), ARGV[5])
 end
 clear_flight(KEYS[3], u)

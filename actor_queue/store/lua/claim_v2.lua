@@ -3,7 +3,7 @@
 -- claim_v2: take a user's next attempt if it is due. Called by the shard's owner. This is where the truth about
 -- "due" is; a timer in a replica's memory is only a hint.
 --
--- KEYS  lease, due, u, p, s, f
+-- KEYS  lease, due, u, p, s, f, h
 -- ARGV  now, epoch, nonce, user, token, batch_id, attempt_ms, payload mode
 -- Returns {'fenced'}
 --       | {'wait', ms}            the next step is that far away
@@ -19,6 +19,7 @@ end
 local due_key, user_key, list, line, flight = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local u = load_user(user_key)
 redis.call('ZCARD', due_key)
+redis.call('LLEN', KEYS[7])
 local pending, queued, flying = redis.call('LLEN', list), redis.call('LLEN', line), redis.call('LLEN', flight)
 
 local at = next_step(u)
@@ -32,6 +33,9 @@ end
 
 local over = u.fs == 'r' or u.fs == 'a' and now >= u.fu
 if over and delivered(u) then
+  if u.fs == 'a' then
+    remember_silence(KEYS[7], user_key, u)
+  end
   -- Nothing is left of the batch but the attempt that was under way when it was acknowledged, and that is over. (It
   -- waits for a retry only where a replica of an older release recorded the failure.)
   redis.call('UNLINK', flight)
@@ -122,6 +126,10 @@ if not u.fs then
     redis.call('HSET', user_key, 'on', 0, 'ob', 0)
     u.on = 0
   end
+end
+if u.fs == 'a' then
+  -- Its replica was killed, or cut off: nobody else will say that there was this attempt.
+  remember_silence(KEYS[7], user_key, u)
 end
 u.fs, u.fu = 'a', now + num(ARGV[7])
 redis.call('HSET', user_key, 'fs', 'a', 'fu', text(u.fu), 'fa', u.fa + 1, 'fo', ARGV[5])

@@ -143,6 +143,15 @@ local function remember(history_key, now, entry)
   redis.call('PEXPIRE', history_key, REST_MS)
 end
 
+-- One line of history for the attempt under way whose limit has passed without a word from its replica, which its
+-- claim's token names.
+local function remember_silence(history_key, user_key, u)
+  local by = string.match(u.fo or '', '^([%w_.-]+)/') or ''
+  local messages = num(redis.call('HGET', user_key, 'fn'))
+  remember(history_key, u.fu, string.format('"%s",%d,"unknown",%d,null,"%s\\n{\\"by\\":\\"%s\\"}"', u.fid, u.fa, messages,
+    'the replica did not report within the limit', by))
+end
+
 -- What a claim hands over: the attempt, the batch's fixed facts, then its items.
 local function attempt(user_key, flight_key, now)
   local f = redis.call('HMGET', user_key, 'fa', 'fu', 'fid', 'fseq', 'fr', 'fm', 'ff', 'fl', 'fd', 'fc')
