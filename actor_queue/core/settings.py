@@ -139,7 +139,7 @@ class Settings:
     @property
     def loopback_only(self) -> bool:
         """Whether only this machine can connect. Of the names, only localhost counts as such."""
-        if self.host == "localhost" or self.bind.startswith("unix:"):
+        if self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback

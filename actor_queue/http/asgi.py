@@ -83,7 +83,7 @@ class Application:
             return
         assert scope["type"] == "http", "the server offers nothing else"
         path = self._inner_path(scope)
-        if self._origins.active:
+        if self._origins.concern(scope["headers"]):
             verdict = self._origins.judge(
                 scope["method"], scope["headers"], ingest=path is not None and _is_ingest(path)
             )

@@ -91,8 +91,10 @@ class Ingest:
             refusal = query_refusal(scope["query_string"])
         if refusal is not None:
             return refusal
-        limit = self._policy.max_body_bytes
-        if (head.content_length or 0) > (coded_bytes_max(limit) if head.coding else limit):
+        limit = room = self._policy.max_body_bytes
+        if head.content_encoding and head.coding is not None:
+            room = coded_bytes_max(limit)
+        if (head.content_length or 0) > room:
             return too_large(limit)
         reason = self._backend.unready()
         return None if reason is None else unavailable(reason)

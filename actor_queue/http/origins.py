@@ -17,7 +17,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -65,7 +64,7 @@ _PASS: Final = Verdict()
 
 
 class Origins:
-    """The rules of one service. `active` is False where every request may simply go on."""
+    """The rules of one service."""
 
     def __init__(self, settings: Settings) -> None:
         self._guarded = settings.loopback_only and not settings.api_keys
@@ -74,8 +73,21 @@ class Origins:
         self._public_origin = f"{public.scheme}://{public.netloc}".encode()
         self._listed = frozenset(origin.encode() for origin in settings.cors_origins)
         self._any = b"*" in self._listed
-        self.active = self._guarded or bool(self._listed)
-        self._knows_host = lru_cache(HOSTS_REMEMBERED)(self._is_own_host)
+        self._own_hosts: set[bytes] = set()
+        """`Host` headers that were judged to be ours."""
+        self._active = self._guarded or bool(self._listed)
+
+    def concern(self, headers: Iterable[Header]) -> bool:
+        """Whether there is anything to judge. Nearly never, and so this has to be quick."""
+        if not self._active:
+            return False
+        for name, value in headers:
+            if name == b"host":
+                if value not in self._own_hosts:
+                    return True
+            elif name == b"origin":
+                return True
+        return bool(self._listed)
 
     def judge(self, method: str, headers: Iterable[Header], *, ingest: bool) -> Verdict:
         """`ingest`: whether the path is one of those that a listed page may call."""
@@ -86,7 +98,7 @@ class Origins:
         answer_headers = self._headers(origin if granted else None) if shared else ()
         if self._guarded:
             host = fields.get(b"host")
-            if host is not None and not self._knows_host(host):
+            if not self._is_own_host(host):
                 return Verdict(_FOREIGN_HOST)
             if origin is not None and not granted and not self._is_own(origin, host):
                 return Verdict(_FOREIGN_ORIGIN, headers=answer_headers)
@@ -105,9 +117,14 @@ class Origins:
             return (_VARY,)
         return ((b"access-control-allow-origin", granted), _EXPOSED, _VARY)
 
-    def _is_own_host(self, host: bytes) -> bool:
+    def _is_own_host(self, host: bytes | None) -> bool:
+        if host is None or host in self._own_hosts:
+            return True
         name = host_name(host)
-        return name is not None and (is_local_name(name) or name == self._public_host)
+        own = name is not None and (is_local_name(name) or name == self._public_host)
+        if own and len(self._own_hosts) < HOSTS_REMEMBERED:
+            self._own_hosts.add(host)
+        return own
 
     def _is_own(self, origin: bytes, host: bytes | None) -> bool:
         """Whether the page is one of ours, as far as the scheme: a proxy may have ended TLS."""

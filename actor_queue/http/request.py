@@ -50,18 +50,19 @@ class Head:
 
     @classmethod
     def of(cls, headers: Iterable[Header]) -> Head:
-        fields = dict(headers)
-        length = fields.get(b"content-length")
-        coding = fields.get(b"content-encoding", b"")
-        if coding:  # it may be a list, and so several lines
-            coding = b",".join(value for name, value in headers if name == b"content-encoding")
-        return cls(
-            fields.get(b"authorization"),
-            fields.get(b"content-type", b""),
-            None if length is None else int(length),
-            fields.get(b"idempotency-key"),
-            coding,
-        )
+        head = cls()
+        for name, value in headers:
+            if name == b"content-length":
+                head.content_length = int(value)
+            elif name == b"content-type":
+                head.content_type = value
+            elif name == b"authorization":
+                head.authorization = value
+            elif name == b"idempotency-key":
+                head.idempotency_key = value
+            elif name == b"content-encoding":  # may be a list, on several lines
+                head.content_encoding += value + b","
+        return head
 
     @property
     def media_type(self) -> bytes:
