@@ -145,6 +145,8 @@ class Oracle(Grants, Letters):
         # An attempt whose limit has passed is a batch that waits, so a hold counts for it again.
         step = max(step, line.hold_until_ms)
         if now_ms < step:
+            if flight and flight.retry_at_ms is None:
+                flight.retry_at_ms = flight.limit_at_ms
             return NotDue(step - now_ms)
         if line.flight and line.flight.retry_at_ms is None:
             self._silent(line, line.flight)

@@ -266,6 +266,24 @@ class ClaimConformance:
         assert (second.batch, second.number) == (first.batch, 2)
 
     @scenario()
+    async def test_under_a_hold_a_batch_whose_attempt_is_over_waits_for_the_hold_s_end(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.send("a", ttl_ms=0)
+        first = await s.attempt(lease)
+        await s.store.hold("ana", 60_000)
+        s.now.ms += ATTEMPT_MS
+        assert await s.claim(lease) == NotDue(60_000 - ATTEMPT_MS)
+        await s.send("b", ttl_ms=0)
+        (due,) = await s.store.due([lease.shard], 100_000, 10)
+        assert [one.remaining_ms for one in due] == [60_000 - ATTEMPT_MS], "the limit is past"
+        assert (await s.store.describe("ana")).state == "held"
+        assert await s.changes_nothing("retry", lease, first, 1, None, "late") == Gone()
+        dropped = await s.store.drop("ana")
+        assert (texts(dropped.stored), dropped.batch_id) == (["a", "b"], first.batch.id)
+
+    @scenario()
     async def test_a_late_ack_counts_for_the_batch_and_ends_no_other_attempt(
         self, s: Stage
     ) -> None:

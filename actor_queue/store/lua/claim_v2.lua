@@ -43,8 +43,13 @@ if over and delivered(u) then
   flying = 0
   at = schedule(due_key, user_key, user, u, now)
 elseif over then
-  -- An attempt whose time limit has passed is a batch that waits, so a hold counts again.
+  -- An attempt whose time limit has passed is a batch that waits, so a hold counts again. Where it does, the batch is
+  -- said to wait: or else the next message would put the attempt's limit, which is past, into the index again.
   at = math.max(at, u.hu)
+  if u.fs == 'a' and now < at then
+    u.fs = 'r'
+    redis.call('HSET', user_key, 'fs', 'r')
+  end
 end
 if not at then
   redis.call('ZREM', due_key, user)
