@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
+import math
 import statistics
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Pool
 from pathlib import Path
 
 from tests.simulation.mutants import MUTANTS, Catch, Mutant, hunt
@@ -17,6 +21,10 @@ from tests.simulation.world import Verdict, simulate
 AGAIN_EVERY = 50
 """One seed in so many is run twice, and has to be the same both times."""
 SHOWN_MAX = 3
+PART = 10
+"""Seeds for each process at a time."""
+TOLD_EVERY = 500
+"""Seeds between two lines about how it goes."""
 RUNS = 3
 """Per mutant, each from another seed on."""
 HUNT_SEEDS_MAX = 200
@@ -32,31 +40,47 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first one")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no seed after that")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
     parser.add_argument("--runs", type=int, default=RUNS, help="per mutant")
     asked = parser.parse_args()
     if asked.what == "mutants":
         return table(asked.runs, asked.jobs)
-    return many(asked.start, asked.seeds, asked.jobs, trace=asked.trace)
+    if asked.trace:
+        _print_trace(simulate(asked.start))
+    return many(asked.start, asked.seeds, asked.jobs, asked.seconds)
 
 
 # Seeds
 
 
-def many(start: int, count: int, jobs: int, *, trace: bool) -> int:
-    """Run `count` seeds and say which failed, and how to run those again."""
+def many(start: int, count: int, jobs: int, seconds: float = math.inf) -> int:
+    """Run `count` seeds, or as many as begin within `seconds`, and say of each that failed how to
+    run it again. One that fails ends nothing."""
     began = time.monotonic()
-    failed = 0
-    if trace:
-        _print_trace(simulate(start))
-    with ProcessPoolExecutor(jobs) as pool:
-        for told in pool.map(report, range(start, start + count), chunksize=5):
-            if told:
-                failed += 1
-                print(told, flush=True)
-    took_s = time.monotonic() - began
-    print(f"{count} seeds, {failed} failed, {count / took_s:.1f} seeds/s ({jobs} processes)")
+    done, failed = 0, []
+    ahead = itertools.takewhile(
+        lambda _: time.monotonic() - began < seconds, range(start, start + count)
+    )
+    with Pool(jobs, gc.freeze) as pool:
+        # In parts, because a pool takes all its work at once.
+        while part := list(itertools.islice(ahead, PART * jobs)):
+            for seed, told in pool.imap_unordered(_report, part):
+                done += 1
+                if told:
+                    failed.append(seed)
+                    print(told, flush=True)
+            if done % TOLD_EVERY < PART * jobs:
+                print(f"{done} seeds, {len(failed)} failed", file=sys.stderr, flush=True)
+    pace = done / (time.monotonic() - began)
+    print(f"{done} seeds from {start} on, {len(failed)} failed, {pace:.1f}/s ({jobs} processes)")
+    if failed:
+        print("failed:", *sorted(failed))
     return 1 if failed else 0
+
+
+def _report(seed: int) -> tuple[int, str]:
+    return seed, report(seed)
 
 
 def report(seed: int) -> str:
@@ -66,8 +90,8 @@ def report(seed: int) -> str:
         lines = [f"    {each.rule}: {each.what}" for each in verdict.violations[:SHOWN_MAX]]
         if seed % AGAIN_EVERY == 0 and simulate(seed).digest != verdict.digest:
             lines.append("    replay: a second run of the same seed was another one")
-    except RuntimeError as error:
-        lines = [f"    stalled: {error}"]
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other seeds are run
+        lines = [f"    {type(error).__name__}: {error}"]
     if not lines:
         return ""
     faults = ", ".join(sorted(draw(seed).rates)) or "none"
