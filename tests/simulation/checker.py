@@ -149,8 +149,8 @@ def _unresolved(story: Story) -> Iterator[str]:
 
 
 def _overlap(story: Story) -> Iterator[str]:
-    """One attempt at a time. What a frozen sender left open may overlap with its successors':
-    with the same id, or after that batch was taken from the successor."""
+    """One attempt at a time. What a frozen sender left open past its limit may overlap with its
+    successors': with the same id, or after that batch was resolved."""
     by_user: defaultdict[str, list[Attempted]] = defaultdict(list)
     for attempt in story.history.of(Attempted):
         by_user[attempt.user].append(attempt)
@@ -163,7 +163,7 @@ def _overlap(story: Story) -> Iterator[str]:
             excused = user in story.shaken or any(
                 one.at - 4 < leap <= next_one.at for leap in leaps
             )
-            if pauses:
+            if pauses and story.outlived(one, next_one.at):
                 excused |= one.batch_id == next_one.batch_id
                 excused |= story.batches[one.batch_id].resolved_by(next_one.at)
             if not excused:
@@ -182,8 +182,7 @@ def _outlived(story: Story) -> Iterator[str]:
         for attempt in batch.attempts:
             began = [claim for claim in batch.claims if claim.executed.at <= attempt.at][-1:]
             for claim in began:
-                e = claim.executed
-                left_s = e.at + (claim.limit_ms - e.now_ms) / 1000 - (attempt.ended or attempt.at)
+                left_s = claim.executed.at + claim.limit_s - (attempt.ended or attempt.at)
                 if left_s < 0 and batch.user not in story.shaken:
                     yield f"an attempt of {batch.id} ended {-left_s:.3f} s after its limit"
 
@@ -293,6 +292,7 @@ def _dropped_midway(story: Story) -> Iterator[str]:
         for drop in batch.dropped:
             last = [claim for claim in batch.claims if claim.executed.at < drop.at][-1]
             waits = any(last.executed.at <= e.at <= drop.at for e in batch.retries)
+            waits |= last.limit_ms <= drop.now_ms
             if not waits and batch.user not in story.shaken:
                 yield f"a drop at {drop.at:.3f} took {batch.id}, whose attempt was under way"
 

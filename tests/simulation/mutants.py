@@ -214,9 +214,9 @@ NO_EXPIRY = Edit(PRELUDE, "or num(lease[3]) <= now", "")
 NO_NONCE = Edit(PRELUDE, "or lease[2] ~= nonce", "")
 ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)")
 COUNTED_EPOCH = Edit("acquire", "math.max(epoch + 1, now)", "epoch + 1")
-LATE_ACKS = ("cut", "webhook_slow")
+LATE_ACKS = ("cut", "pause", "webhook_slow")
+"""The replica of an attempt that succeeds is cut off or frozen, its heir's attempt takes long."""
 TOO_LARGE = ("webhook_too_large",)
-"""The replica of an attempt that succeeds is cut off, and its heir's attempt takes long."""
 TAKEN_OVER = "local over = u.fs == 'r'"
 
 MUTANTS = (

@@ -106,17 +106,24 @@ class Replica:
         """Whether a load balancer would send it something."""
         return self._nursery is not None and not self.dead and self.engine.accepting
 
+    @property
+    def up(self) -> bool:
+        """Whether it claims, or will as soon as it has started."""
+        return not self.dead and not self._stop.is_set()
+
     def stop(self, request_s: float) -> None:
         """SIGTERM, while a request goes on for `request_s`."""
         self.engine.refuse_new()
         self._request_s = request_s
         self._stop.set()
+        self.world.left()
 
     def kill(self) -> None:
         """SIGKILL: nothing is finished, nothing is said."""
         if self.dead:
             return
         self.dead = self._killed = True
+        self.world.left()
 
         async def nothing() -> None:
             pass

@@ -10,6 +10,8 @@ from actor_queue.core.batch import divided_from
 from tests.simulation.history import Attempted, Executed, History, Lost
 from tests.simulation.plan import Plan
 
+ROUND_S = 0.002
+"""The server counts in milliseconds."""
 ITEMS = 11
 """Where a claim's reply has the messages."""
 STORED_BESIDES_MAX = len("[9999,1700000000000,]")
@@ -51,6 +53,11 @@ class Claimed:
     number: int
     limit_ms: int
     batch: Batch
+
+    @property
+    def limit_s(self) -> float:
+        """From the claim on, while nobody sets the server's clock."""
+        return (self.limit_ms - self.executed.now_ms) / 1000
 
 
 @dataclass(slots=True)
@@ -118,6 +125,19 @@ class Story:
                 self.batches[attempt.batch_id].attempts.append(attempt)
             else:
                 self.strange.append(attempt.batch_id)
+
+    def claim_of(self, attempt: Attempted) -> Claimed | None:
+        """Its replica's last claim of the batch; None where there was none."""
+        batch = self.batches.get(attempt.batch_id)
+        for claim in reversed(batch.claims if batch else []):
+            if claim.executed.replica == attempt.replica and claim.executed.at <= attempt.at:
+                return claim
+        return None
+
+    def outlived(self, attempt: Attempted, at: float) -> bool:
+        """Whether others were allowed to start the next attempt by then."""
+        claim = self.claim_of(attempt)
+        return claim is None or claim.executed.at + claim.limit_s <= at + ROUND_S
 
     def batches_by_user(self) -> dict[str, list[Batch]]:
         grouped: defaultdict[str, list[Batch]] = defaultdict(list)

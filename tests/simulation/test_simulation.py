@@ -25,7 +25,26 @@ def test_every_guarantee_holds_in_random_worlds_from(start: int) -> None:
 
 @pytest.mark.parametrize(
     "seed",
-    [36, 40, 123, 156, 163, 372, 397, 519, 582, 680, 1022, 1031, 1256, 22775, 24073, 500_473],
+    [
+        36,
+        40,
+        123,
+        156,
+        163,
+        372,
+        397,
+        519,
+        582,
+        680,
+        1022,
+        1031,
+        1256,
+        22775,
+        24073,
+        500_473,
+        501_409,
+        701_110,
+    ],
 )
 def test_what_once_failed_stays_right(seed: int) -> None:
     assert report(seed) == ""

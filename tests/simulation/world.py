@@ -221,10 +221,14 @@ class World:
         self.replicas.remove(replica)
         if self._over:
             return
-        if not self.replicas:
-            self._nobody_since = trio.current_time()
+        self.left()
         wait_s = self.dice.stream(f"after {replica.name}").uniform(0, 3) if self.chaos else 0.1
         self.agenda.after(wait_s, self._replace)
+
+    def left(self) -> None:
+        """A replica takes nothing more: it is gone, or it finishes what is under way."""
+        if self._nobody_since is None and not any(each.up for each in self.replicas):
+            self._nobody_since = trio.current_time()
 
     def _replace(self) -> None:
         if not self._over and len(self.replicas) < self.plan.replicas:
