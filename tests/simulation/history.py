@@ -1,7 +1,8 @@
 """What happened in a simulated run, as an eye outside of every process saw it.
 
 All moments are virtual seconds; `_ms` values are the server's clock. The records are facts and
-carry no judgement: `checker.py` judges.
+carry no judgement: `checker.py` judges. Nobody changes one but where it says so; they are not
+frozen, because making a frozen one takes four times as long, and there are thousands in a run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Called:
     accepted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     """A replica sent a call that names a lease, or asks for one."""
 
@@ -50,7 +51,7 @@ class Sent:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Granted:
     """A replica read that a shard is its own, in answer to what it had sent at `asked`."""
 
@@ -62,7 +63,7 @@ class Granted:
     asked: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Executed:
     """The server carried out a script."""
 
@@ -81,7 +82,7 @@ class Executed:
     """A copy of a call that was carried out before."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Moved:
     """A user's place in the timer index changed; None: not in it."""
 
@@ -112,7 +113,7 @@ class Attempted:
     """What the receiver answered, whether or not it arrived."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trouble:
     """Within it, a delay is excused."""
 
@@ -121,7 +122,7 @@ class Trouble:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stepped:
     """The server's clock was set."""
 
@@ -129,7 +130,7 @@ class Stepped:
     by_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lost:
     """The server forgot what it did between `start` and `end`."""
 
@@ -137,7 +138,7 @@ class Lost:
     end: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Broken:
     """Something that must not be: a replica died of a bug, data that contradict themselves."""
 
@@ -146,7 +147,7 @@ class Broken:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Noted:
     """For people who read the trace."""
 

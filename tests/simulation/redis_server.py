@@ -21,7 +21,8 @@ Words = tuple[bytes, ...]
 
 _LUA = lupa.lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
 _SPREAD = _LUA.eval("function(t) return unpack(t, 1, #t) end")
-_ENTER = _LUA.eval("function(keys, argv) KEYS, ARGV = keys, argv end")
+_ENTER_KEYS = _LUA.eval("function(...) KEYS = {...} end")
+_ENTER_ARGV = _LUA.eval("function(...) ARGV = {...} end")
 _COMPILED: dict[str, Any] = {}
 
 
@@ -62,7 +63,8 @@ class Server:
         compiled = _COMPILED.get(source)
         if compiled is None:
             compiled = _COMPILED[source] = _LUA.compile(source)
-        _ENTER(_table([_word(key) for key in call.keys]), _table([_word(arg) for arg in call.args]))
+        _ENTER_KEYS(*call.keys)
+        _ENTER_ARGV(*[arg if type(arg) is bytes else _word(arg) for arg in call.args])
         Server.running = self
         try:
             return _reply(compiled())
@@ -345,17 +347,36 @@ COMMANDS: dict[bytes, Callable[..., Any]] = {
 }
 
 
+LISTS = frozenset([b"HMGET", b"LRANGE", b"TIME", b"ZRANGE", b"ZRANGEBYSCORE", b"ZREVRANGE"])
+"""Commands that answer with a list, also with one of a single element."""
+
+
 def _call(name: bytes, *args: Any) -> Any:
-    """`redis.call`."""
-    result = COMMANDS[name](Server.running, *map(_word, args))
+    """`redis.call`. A list goes as a tuple, which Lua sees as so many results."""
+    result = COMMANDS[name](
+        Server.running, *[arg if type(arg) is bytes else _word(arg) for arg in args]
+    )
     if result is None:
         return False
-    if isinstance(result, list):
-        return _table([False if value is None else value for value in result])
+    if type(result) is list:
+        assert name in LISTS, f"{name!r} answers with a list, and LISTS does not say so"
+        return tuple([False if value is None else value for value in result])
     return result
 
 
-_LUA.eval("function(call) redis = { call = call } end")(_call)
+_LUA.execute(
+    """
+    function serve(call, lists)
+      redis = { call = function(name, ...)
+        if lists[name] then
+          return { call(name, ...) }
+        end
+        return call(name, ...)
+      end }
+    end
+    """
+)
+_LUA.globals().serve(_call, _LUA.table_from(dict.fromkeys(LISTS, 1)))
 
 
 # Between Python, Lua and the wire
@@ -370,10 +391,6 @@ def _word(value: Any) -> bytes:
         case int():
             return b"%d" % value
     return f"{value:.17g}".encode()
-
-
-def _table(values: list[Any]) -> Any:
-    return _LUA.table_from(values)
 
 
 def _reply(value: Any) -> object:

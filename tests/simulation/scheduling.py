@@ -5,7 +5,7 @@ the way SIGSTOP does: the tasks of a frozen process are not run at all, wherever
 the wires and everybody else go on. `Agenda` is the outside world: what happens when, in no
 process.
 
-All of this leans on three private names of Trio, and says so clearly if they are gone.
+All of this leans on private names of Trio, and says so clearly if they are gone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import trio
-import trio.testing
 from trio._core import _run as internals
 
 T = TypeVar("T")
@@ -31,11 +30,13 @@ Task = trio.lowlevel.Task
 STEP_S = 1e-9
 PASSES_MAX = 100_000
 """Of the scheduler at one moment of virtual time; more is somebody who never sleeps."""
+LOOK_OUTSIDE_EVERY = 1_000
+"""Passes in one moment. Only a signal comes from there, which ends the run."""
 PROCESS: ContextVar[str | None] = ContextVar("process", default=None)
 """Which process a task belongs to; inherited by the tasks that it starts."""
 
 
-def run(main: Callable[[], Awaitable[T]], seed: str) -> T:
+def run(main: Callable[[Agenda], Awaitable[T]], seed: str) -> T:
     """`main` under a virtual clock, the same way each time for the same seed."""
     for name in ("_ALLOW_DETERMINISTIC_SCHEDULING", "_r", "GLOBAL_RUN_CONTEXT"):
         if not hasattr(internals, name):
@@ -48,55 +49,101 @@ def run(main: Callable[[], Awaitable[T]], seed: str) -> T:
     internals._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     # A run is over before a collection would pay.
     gc.disable()
-    watch = _Watch()
+    clock = Clock()
+
+    async def watched() -> T:
+        agenda = Agenda(clock)
+        pacer = Pacer(clock, agenda)
+        with pacer.scope:
+            return await main(agenda)
+        raise RuntimeError(f"virtual time stands still at {clock.now!r}: somebody never sleeps")
+
     try:
-        return trio.run(watch.over, main, clock=_clock(), instruments=[watch])
+        return trio.run(watched, clock=clock)
     finally:
         gc.enable()
         internals._r.setstate(state)
         internals._ALLOW_DETERMINISTIC_SCHEDULING = allowed  # type: ignore[misc]
 
 
-class _Watch(trio.abc.Instrument):
-    """Ends a run in which time stands still because somebody asks again and again."""
+class Clock(trio.abc.Clock):
+    """Stands still until `Pacer` moves it."""
 
     def __init__(self) -> None:
-        self._scope = trio.CancelScope()
+        self.now = 0.0
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        return self.now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Waiting is left to the pacer, which takes anything above 0 for idleness."""
+        return 0 if deadline <= self.now else math.inf
+
+
+class Pacer:
+    """Takes the place of Trio's waiting for I/O: when nobody can run, time moves on.
+
+    That is one pass of the scheduler for each moment at which something happens. `trio.testing`'s
+    clock needs three, and each of them asks the system for events that never come.
+    """
+
+    def __init__(self, clock: Clock, agenda: Agenda) -> None:
+        self._runner = internals.GLOBAL_RUN_CONTEXT.runner
+        for owner, name in ((self._runner, "io_manager"), (self._runner, "deadlines")):
+            if not hasattr(owner, name):
+                raise RuntimeError(
+                    f"trio {trio.__version__}'s runner has no {name} any more, by which time moves"
+                    " in a simulation: look up what took its place"
+                )
+        self.scope = trio.CancelScope()
+        """Is cancelled when time stands still because somebody asks again and again."""
+        self._clock = clock
+        self._agenda = agenda
+        self._system = self._runner.io_manager
         self._moment = -math.inf
         self._passes = 0
+        self._runner.io_manager = self  # type: ignore[assignment]
 
-    def before_io_wait(self, timeout: float) -> None:
-        """Once in each pass of the scheduler."""
-        if (moment := trio.current_time()) > self._moment:
-            self._moment, self._passes = moment, 0
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._system, name)
+
+    def process_events(self, events: Any) -> None:
+        """Trio calls it right after `get_events`."""
+        if events:
+            self._system.process_events(events)
+
+    def get_events(self, timeout: float) -> Any:
+        """Once in each pass of the scheduler, before deadlines are looked at and tasks are run."""
+        if self._clock.now > self._moment:
+            self._moment, self._passes = self._clock.now, 0
         self._passes += 1
         if self._passes == PASSES_MAX:
-            self._scope.cancel()
+            self.scope.cancel()
+        if self._passes % LOOK_OUTSIDE_EVERY == 0:
+            return self._system.get_events(0)
+        if timeout > 0:
+            self._move_on()
+        elif self._agenda.soonest <= self._clock.now:
+            self._agenda.run_due(self._runner)
+        return ()
 
-    async def over(self, main: Callable[[], Awaitable[T]]) -> T:
-        """What `main` returns. Raises RuntimeError if it had to be ended."""
-        with self._scope:
-            return await main()
-        raise RuntimeError(f"virtual time stands still at {self._moment!r}: somebody never sleeps")
-
-
-def _clock() -> trio.testing.MockClock:
-    """Jumps to the next deadline, and past it by no less than a step that a float can hold.
-
-    The clock's own jump adds the distance to the deadline, and where rounding makes that sum stop
-    short of it, the distance left is too small to change it: the run would spin for ever.
-    """
-    clock = trio.testing.MockClock(autojump_threshold=0)
-
-    def jump() -> None:
-        left_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if 0 < left_s < math.inf:
-            clock.jump(max(left_s, STEP_S))
-
-    if not hasattr(clock, "_autojump"):
-        raise RuntimeError(f"trio {trio.__version__}'s MockClock has no _autojump any more")
-    clock._autojump = jump  # type: ignore[method-assign]
-    return clock
+    def _move_on(self) -> None:
+        """To the next moment at which a task can run."""
+        runner, clock, agenda = self._runner, self._clock, self._agenda
+        while not runner.runq:
+            left_s = min(runner.deadlines.next_deadline(), agenda.soonest) - clock.now
+            if left_s == math.inf:
+                return
+            if left_s > 0:
+                # By no less than a step that a float can hold: where rounding makes the sum stop
+                # short of the deadline, the distance left may be too small to change it.
+                clock.now += max(left_s, STEP_S)
+            runner.deadlines.expire(clock.now)
+            if agenda.soonest <= clock.now:
+                agenda.run_due(runner)
 
 
 class Freezer:
@@ -149,29 +196,55 @@ def inside(process: str) -> Any:
 
 
 class Agenda:
-    """Calls functions at their times. Those of one moment in the order they were entered."""
+    """Calls functions at their times. Those of one moment in the order they were entered.
 
-    def __init__(self) -> None:
+    A task does that, in its turn among those that run in the same moment. Where it would be alone,
+    which is nearly always, the functions are called without it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.soonest = math.inf
+        self._clock = clock
         self._entries: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self._scope: trio.CancelScope | None = None
+        self._task: Task | None = None
+        """While it sleeps."""
+        self._over = False
 
     def at(self, moment: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._entries, (moment, next(self._numbers), do))
-        if self._scope is not None and moment < self._scope.deadline:
-            self._scope.deadline = moment
+        if not self._over:
+            self.soonest = self._entries[0][0]
 
     def after(self, seconds: float, do: Callable[[], None]) -> None:
-        self.at(trio.current_time() + seconds, do)
+        self.at(self._clock.now + seconds, do)
 
     async def run(self) -> None:
         """Until cancelled."""
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            self._task, self.soonest, self._over = None, math.inf, True
+            return trio.lowlevel.Abort.SUCCEEDED
+
         while True:
-            deadline = self._entries[0][0] if self._entries else math.inf
-            with trio.CancelScope(deadline=deadline) as self._scope:
-                await trio.sleep_forever()
-            while self._entries and self._entries[0][0] <= trio.current_time():
-                heapq.heappop(self._entries)[2]()
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            self._call_due()
+
+    def run_due(self, runner: Any) -> None:
+        """What is due is done now, or by the task if others run in this moment too."""
+        if self._task is None:
+            return
+        if runner.runq:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+        else:
+            self._call_due()
+
+    def _call_due(self) -> None:
+        while self._entries and self._entries[0][0] <= self._clock.now:
+            heapq.heappop(self._entries)[2]()
+        self.soonest = self._entries[0][0] if self._entries else math.inf
 
 
 class Dice:

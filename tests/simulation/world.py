@@ -98,8 +98,8 @@ def simulate(
     plan = draw(seed, faults)
     with mutation.patched():
 
-        async def main() -> History:
-            world = World(plan, mutation.source)
+        async def main(agenda: Agenda) -> History:
+            world = World(plan, mutation.source, agenda)
             await world.live()
             return world.history
 
@@ -112,10 +112,10 @@ class World:
 
     engine_class = Engine
 
-    def __init__(self, plan: Plan, source: Callable[[Script], str]) -> None:
+    def __init__(self, plan: Plan, source: Callable[[Script], str], agenda: Agenda) -> None:
         self.plan = plan
         self.dice = Dice(str(plan.seed))
-        self.agenda = Agenda()
+        self.agenda = agenda
         self.freezer = Freezer()
         self.history = History()
         self.server = Server(self.now_ms, source)
