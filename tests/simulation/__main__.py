@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
+import logging
 import math
 import statistics
 import sys
@@ -44,6 +45,8 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
     parser.add_argument("--runs", type=int, default=RUNS, help="per mutant")
     asked = parser.parse_args()
+    # What the replicas of a thousand worlds log is no news to anybody.
+    logging.disable(logging.CRITICAL)
     if asked.what == "mutants":
         return table(asked.runs, asked.jobs)
     if asked.trace:
