@@ -83,7 +83,7 @@ N8N_INACTIVE = {
 }
 N8N_METHOD = {
     "code": 404,
-    "message": "This webhook is not registered for POST requests. Did you mean to make a GET?",
+    "message": "This webhook is not registered for POST requests. Did you mean a GET?",
 }
 
 
@@ -118,6 +118,25 @@ def test_what_an_answer_means_is_said_with_what_to_do(
     assert "\n" not in found.text
 
 
+def test_the_receivers_own_words_are_repeated_without_what_steers_a_terminal(
+    scripted: Scripted,
+) -> None:
+    scripted.answers["/webhook/abc"] = (404, N8N_INACTIVE)
+    found = send_test(settings_for(f"{scripted.url}/webhook/abc"))
+    assert "; it said: " in found.text
+    assert "The workflow must be active for a production URL" in found.text
+    scripted.answers["/"] = (500, b"\x1b[2Jdatabase\nis gone")
+    words = send_test(settings_for(f"{scripted.url}/")).text
+    assert "database" in words
+    assert "\x1b" not in words
+
+
+def test_n8n_that_has_the_webhook_for_another_method_is_understood(scripted: Scripted) -> None:
+    scripted.answers["/webhook/abc"] = (404, N8N_METHOD)
+    found = send_test(settings_for(f"{scripted.url}/webhook/abc"))
+    assert "set the Webhook node's HTTP method to POST" in found.text
+
+
 def test_a_wrong_signature_is_thought_of_where_one_is_sent(scripted: Scripted) -> None:
     scripted.answers["/"] = (401, b"")
     found = send_test(settings_for(f"{scripted.url}/", WEBHOOK_SECRET=new_secret()))
@@ -129,6 +148,7 @@ def test_a_redirect_is_not_followed(scripted: Scripted) -> None:
     scripted.headers["location"] = f"{scripted.url}/elsewhere"
     found = send_test(settings_for(f"{scripted.url}/"))
     assert "set WEBHOOK_URL to where it leads" in found.text
+    assert f"{scripted.url}/elsewhere" in found.text
     assert len(scripted.requests) == 1
 
 

@@ -34,11 +34,11 @@ LETTERS_SHOWN = 100
 COUNTED_MAX = 100_000
 """How many dead letters are counted before a question; of more it says `more than`."""
 COLUMNS = (
-    "id", "user", "died_at", "attempts", "messages", "queued", "replica", "duration_ms", "reason",
-    "answer",
+    "id", "user", "died_at", "attempts", "messages", "queued", "status", "replica", "duration_ms",
+    "reason", "answer",
 )  # fmt: skip
 COLUMNS_REPLAYED = ("id", "user", "died_at", "attempts", "messages", "queued")
-OPTIONAL = ("replica", "duration_ms", "answer")
+OPTIONAL = ("status", "replica", "duration_ms", "answer")
 SHOWN_APART = ("batch", "recent", "success")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The batches' ids.")]

@@ -12,12 +12,12 @@ import time
 
 import trio
 
+from actor_queue.app.doctor.advice import ANSWER_SOONER, advice
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.terminal import span
 from actor_queue.core.batch import Batch
 from actor_queue.core.outcome import Delivered, Failed, Outcome
 from actor_queue.core.settings import Settings
-from actor_queue.core.url import split
 from actor_queue.webhook.client import WebhookClient
 
 CHECK = "test"
@@ -25,45 +25,6 @@ USER = "actor-queue-doctor"
 TEXT = "This is a test from actor-queue doctor."
 SLOW_SHARE = 3
 """An answer that took more than the time limit divided by this is called slow."""
-
-_ANSWER_SOONER = (
-    "let the receiver answer at once and work afterwards, because one that is slower than"
-    " AQ_WEBHOOK_TIMEOUT is called again, and works again"
-)
-
-_OF_STATUS = {
-    400: "the receiver does not take this body: compare what it expects with AQ_PAYLOAD",
-    404: "the receiver has nothing at this path: compare WEBHOOK_URL with the receiver's address",
-    405: "the receiver takes no POST at this path: set its method to POST",
-    408: "the receiver gave up reading: look at the proxy in front of it",
-    410: "the receiver wants no more webhooks here, and each batch would be dead at once: correct"
-    " WEBHOOK_URL",
-    413: "the receiver takes no body of this size, although a test is small: raise its limit",
-    415: "the receiver does not take application/json: let it",
-    422: "the receiver does not take this body: compare what it expects with AQ_PAYLOAD",
-    429: "the receiver asks for fewer webhooks: lower AQ_MAX_DELIVERIES or raise its limit",
-    502: "the proxy in front of the receiver does not reach it: start the receiver",
-    503: "the receiver is not available: start it, or look at the proxy in front of it",
-    504: f"the proxy in front of the receiver waited too long: {_ANSWER_SOONER}",
-}
-
-_OF_REASON = {
-    "name not found": "correct the host in WEBHOOK_URL; in a container, it is the name of the"
-    " receiver's service on a network that both are on",
-    "name lookup failed": "the name server did not answer: try again, and look at the DNS of this"
-    " machine",
-    "connection refused": "nobody listens there: start the receiver, or correct the port; in a"
-    " container, localhost is that container itself",
-    "host unreachable": "look at the network and the firewall between here and the receiver",
-    "connection timed out": "look at the firewall between here and the receiver",
-    "TLS certificate not trusted": "renew it or correct the name; for an authority of your own,"
-    " name the file of its certificate in SSL_CERT_FILE",
-    "TLS failed": "the receiver does not speak TLS at this port: use http://, or the port that"
-    " does",
-    "connection closed before an answer": "look at the receiver's log, and whether HTTP is what"
-    " it speaks at this port: TLS needs https://",
-    "the answer is not valid HTTP": "no HTTP server listens there: correct the host and the port",
-}
 
 
 def send_test(settings: Settings) -> Finding:
@@ -84,13 +45,13 @@ def judge(outcome: Outcome, took_s: float, settings: Settings) -> Finding:
                 "warn",
                 CHECK,
                 f"answered {status} after {span(took_s)}, which is more than a third of"
-                f" AQ_WEBHOOK_TIMEOUT ({limit_s:g} s): {_ANSWER_SOONER}",
+                f" AQ_WEBHOOK_TIMEOUT ({limit_s:g} s): {ANSWER_SOONER}",
             )
         case Delivered(status):
             return Finding("ok", CHECK, f"answered {status} after {took_s * 1000:.0f} ms")
         case Failed() as failed:
-            said = f"; it said: {answer}" if (answer := _answer(failed)) else ""
-            return Finding("fail", CHECK, f"{failed.reason}: {_advice(failed, settings)}{said}")
+            said = f"; it said: {failed.answer}" if failed.answer else ""
+            return Finding("fail", CHECK, f"{failed.reason}: {advice(failed, settings)}{said}")
 
 
 def batch_of_test(settings: Settings) -> Batch:
@@ -115,71 +76,3 @@ def batch_of_test(settings: Settings) -> Batch:
 async def _post(settings: Settings) -> Outcome:
     async with WebhookClient.of(settings) as client:
         return await client.deliver(batch_of_test(settings), settings.webhook_timeout_ms / 1000)
-
-
-def _advice(failed: Failed, settings: Settings) -> str:
-    assert settings.webhook_url is not None
-    match failed.status:
-        case None:
-            return _of_reason(failed.reason)
-        case 401 | 403:
-            return _credentials(settings)
-        case 404 if (n8n := _of_n8n(settings.webhook_url, _answer(failed))) is not None:
-            return n8n
-        case status if 300 <= status < 400:
-            return "redirects are not followed: set WEBHOOK_URL to where it leads"
-        case status if status in _OF_STATUS:
-            return _OF_STATUS[status]
-        case status if status >= 500:
-            return "look at the receiver's log"
-        case _:
-            return "look at what the receiver expects"
-
-
-def _answer(failed: Failed) -> str:
-    return getattr(failed, "answer", None) or ""
-
-
-def _of_reason(reason: str) -> str:
-    for beginning, advice in _OF_REASON.items():
-        if reason.startswith(beginning):
-            return advice
-    if reason.startswith("timed out"):
-        connecting = "connecting" in reason or "TLS" in reason
-        return _OF_REASON["connection timed out"] if connecting else _ANSWER_SOONER
-    return "look at the receiver's log"
-
-
-def _credentials(settings: Settings) -> str:
-    advice = (
-        "the receiver wants credentials: write them into WEBHOOK_URL as"
-        " https://user:password@host/…, or let it check the signature instead"
-    )
-    if settings.webhook_secrets:
-        return f"{advice}; if it does, it has another secret than WEBHOOK_SECRET"
-    return f"{advice}, for which WEBHOOK_SECRET must be set"
-
-
-def _of_n8n(url: str, answer: str) -> str | None:
-    """What a 404 means that comes from n8n; None from others.
-
-    n8n has the production address /webhook/… and the test address /webhook-test/… of each Webhook
-    node. Both answer 404 unless they are listening.
-    """
-    path = split(url).path
-    registered = "not registered" in answer
-    if registered and "for POST" in answer:
-        return "n8n has this webhook for another method: set the Webhook node's HTTP method to POST"
-    if "/webhook-test/" in path:
-        return (
-            "n8n listens at a test address (/webhook-test/) only while its editor waits for a test"
-            " event, and for one call: press `Execute workflow` and send the test again, or use"
-            " the production address (/webhook/) of an active workflow"
-        )
-    if registered or "/webhook/" in path:
-        return (
-            "n8n answers 404 while the workflow is not active, or when no Webhook node has this"
-            " path: activate (publish) the workflow, and compare the path with the node's"
-            " production URL"
-        )
-    return None

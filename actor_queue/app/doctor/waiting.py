@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 
 import trio
 
+from actor_queue.app.doctor.advice import advice
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.terminal import counted, span
+from actor_queue.core.outcome import Failed
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import DeadLetter, StoreMisconfigured, StoreUnavailable, UserView
 from actor_queue.store.connect import runner_for
@@ -51,9 +53,9 @@ async def _look(settings: Settings) -> list[Finding]:
             await nursery.start(runner.serve)
             await runner.prepare()
             letters, more_letters = await _letters(store)
-            findings.append(_dead(letters, more_letters))
+            findings.append(_dead(letters, more_letters, settings))
             users, more_users = await _users(store)
-            findings += _retries(users, more_users)
+            findings += _retries(users, more_users, settings)
             findings += _holds(users, more_users)
         nursery.cancel_scope.cancel()
     if patience.cancelled_caught:
@@ -87,22 +89,23 @@ async def _users(store: RedisStore) -> tuple[list[UserView], bool]:
     return users, True
 
 
-def _dead(letters: list[DeadLetter], more: bool) -> Finding:
+def _dead(letters: list[DeadLetter], more: bool, settings: Settings) -> Finding:
     if not letters:
         return Finding("ok", "dead letters", "there are none")
     newest = letters[0]
     died_at = datetime.fromtimestamp(newest.died_at_ms / 1000, UTC)
+    failed = Failed(newest.reason, newest.status, answer=newest.answer)
     return Finding(
         "warn",
         "dead letters",
         f"{'more than ' if more else ''}{counted(len(letters), 'dead letter')}, the newest of"
         f" {died_at:%Y-%m-%d %H:%M:%S} UTC after {counted(newest.attempts, 'attempt')}:"
-        f" {newest.reason}; mend the receiver, look with `actor-queue dead list`, and send them"
-        " again with `actor-queue dead replay --all`",
+        f" {_why(failed, settings)}; look with `actor-queue dead list`, and send them again with"
+        " `actor-queue dead replay --all`",
     )
 
 
-def _retries(users: list[UserView], more: bool) -> Iterator[Finding]:
+def _retries(users: list[UserView], more: bool, settings: Settings) -> Iterator[Finding]:
     batches = [
         (view.batch.closed_at_ms, view.batch.attempts, view)
         for view in users
@@ -112,14 +115,19 @@ def _retries(users: list[UserView], more: bool) -> Iterator[Finding]:
         yield Finding("ok", "retries", f"nobody waits for a retry{_of(users, more)}")
         return
     closed_at_ms, attempts, view = min(batches, key=lambda batch: batch[:2])
-    reasons = (record.reason for record in view.recent if record.reason is not None)
+    failures = (
+        Failed(record.reason, record.status, answer=record.answer)
+        for record in view.recent
+        if record.reason is not None
+    )
+    failed = next(failures, None)
+    why = "no reason is known" if failed is None else _why(failed, settings)
     age = span(time.time() - closed_at_ms / 1000)
     yield Finding(
         "warn",
         "retries",
         f"{_counted_users(len(batches))} for a retry{_of(users, more)}; the oldest batch was closed"
-        f" {age} ago and failed {counted(attempts, 'time')}: {next(reasons, 'no reason is known')};"
-        " look at the receiver",
+        f" {age} ago and failed {counted(attempts, 'time')}: {why}",
     )
 
 
@@ -134,6 +142,11 @@ def _holds(users: list[UserView], more: bool) -> Iterator[Finding]:
         f"{counted(len(held_ms), 'user')} with messages held{_of(users, more)}, the longest for"
         f" {span(max(held_ms) / 1000)} more; `actor-queue release USER` ends a hold",
     )
+
+
+def _why(failed: Failed, settings: Settings) -> str:
+    said = f"; it said: {failed.answer}" if failed.answer else ""
+    return f"{failed.reason}: {advice(failed, settings)}{said}"
 
 
 def _counted_users(number: int) -> str:
