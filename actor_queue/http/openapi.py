@@ -15,9 +15,10 @@ NDJSON: Final = "application/x-ndjson"
 PROBLEM: Final = "application/problem+json"
 
 _PROBLEMS: Final = {
-    "400": "Not JSON, or not what is expected here",
+    "400": "Not JSON, not what is expected here, or a query parameter that this path does not take",
     "401": "No key, or an unknown one",
-    "403": "The key lacks the scope",
+    "403": "The key lacks the scope; or the service has no keys, listens on loopback, and the "
+    "request names a foreign Host or comes from a page of another site",
     "404": "There is no such thing",
     "408": "The body came too slowly",
     "409": "The user is on hold",
@@ -30,6 +31,32 @@ _PROBLEMS: Final = {
 _WITH_RETRY_AFTER: Final = {"429", "503"}
 _BODY: Final = ("400", "408", "413", "415", "422")
 
+_OPERATION_IDS: Final = {
+    ("/api/message", "post"): "acceptMessage",
+    ("/api/messages", "post"): "acceptMessages",
+    ("/api/users", "get"): "listUsers",
+    ("/api/users/{user}", "get"): "showUser",
+    ("/api/users/{user}", "delete"): "dropUser",
+    ("/api/users/{user}/flush", "post"): "flushUser",
+    ("/api/users/{user}/typing", "post"): "signalTyping",
+    ("/api/users/{user}/hold", "post"): "holdUser",
+    ("/api/users/{user}/release", "post"): "releaseUser",
+    ("/api/dead", "get"): "listDeadLetters",
+    ("/api/dead/replay", "post"): "replayDeadLetters",
+    ("/api/dead/{id}", "get"): "showDeadLetter",
+    ("/api/dead/{id}", "delete"): "dropDeadLetter",
+    ("/api/dead/{id}/replay", "post"): "replayDeadLetter",
+    ("/api/shards", "get"): "listShards",
+    ("/api/events", "get"): "followEvents",
+    ("/healthz", "get"): "isAlive",
+    ("/readyz", "get"): "isReady",
+    ("/metrics", "get"): "showMetrics",
+    ("/openapi.json", "get"): "describeApi",
+    ("/docs", "get"): "showDocs",
+    ("/", "get"): "showDashboard",
+}
+"""What generated clients call their functions, so a name here is as fixed as its path."""
+
 Operation = dict[str, Any]
 
 
@@ -41,6 +68,11 @@ def document(settings: Settings) -> dict[str, Any]:
             "title": "actor-queue",
             "version": version("actor-queue"),
             "summary": "Collects each user's burst of messages into one ordered webhook",
+            "description": "Every message resets its user's quiet timer; when the user has been "
+            "quiet for `ttl` seconds, everything goes out in order as one webhook. Bodies are "
+            "JSON, also with content-encoding gzip or deflate; a slash at the end of a path means "
+            "nothing; a query parameter that a path does not take is refused.",
+            "contact": {"name": "Whoever runs this service"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": settings.root_path or "/"}],
@@ -50,7 +82,7 @@ def document(settings: Settings) -> dict[str, Any]:
             {"name": "Dead letters", "description": "Batches that nobody tries any more."},
             {"name": "Service", "description": "The service itself."},
         ],
-        "paths": {**_messages(), **_users(), **_dead(), **_service()},
+        "paths": _named({**_messages(), **_users(), **_dead(), **_service(), **_pages()}),
         "webhooks": {"batch": {"post": _webhook()}},
         "components": {
             "schemas": schemas(settings),
@@ -66,6 +98,14 @@ def document(settings: Settings) -> dict[str, Any]:
             },
         },
     }
+
+
+def _named(paths: dict[str, Any]) -> dict[str, Any]:
+    """`paths` with a name for each operation. Raises KeyError for one that has none."""
+    for path, item in paths.items():
+        for method in item.keys() - {"parameters"}:
+            item[method]["operationId"] = _OPERATION_IDS[path, method]
+    return paths
 
 
 def _messages() -> dict[str, Any]:
@@ -220,23 +260,64 @@ def _service() -> dict[str, Any]:
         "there is no history.",
     )
     status = record({"status": {"const": "ok"}})
-    alive = _operation(tag, "Alive", None, {"200": _json("It is", status)})
-    ready = _operation(tag, "Can accept messages", None, {"200": _json("It can", status)}, "503")
+    alive = _operation(
+        tag,
+        "Alive",
+        None,
+        {"200": _json("It is", status)},
+        description="Whether the process answers; it asks nothing of the store.",
+    )
+    ready = _operation(
+        tag,
+        "Can accept messages",
+        None,
+        {"200": _json("It can", status)},
+        "503",
+        description="503 with the reason until it can, and while it stops.",
+    )
     metrics = _operation(
-        tag, "Numbers for Prometheus", None, {"200": _content("Text", {"text/plain": STRING})}
+        tag,
+        "Numbers for Prometheus",
+        None,
+        {"200": _content("Text", {"text/plain": STRING})},
+        "400",
+        description="In Prometheus' text format 0.0.4.",
     )
-    self_description = {"type": "object", "description": "OpenAPI 3.1."}
-    description = _operation(
-        tag, "This description", None, {"200": _json("OpenAPI", self_description)}
-    )
-    docs = _operation(tag, "It, for people", None, {"200": _content("", {"text/html": STRING})})
-    page = _operation(tag, "The dashboard", None, {"200": _content("", {"text/html": STRING})})
     return {
         "/api/shards": {"get": shards},
         "/api/events": {"get": events},
         "/healthz": {"get": alive},
         "/readyz": {"get": ready},
         "/metrics": {"get": metrics},
+    }
+
+
+def _pages() -> dict[str, Any]:
+    tag = "Service"
+    self_description = {"type": "object", "description": "OpenAPI 3.1."}
+    description = _operation(
+        tag,
+        "This description",
+        None,
+        {"200": _json("OpenAPI", self_description)},
+        "400",
+        description="With this service's own limits in it.",
+    )
+    docs = _operation(
+        tag,
+        "It, for people",
+        None,
+        {"200": _content("The page", {"text/html": STRING})},
+        description="This description as a page, which needs no internet.",
+    )
+    page = _operation(
+        tag,
+        "The dashboard",
+        None,
+        {"200": _content("The page", {"text/html": STRING})},
+        description="The service as a page, which needs no internet.",
+    )
+    return {
         "/openapi.json": {"get": description},
         "/docs": {"get": docs},
         "/": {"get": page},
@@ -250,6 +331,8 @@ def _webhook() -> Operation:
     return {
         "tags": ["Messages"],
         "summary": "One user's burst, as your receiver gets it",
+        "operationId": "receiveBatch",
+        "security": [],
         "description": "Any 2xx is success. Anything else is tried again on the schedule, with "
         "Retry-After honoured; 410 ends it at once. At 413 the batch comes again as two, in order, "
         "each with an id of its own, until a message alone gets 413. Redirects are not followed.",
@@ -260,7 +343,10 @@ def _webhook() -> Operation:
             header("idempotency-key", "Equal to webhook-id."),
         ],
         "requestBody": _body({JSON: ref("Webhook")}),
-        "responses": {"2XX": {"description": "Taken"}},
+        "responses": {
+            "2XX": {"description": "Taken"},
+            "4XX": {"description": "A failed attempt, tried again; 410 ends it, 413 divides it"},
+        },
     }
 
 
@@ -277,7 +363,7 @@ def _operation(
     body: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
 ) -> Operation:
-    keyed = ("401", "403") if scope else ()
+    keyed = ("400", "401", "403") if scope else ("403",)
     needed = f"Needs a key with the scope `{scope}`, if there are keys." if scope else ""
     operation: Operation = {
         "tags": [tag],
