@@ -1,7 +1,7 @@
-"""`GET /api/events`: what happens, as server-sent events. Raw ASGI, because it never ends.
+"""`GET /api/events`: what happens at all replicas, as server-sent events. Raw ASGI: it never ends.
 
-A listener that reads too slowly misses events; nobody waits for it. There is no history: a
-listener that comes back asks the other endpoints what is the case now.
+A listener that reads too slowly misses events; nobody waits for it, and `dropped` says how
+many. There is no history: a listener that comes back asks the other endpoints what is the case now.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from actor_queue.http.problem import method_not_allowed, send_problem, unavailab
 from actor_queue.http.query import query_refusal
 from actor_queue.http.request import Head
 from actor_queue.http.traffic import Traffic
-from actor_queue.runtime.events import Event
+from actor_queue.runtime.events import Event, EventBus, Listener
 
 ROUTE: Final = "/api/events"
 HEARTBEAT_S: Final = 15.0
 RECONNECT_MS: Final = 1_000
 EVENTS_PER_SEND_MAX: Final = 100
+JOIN_S: Final = 1.0
+"""For the other replicas to hear that somebody listens; then the stream begins all the same."""
 
 
 class Events:
@@ -44,6 +46,7 @@ class Events:
         if refusal is None:
             try:
                 with self._backend.events.listen() as events:
+                    await _joined(self._backend.events)
                     self._traffic.answers[ROUTE, 200] += 1
                     await _stream(scope, events, receive, send)
             except OverflowError as error:
@@ -53,9 +56,16 @@ class Events:
             await send_problem(send, refusal)
 
 
+async def _joined(bus: EventBus) -> None:
+    """Whoever sees the answer begin misses nothing of the other replicas that comes afterwards."""
+    if bus.joined is not None:
+        with trio.move_on_after(JOIN_S):
+            await bus.joined.wait()
+
+
 async def _stream(
     scope: HTTPScope,
-    events: trio.MemoryReceiveChannel[Event],
+    events: Listener,
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
 ) -> None:
@@ -75,7 +85,7 @@ async def _stream(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _next_text(events: trio.MemoryReceiveChannel[Event]) -> str:
+async def _next_text(events: Listener) -> str:
     """What has happened since the last call, or a comment that keeps proxies from hanging up."""
     with trio.move_on_after(HEARTBEAT_S) as patience:
         text = _text_of(await events.receive())

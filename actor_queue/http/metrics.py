@@ -38,6 +38,7 @@ _HELP: Final = {
     "dead": "Batches that became dead letters",
     "store_failures": "Calls that the store did not answer",
     "sweeps": "Sweeps over a shard's due times",
+    "events_malformed": "Events or nudges of other replicas that could not be read",
     "lateness_s": "From a batch's due time to the start of its first attempt",
     "attempt_s": "Duration of one attempt",
 }

@@ -255,8 +255,9 @@ def _service() -> dict[str, Any]:
         "read",
         {"200": _content("Events until the connection ends", {"text/event-stream": STRING})},
         "503",
-        description="Server-sent events named accepted, fired, delivered, failed, divided, "
-        "dead and moved, with a JSON object each. A listener that reads too slowly misses some; "
+        description="Server-sent events named accepted, fired, delivered, failed, divided, dead "
+        "and moved, with a JSON object each, of all replicas; `replica` says whose. What was lost "
+        "on the way, or because the listener reads too slowly, is told as dropped with its number; "
         "there is no history.",
     )
     status = record({"status": {"const": "ok"}})

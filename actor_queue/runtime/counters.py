@@ -54,6 +54,8 @@ class Counters:
     dead: int = 0
     store_failures: int = 0
     sweeps: int = 0
+    events_malformed: int = 0
+    """What came through Redis as events or nudges of others, and is none."""
     lateness_s: Histogram = field(default_factory=lambda: Histogram(LATENESS_BUCKETS_S))
     """Start of a batch's first attempt minus its due time."""
     attempt_s: Histogram = field(default_factory=lambda: Histogram(ATTEMPT_BUCKETS_S))

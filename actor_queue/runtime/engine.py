@@ -27,6 +27,7 @@ from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import Owner, awake_time
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.runtime.registry import HORIZON_S, Registry
+from actor_queue.runtime.relay import Relay
 from actor_queue.store.api import (
     DeadLetter,
     DeadPage,
@@ -34,6 +35,7 @@ from actor_queue.store.api import (
     DueElsewhere,
     Freed,
     LeaseInfo,
+    Malformed,
     Missed,
     News,
     Replica,
@@ -42,6 +44,7 @@ from actor_queue.store.api import (
     UserPage,
     UserState,
     UserView,
+    Wanted,
 )
 from actor_queue.store.base import ATTEMPT_MARGIN_MS
 
@@ -68,8 +71,9 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.store = store
-        self.events = EventBus()
+        self.events = EventBus(store.replica)
         self.counters = Counters()
+        self._relay = Relay(store, self.events, self.counters)
         self.names = UserNames(plain=settings.log_users)
         self.journal = Journal(self.names, tell=tell)
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
@@ -122,6 +126,7 @@ class Engine:
             nursery.start_soon(self._owner.run)
             nursery.start_soon(self._recoverer.run)
             nursery.start_soon(self.store.listen, self._hear)
+            nursery.start_soon(self._relay.run)
             self._phase = "running"
             try:
                 yield
@@ -192,6 +197,10 @@ class Engine:
                 if self._owner.claimable(shard) is not None:
                     at = trio.current_time() + remaining_ms / 1000
                     self._registry.nudge(user, shard, at, asked=-math.inf)
+            case Wanted():
+                self._relay.wanted()
+            case Malformed():
+                self.counters.events_malformed += 1
             case Freed():
                 self._owner.look_again()
             case Missed():

@@ -145,7 +145,17 @@ class Missed:
     """The connection was new: something may have been said before."""
 
 
-News = DueElsewhere | Freed | Missed
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Another replica has listeners who want to hear what happens here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Something was said that means nothing."""
+
+
+News = DueElsewhere | Freed | Missed | Wanted | Malformed
 
 # What an operator sees
 
@@ -395,6 +405,19 @@ class Store(Protocol):
 
     async def tell_free(self, replica: str) -> None:
         """Tell every replica that lives, but for `replica`, that shards were given back."""
+        ...
+
+    async def want_events(self) -> None:
+        """Tell every replica that somebody wants to hear what it does."""
+        ...
+
+    async def publish_events(self, text: bytes) -> None:
+        """Tell whoever listens to events, at any replica; nobody may."""
+        ...
+
+    async def listen_to_events(self, hear: Callable[[bytes | None], None]) -> None:
+        """Hand over what `publish_events` is given anywhere, until cancelled; None whenever the
+        connection is new. Texts may be lost, and may be anything."""
         ...
 
     async def leases(self) -> list[LeaseInfo]: ...

@@ -197,14 +197,14 @@ class ClusterRunner:
 
     # Listening, and what the store asks besides
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`. A message reaches every node, so any will do while it is one."""
         while True:
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as tasks:
                     heard_at: list[Place] = []
                     tasks.start_soon(self._watch, heard_at, scope)
-                    await listen(partial(self._connect_any, heard_at), channel, hear)
+                    await listen(partial(self._connect_any, heard_at), channels, hear)
 
     async def _connect_any(self, heard_at: list[Place]) -> BaseConnection:
         place = random.choice(self._primaries or self._nodes.seeds)  # noqa: S311  # not a secret

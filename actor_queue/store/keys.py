@@ -66,6 +66,9 @@ class Keys:
         self.meta = f"{namespace}:meta".encode()
         self.channel = f"{namespace}:nudge:".encode()
         """With a replica's id after it: where that replica listens."""
+        self.everyone = self.channel + b"*"
+        """Where every replica listens besides. No replica is called so."""
+        self.events = self.channel + b"*events"
         self.shards = tuple(_shard_keys(namespace, shard) for shard in range(shards))
 
 

@@ -1,4 +1,4 @@
-"""One subscription on a connection of its own.
+"""A subscription on a connection of its own.
 
 A message is a hint (the server keeps none for who is away), so nothing here tries to be
 reliable: whoever listens is told when something may have been missed. Not coredis' own
@@ -7,7 +7,7 @@ publish/subscribe, which takes a slot of its pool for good each time it reconnec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 from coredis.connection import BaseConnection
@@ -25,7 +25,9 @@ from actor_queue.store.pipe import (
 RECONNECT_PAUSE_S = 0.25
 
 
-async def listen(connect: Connect, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+async def listen(
+    connect: Connect, channels: Sequence[bytes], hear: Callable[[bytes | None], None]
+) -> None:
     """See `Runner.listen`."""
     while True:
         async with anyio.create_task_group() as tasks:
@@ -34,7 +36,7 @@ async def listen(connect: Connect, channel: bytes, hear: Callable[[bytes | None]
                 error: RedisError | None = await tasks.start(run_connection, connection)
                 if error is None:
                     tasks.start_soon(_keep_alive, connection)
-                    await _hear(connection, channel, hear)
+                    await _hear(connection, channels, hear)
             except (RedisError, OSError, StoreUnavailable, *ENDED):
                 pass
             tasks.cancel_scope.cancel()
@@ -42,13 +44,14 @@ async def listen(connect: Connect, channel: bytes, hear: Callable[[bytes | None]
 
 
 async def _hear(
-    connection: BaseConnection, channel: bytes, hear: Callable[[bytes | None], None]
+    connection: BaseConnection, channels: Sequence[bytes], hear: Callable[[bytes | None], None]
 ) -> None:
-    connection.send_command(b"SUBSCRIBE", channel)
+    connection.send_command(b"SUBSCRIBE", *channels)
     async for message in connection.push_messages:
         match message:
-            case [b"subscribe", *_]:
-                hear(None)
+            case [b"subscribe", _, count]:
+                if count == len(channels):
+                    hear(None)
             case [b"message", _, bytes(text)]:
                 hear(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import cast, get_args
 
@@ -17,6 +18,7 @@ from actor_queue.store.api import (
     Lease,
     LeaseHeld,
     LeaseInfo,
+    Malformed,
     Missed,
     News,
     NotDue,
@@ -26,6 +28,7 @@ from actor_queue.store.api import (
     SettleResult,
     StoreUnavailable,
     Taken,
+    Wanted,
 )
 from actor_queue.store.base import ATTEMPT_MARGIN_MS, StoreBase, listed, number, text
 from actor_queue.store.keys import UserKeys
@@ -33,6 +36,9 @@ from actor_queue.store.runner import Call
 from actor_queue.store.scripts import script
 
 Told = dict[str, str | int | None]
+WANTED = b"wanted:"
+"""With the replica that has listeners after it."""
+NUDGE = re.compile(rb"(\d{1,9}):(\d{1,15}):(.{1,2048})", re.DOTALL)
 
 CLAIM_TURNS_MAX = 8
 """How often a claim starts over because the line changed under it."""
@@ -306,9 +312,23 @@ class Ownership(StoreBase):
 
     async def listen(self, hear: Callable[[News], None]) -> None:
         """See `Store.listen`."""
-        await self._runner.listen(
-            self._keys.channel + self.replica.encode(), lambda message: hear(_news(message))
-        )
+        channels = (self._keys.channel + self.replica.encode(), self._keys.everyone)
+        await self._runner.listen(channels, lambda message: hear(_news(message)))
+
+    async def want_events(self) -> None:
+        """See `Store.want_events`."""
+        await self._publish(self._keys.everyone, WANTED + self.replica.encode())
+
+    async def publish_events(self, text: bytes) -> None:
+        """See `Store.publish_events`."""
+        await self._publish(self._keys.events, text)
+
+    async def listen_to_events(self, hear: Callable[[bytes | None], None]) -> None:
+        """See `Store.listen_to_events`."""
+        await self._runner.listen((self._keys.events,), hear)
+
+    async def _publish(self, channel: bytes, text: bytes) -> None:
+        await self._call("publish_v1", (self._keys.members,), channel, text)
 
     async def leases(self) -> list[LeaseInfo]:
         """See `Store.leases`."""
@@ -390,14 +410,23 @@ def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Ba
 
 
 def _news(message: bytes | None) -> News:
-    """`shard:ms:user` or `free`, as the scripts publish them; None: something was missed."""
+    """`shard:ms:user` or `free`, as the scripts publish them; None: something was missed.
+
+    Raises nothing: whoever may write to Redis may publish anything.
+    """
     if message is None:
         return Missed()
     if message == b"free":
         return Freed()
-    shard, _, rest = message.partition(b":")
-    remaining_ms, _, user = rest.partition(b":")
-    return DueElsewhere(int(shard), user.decode(), int(remaining_ms))
+    if message.startswith(WANTED):
+        return Wanted()
+    found = NUDGE.fullmatch(message)
+    if found is None:
+        return Malformed()
+    try:
+        return DueElsewhere(int(found[1]), found[3].decode(), int(found[2]))
+    except UnicodeDecodeError:
+        return Malformed()
 
 
 def _settled(reply: object) -> SettleResult:

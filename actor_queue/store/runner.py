@@ -45,8 +45,8 @@ class Runner(Protocol):
         """Whatever tells the servers apart: the one that has this key, as far as is known."""
         ...
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
-        """Hand over each message published on `channel`, until cancelled; None whenever the
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
+        """Hand over each message published on any of `channels`, until cancelled; None whenever the
         connection is new and something may have been missed."""
         ...
 

@@ -182,9 +182,9 @@ class ServerRunner:
     def server_of(self, key: bytes) -> None:
         """See `Runner.server_of`: there is one."""
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`."""
-        await listen(self._connect, channel, hear)
+        await listen(self._connect, channels, hear)
 
     async def ping(self) -> None:
         """See `Runner.ping`."""

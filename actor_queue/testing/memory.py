@@ -64,7 +64,7 @@ class DirectRunner:
     def server_of(self, key: bytes) -> object:
         return None
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         raise NotImplementedError("nothing waits here")
 
     async def ping(self) -> None:
@@ -127,10 +127,11 @@ class MemoryRunner(DirectRunner):
             raise StoreUnavailable("the answer was lost", executed=None)
         return replies
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         subscription: Any = self.client.pubsub()  # type: ignore[no-untyped-call]
-        subscription.subscribe(channel)
-        subscription.get_message()  # the confirmation
+        subscription.subscribe(*channels)
+        for _ in channels:
+            subscription.get_message()  # the confirmation
         listener = Listener(subscription, lambda text: None if self._down else hear(text))
         listeners_of(self.server).append(listener)
         hear(None)

@@ -166,13 +166,13 @@ class FaultyRunner(MemoryRunner):
             raise StoreUnavailable("the answer was lost", executed=None)
         return replies
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         def listened(text: bytes | None) -> None:
             if not self._cut_off:
                 self.heard.append(text)
                 hear(text)
 
-        await super().listen(channel, listened)
+        await super().listen(channels, listened)
 
     @property
     def _cut_off(self) -> bool:

@@ -82,7 +82,7 @@ class Wire:
         self.world = world
         self.replica = replica
         self.cut = False
-        self.channel: bytes | None = None
+        self.channels: Sequence[bytes] = ()
         self._chance = world.dice.stream(f"wire {replica.name}")
         self._connections = {"in": Connection(), "other": Connection()}
         self._inbox: list[bytes | None] = []
@@ -251,7 +251,7 @@ class Wire:
 
     def publish(self, message: bytes) -> None:
         """The server sends `message` down the subscription, if there is one."""
-        if self.cut or self.world.away or self.channel is None:
+        if self.cut or self.world.away or not self.channels:
             return
         delay_s = self._chance.uniform(0.0001, 0.002)
         if self._struck("deaf", 0.5):
@@ -270,10 +270,10 @@ class Wire:
             self._inbox.append(message)
             self._woken.set()
 
-    async def listen(self, channel: bytes, hear: Callable[[bytes | None], None]) -> None:
+    async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`. In a task of the replica: a frozen one hears nothing."""
         await trio.sleep(0.001)
-        self.channel = channel
+        self.channels = channels
         self._inbox.append(None)
         while True:
             while self._inbox:

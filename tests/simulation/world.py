@@ -282,7 +282,7 @@ class World:
     def _spread_news(self) -> None:
         for channel, message in self.server.published:
             for replica in self.replicas:
-                if replica.wire.channel == channel:
+                if channel in replica.wire.channels:
                     replica.wire.publish(message)
         self.server.published.clear()
 

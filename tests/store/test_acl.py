@@ -105,8 +105,20 @@ async def everything(store: RedisStore) -> None:
         await _operations(store)
         await store.release(list(shards.values()))
         await store.tell_free("r-2")
+        await _events(store)
         await _until(lambda: any(isinstance(each, Freed) for each in heard))
         await store.leave("r-1")
+        nursery.cancel_scope.cancel()
+
+
+async def _events(store: RedisStore) -> None:
+    heard: list[bytes | None] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.listen_to_events, heard.append)
+        await _until(lambda: None in heard)
+        await store.want_events()
+        await store.publish_events(b"parcel")
+        await _until(lambda: b"parcel" in heard)
         nursery.cancel_scope.cancel()
 
 
