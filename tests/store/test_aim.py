@@ -162,6 +162,17 @@ def test_doctor_says_of_a_webhook_without_tls_that_its_port_speaks_tls(
     assert "speaks TLS: use https:// instead of http:// in WEBHOOK_URL" in text
 
 
+@pytest.mark.parametrize("password", ["certa ", '"certa"', "\tcerta"])
+def test_doctor_doubts_what_stands_around_a_password_that_is_refused(
+    plain: int, password: str
+) -> None:
+    host = {"REDIS_HOST": HOST, "REDIS_PORT": str(plain)}
+    said = examined(parse({**host, "REDIS_PASSWORD": password}))
+    assert "begins or ends with a space or a quotation mark" in said
+    assert "certa" not in said
+    assert "begins or ends" not in examined(parse({**host, "REDIS_PASSWORD": "errada"}))
+
+
 def test_every_refusal_that_names_redis_url_has_words_for_redis_host_too() -> None:
     for refusal in NOT_EXECUTED.values():
         assert ("REDIS_URL" in refusal.sentence) == bool(refusal.for_host)

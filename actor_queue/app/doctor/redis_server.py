@@ -19,8 +19,9 @@ import trio
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
+from actor_queue.core.setting_kinds import quoted
 from actor_queue.core.settings import Settings
-from actor_queue.core.url import MANY_NODE_SCHEMES
+from actor_queue.core.url import MANY_NODE_SCHEMES, split
 from actor_queue.store.address import scheme_of
 from actor_queue.store.aim import Aim
 from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
@@ -88,7 +89,7 @@ def _unreachable(where: str, error: Exception, aim: Aim) -> Finding:
     variable = "REDIS_URL" if aim.set_by == "REDIS_URL" else "REDIS_PASSWORD"
     match error:
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
-            text = f"{where} refuses the user or password: correct them in {variable}"
+            text = f"{where} refuses the user or password: correct them in {variable}{_doubt(aim)}"
         case redis.BusyLoadingError():
             text = f"{where} is still loading its data: try again in a moment"
         case redis.ResponseError() if "NOAUTH" in str(error):
@@ -100,6 +101,14 @@ def _unreachable(where: str, error: Exception, aim: Aim) -> Finding:
         case _:
             text = f"{where} cannot be reached: check that it runs, and the host and port"
     return Finding("fail", "redis", text)
+
+
+def _doubt(aim: Aim) -> str:
+    """What may have been taken along into a password that is refused."""
+    password = split(aim.url).password
+    if password and (password != password.strip() or quoted(password)):
+        return "; it begins or ends with a space or a quotation mark, which may not belong to it"
+    return ""
 
 
 def _explained(error: Exception, aim: Aim) -> str | None:
