@@ -16,7 +16,7 @@ from actor_queue.core.message import Accepted, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.address import nodes
-from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.api import Lease, News, StoreMisconfigured, StoreUnavailable, Wanted
 from actor_queue.store.cluster import ClusterRunner, slot_of
 from actor_queue.store.redis import RedisStore
 from tests.redis_topologies import HOST, Cluster, TcpServer, cluster, free_ports, wait_for
@@ -123,7 +123,7 @@ def test_what_a_script_publishes_on_one_node_is_heard_on_any_other(
         async with opened(settings) as (store, runner), trio.open_nursery() as nursery:
             for _ in shared.primaries:
                 nursery.start_soon(
-                    runner.listen, f"{settings.namespace}:nudge:r-2".encode(), heard.append
+                    runner.listen, [f"{settings.namespace}:nudge:r-2".encode()], heard.append
                 )
             await _until(lambda: heard.count(None) >= len(shared.primaries))
             await store.acquire(range(SHARDS), "r-2", "n", 5_000)
@@ -131,6 +131,27 @@ def test_what_a_script_publishes_on_one_node_is_heard_on_any_other(
                 await store.append([Message(user, b"{}", 1_000, "m", False)])
             await _until(lambda: len([each for each in heard if each]) == 9)
             nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_events_of_one_replica_are_heard_at_another_whichever_nodes_they_are_on(
+    settings: Settings,
+) -> None:
+    async def main() -> None:
+        heard: list[bytes | None] = []
+        news: list[News] = []
+        async with opened(settings) as (store, _), opened(settings) as (_, runner):
+            other = RedisStore(runner, settings, replica="r-2")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other.listen_to_events, heard.append)
+                nursery.start_soon(store.listen, news.append)
+                await _until(lambda: None in heard and bool(news))
+                await other.want_events()
+                await _until(lambda: any(isinstance(each, Wanted) for each in news))
+                await store.publish_events(b"a parcel")
+                await _until(lambda: b"a parcel" in heard)
+                nursery.cancel_scope.cancel()
 
     trio.run(main)
 
