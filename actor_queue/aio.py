@@ -50,6 +50,8 @@ CALLS_GRACE_S = 5.0
 CANCEL_GRACE_S = 0.5
 """How long an attempt whose time is over waits for `deliver` to end after it was cancelled."""
 
+__all__ = ["ActorQueue"]
+
 T = TypeVar("T")
 
 OWN_FILES.add(__file__)

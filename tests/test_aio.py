@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -56,7 +59,7 @@ def test_a_burst_is_one_call_on_the_callers_loop_and_an_exception_is_a_retry(
 
         async with ActorQueue(settings, deliver=deliver) as queue:
             for text in "Oi", "tudo bem?", "ainda aí?":
-                accepted = await queue.push("joao.silva", text, ttl=0.3, agente=1)
+                accepted = await queue.push("joao.silva", text, ttl=2, agente=1)
             assert accepted.pending == 3
             await done.wait()
             loops.append(asyncio.get_running_loop())
@@ -78,7 +81,8 @@ def test_what_is_pushed_at_once_is_kept_in_the_order_of_the_calls(settings: Sett
             done.set()
 
         async with ActorQueue(settings, deliver=deliver) as queue:
-            await asyncio.gather(*(queue.push("ana", str(n), ttl=0.5) for n in range(300)))
+            await asyncio.gather(*(queue.push("ana", str(n), ttl=3600) for n in range(300)))
+            await queue.flush("ana")
             await done.wait()
 
     run(main)
@@ -223,6 +227,8 @@ def test_calls_from_another_loop_are_answered_there(settings: Settings) -> None:
 
 
 def test_an_engine_that_fails_ends_the_block_with_its_error(settings: Settings) -> None:
+    went_on: list[bool] = []
+
     async def main() -> None:
         async with ActorQueue(settings, deliver=ignore) as queue:
 
@@ -230,10 +236,12 @@ def test_an_engine_that_fails_ends_the_block_with_its_error(settings: Settings) 
                 raise ZeroDivisionError
 
             queue._queue.engine.store.due = broken  # type: ignore[method-assign]
-            await asyncio.sleep(3600)
+            await asyncio.sleep(15)
+            went_on.append(True)
 
     with pytest.raises(ZeroDivisionError):
         run(main)
+    assert not went_on
 
 
 def test_an_exception_in_the_block_comes_out_as_it_is(settings: Settings) -> None:
@@ -274,6 +282,72 @@ def test_a_cancelled_push_ends_at_once_and_the_queue_goes_on(settings: Settings)
             assert (await queue.push("bea", "Oi", ttl=60)).pending == 1
 
     run(main)
+
+
+def test_what_was_asked_before_it_closed_is_answered(settings: Settings) -> None:
+    async def main() -> None:
+        async with ActorQueue(settings, deliver=ignore) as queue:
+            calls = [queue.push(f"u{n}", "Oi", ttl=3600) for n in range(2_500)]
+            tasks = [asyncio.create_task(call) for call in calls]
+            await asyncio.sleep(0)
+        assert [each.pending for each in await asyncio.gather(*tasks)] == [1] * 2_500
+
+    run(main)
+
+
+def test_a_call_while_it_closes_is_carried_out_or_refused_and_never_forgotten(
+    settings: Settings,
+) -> None:
+    async def main() -> None:
+        for _ in range(5):
+            kept = 0
+
+            async def pushes(queue: ActorQueue) -> None:
+                nonlocal kept
+                try:
+                    while True:
+                        await queue.push("ana", "Oi", ttl=3600)
+                        kept += 1
+                except (RuntimeError, StoreUnavailable):
+                    pass
+
+            async with ActorQueue(settings, deliver=ignore) as queue:
+                tasks = [asyncio.create_task(pushes(queue)) for _ in range(10)]
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*tasks)
+            async with ActorQueue(settings, deliver=ignore) as queue:
+                assert (await queue.drop("ana")).messages >= kept > 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("front", ["actor_queue.aio", "actor_queue"])
+def test_an_interrupt_closes_the_queue_and_ends_the_program(front: str, settings: Settings) -> None:
+    runs = "asyncio" if front.endswith("aio") else "trio"
+    code = f"""
+import {runs}
+from actor_queue import Settings
+from {front} import ActorQueue
+async def ignore(batch): pass
+async def main():
+    settings = Settings(redis_url={settings.redis_url!r}, namespace={settings.namespace!r})
+    async with ActorQueue(settings, deliver=ignore):
+        print("open", flush=True)
+        await {runs}.sleep(3600)
+try:
+    {runs}.run(main{"()" if runs == "asyncio" else ""})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE_S)
+    assert said == ("interrupted\n", "")
+    assert process.returncode == 0
 
 
 def test_before_it_is_open_and_after_it_is_closed_it_says_what_to_do(settings: Settings) -> None:

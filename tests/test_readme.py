@@ -107,7 +107,7 @@ def serving(server: Server, printed: Path) -> Iterator[str]:
         process = subprocess.Popen(
             command,
             cwd=ROOT / "examples",
-            env=environment(server) | {"AQ_DEFAULT_TTL": "0.5"},
+            env=environment(server) | {"AQ_DEFAULT_TTL": "3"},
             stdout=file,
             stderr=subprocess.PIPE,
             text=True,
@@ -166,7 +166,7 @@ def test_the_example_for_telegram_answers_a_burst_once_and_gives_up_who_blocked_
     async def main() -> None:
         settings = Settings(redis_url=server.url, namespace=f"readme{os.getpid()}", shards=2)
         bot = Bot()
-        talk = Conversation(bot, settings, blocked=Forbidden, quiet_s=0.3)
+        talk = Conversation(bot, settings, blocked=Forbidden, quiet_s=2)
         async with asyncio.timeout(PATIENCE_S), talk.queue:
             for chat, number, text in ((1, 1, "Oi"), (2, 1, "Oi"), (1, 2, None), (1, 2, None)):
                 message = SimpleNamespace(
