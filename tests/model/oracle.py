@@ -146,6 +146,7 @@ class Oracle(Grants, Letters):
         step = max(step, line.hold_until_ms)
         if now_ms < step:
             if flight and flight.retry_at_ms is None:
+                self._silent(line, flight)
                 flight.retry_at_ms = flight.limit_at_ms
             return NotDue(step - now_ms)
         if line.flight and line.flight.retry_at_ms is None:

@@ -278,7 +278,8 @@ class ClaimConformance:
         await s.send("b", ttl_ms=0)
         (due,) = await s.store.due([lease.shard], 100_000, 10)
         assert [one.remaining_ms for one in due] == [60_000 - ATTEMPT_MS], "the limit is past"
-        assert (await s.store.describe("ana")).state == "held"
+        view = await s.store.describe("ana")
+        assert (view.state, [one.outcome for one in view.recent]) == ("held", ["unknown"])
         assert await s.changes_nothing("retry", lease, first, 1, None, "late") == Gone()
         dropped = await s.store.drop("ana")
         assert (texts(dropped.stored), dropped.batch_id) == (["a", "b"], first.batch.id)

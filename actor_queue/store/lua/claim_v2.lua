@@ -47,6 +47,7 @@ elseif over then
   -- said to wait: or else the next message would put the attempt's limit, which is past, into the index again.
   at = math.max(at, u.hu)
   if u.fs == 'a' and now < at then
+    remember_silence(KEYS[7], user_key, u)
     u.fs = 'r'
     redis.call('HSET', user_key, 'fs', 'r')
   end
