@@ -46,8 +46,10 @@ bench: install
 
 # Replicas on virtual time with every fault; a seed that fails is printed and replays exactly.
 SEEDS ?= 2000
+START ?= 0
+JOBS ?= 2
 simulate: install
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS)
 
 # Real processes under kill -9, freezes, partitions and Redis failures, for SECONDS.
 SECONDS ?= 120

@@ -341,7 +341,7 @@ MUTANTS = (
     Mutant(
         "a delivered batch becomes a dead letter",
         (Edit("bury", "local known = delivered(u)", "local known"),),
-        faults=(*LATE_ACKS, "webhook_gone"),
+        faults=(*LATE_ACKS, "webhook_fails", "webhook_gone"),
     ),
     Mutant(
         "a delivered batch is claimed again",
