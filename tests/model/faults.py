@@ -121,7 +121,7 @@ FAULTS = (
     # Verdicts
     Fault("an ack for any batch", "ack_v2", "or u.fid ~= ARGV[3]", ""),
     Fault("a late ack is ignored", "ack_v2", "if not u.fs or", "if u.fs ~= 'a' or"),
-    Fault("a late ack ends another attempt", "ack_v2", "u.fo ~= ARGV[8] then", "false then"),
+    Fault("a late ack ends another attempt", "ack_v2", "now < u.fu and u.fo ~= ARGV[8]", "false"),
     Fault(
         "a late ack is told each time",
         "ack_v2",

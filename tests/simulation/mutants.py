@@ -330,7 +330,7 @@ MUTANTS = (
     # Verdicts
     Mutant(
         "a late ack ends another attempt's turn",
-        (Edit("ack", "u.fo ~= ARGV[8] then", "false then"),),
+        (Edit("ack", "now < u.fu and u.fo ~= ARGV[8]", "false"),),
         faults=LATE_ACKS,
     ),
     Mutant(
