@@ -34,8 +34,9 @@ DeliverCallback = Callable[[Batch], Awaitable[object]]
 """An `async def` that is called with one batch. The batch is delivered when it returns, whatever it
 returns but a `Failed`. An exception, a `Failed`, or more time than `webhook_timeout_ms` is a failed
 attempt: the same batch comes again on `retry_schedule_ms`, and after the last attempt it is a dead
-letter. `Failed(reason, final=True)` makes it one at once. A reason is kept, shown and logged: say
-nothing in it that a user wrote."""
+letter. `Failed(reason, final=True)` makes it one at once; `Failed(reason, status=413)` divides a
+batch of several messages in two. A reason is kept, shown and logged: say nothing in it that a user
+wrote."""
 
 
 class Receiver(Protocol):
@@ -114,6 +115,7 @@ def outcome_of(returned: object) -> Outcome:
             returned.status,
             returned.retry_after_s,
             returned.final,
+            returned.answer if isinstance(returned.answer, str) else None,
         )
     return returned if isinstance(returned, Delivered) else Delivered(200)
 

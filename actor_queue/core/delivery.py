@@ -42,7 +42,7 @@ def decide(
     """
     if isinstance(outcome, Delivered):
         return Ack()
-    if outcome.status == TOO_LARGE:
+    if outcome.status == TOO_LARGE and not outcome.final:
         return Divide(outcome.reason) if messages > 1 else Bury(outcome.reason)
     if outcome.final or number > len(schedule_ms):
         return Bury(outcome.reason)

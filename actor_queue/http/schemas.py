@@ -291,7 +291,7 @@ WEBHOOK: Final = {
             "batch": {
                 "type": "object",
                 "description": "With AQ_PAYLOAD=detailed: id, seq, reason, first_at, last_at and "
-                "due_at.",
+                "due_at, and in a half of a batch that was answered 413 divided_from.",
             },
             "items": {
                 **listed({"type": "object"}),

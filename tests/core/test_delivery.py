@@ -92,6 +92,8 @@ def test_a_batch_that_is_too_large_is_divided_until_a_message_alone_dies(number:
     too_large = outcome_of_status(413, 60.0)
     assert decide(too_large, number, SCHEDULE_MS, 0.5, 2) == Divide("answered 413")
     assert decide(too_large, number, SCHEDULE_MS, 0.5, 1) == Bury("answered 413")
+    final = Failed("too large, and no smaller", 413, final=True)
+    assert isinstance(decide(final, number, SCHEDULE_MS, 0.5, 2), Bury)
 
 
 @pytest.mark.parametrize(

@@ -406,12 +406,6 @@ MUTANTS = (
         (Edit("claim", "local half = take_half()", "local half"),),
         faults=TOO_LARGE,
     ),
-    Mutant(
-        "a division by anybody, by owners that ignore their trust window",
-        (Edit("divide", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
-        _replaced(Owner, "trusted", _trusted_for_ever),
-        ("cut", "pause", "webhook_slow", *TOO_LARGE),
-    ),
     Mutant("an ack for any batch", (Edit("ack", "or u.fid ~= ARGV[3]", ""),)),
     Mutant("the ack goes before the attempt", (), _replaced(Actor, "_deliver", _ack_then_deliver)),
     Mutant(

@@ -29,6 +29,12 @@ QUICK = {
     "a drop takes an attempt under way",
     "a message id is not remembered",
     "a message id is remembered although the message was refused",
+    "a batch is as large as its messages make it",
+    "dividing loses the second half",
+    "the halves swap",
+    "the first half's ack lets both go",
+    "the second half goes behind newer messages",
+    "a half is a batch like any other",
     "the sweep skips who is in flight",
     "other owners are not told of sooner steps",
 }

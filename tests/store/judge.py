@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from hypothesis.stateful import RuleBasedStateMachine, invariant
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actor_queue.core.message import Accepted
 from actor_queue.store.api import DueUser, Fenced, Gone, Nothing
@@ -74,6 +75,25 @@ class Judged(RuleBasedStateMachine):
             if cursor is None:
                 return seen
             assert getattr(page, field), "an empty page in the middle"
+
+    # Lists
+
+    @rule(limit=st.integers(1, 3), within=st.sampled_from([-1, 0, 1_000]))
+    def look_at_the_lists(self, limit: int, within: int) -> None:
+        self.ask("leases")
+        views = self.pages("users", "users", None, limit)
+        due = [view.due_in_ms for view in views]
+        assert due == sorted(due), "not soonest first"
+        assert same_elements(views, self.oracle.users(self.now.ms, None))
+        letters = self.pages("dead", "letters", limit)
+        died = [letter.died_at_ms for letter in letters]
+        assert died == sorted(died, reverse=True), "not newest first"
+        assert same_elements(letters, self.oracle.dead(self.now.ms))
+        everybody = self.subject.call("due", range(self.subject.settings.shards), EVER_MS, 10)
+        found = self.subject.call("due", range(self.subject.settings.shards), within, limit)
+        for all_of_it, some in zip(everybody, found, strict=True):
+            soon = [one for one in all_of_it if one.remaining_ms <= within]
+            assert some == soon[:limit]
 
     # After every step
 

@@ -33,11 +33,12 @@ from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
 from tests.store.driver import Now, Subject
-from tests.store.judge import EVER_MS, Judged, pick, same_elements
+from tests.store.judge import Judged, pick
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
 SHARDS = 2
+ATTEMPT_MS = 3_000
 LEASE_TTL_MS = 2_000
 """Shorter than an attempt may take, so that leases are lost while one is under way."""
 SAID = '{"olá": "\\n"}'
@@ -64,6 +65,10 @@ EVENTS = (
     *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
     *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
     *["give back"],
+)
+STEPS = ("fire", "fire", "fire", "ack", "divide", "divide!", "retry", "bury", "replay", "send 0")
+divisions = st.lists(
+    st.sampled_from((*STEPS, "flush", "late", "stale", "wrong", "limit")), max_size=14
 )
 episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
 
@@ -116,7 +121,7 @@ class Machine(Judged):
             max_messages=max_messages,
             max_batch_bytes=max_bytes,
             max_pending=max_pending,
-            webhook_timeout_ms=2_000,
+            webhook_timeout_ms=ATTEMPT_MS - 1_000,
             lease_ttl_ms=LEASE_TTL_MS,
             dedup_window_ms=20_011 if self.ids_expire else 86_400_000,
             payload=payload,
@@ -355,6 +360,22 @@ class Machine(Judged):
         found: str = pick(self.letters, which)
         return found
 
+    @rule(user=users, count=st.integers(2, 5), steps=divisions)
+    def a_receiver_finds_it_too_large(self, user: str, count: int, steps: list[str]) -> None:
+        self.append([self.message(user, 1_000, named=False, size=0) for _ in range(count)])
+        for step in ("fire", "divide", *steps):
+            if step in ("stale", "wrong"):
+                lease = pick(self.leases, 1) if step == "stale" else self.live_lease(user)
+                self.settle(self.an_attempt(int(step == "wrong")), "divide", lease, 0)
+            elif step in ("limit", "late"):
+                self.time_passes(ATTEMPT_MS)
+                if step == "late":
+                    self.fire(user, again=False)
+                    self.settle(self.an_attempt(1), "ack", self.live_lease(user), 0)
+            else:
+                self.happen(step, user)
+            self.what_is_kept_is_what_must_be()
+
     # Many steps with one user
 
     @rule(user=users, events=episodes)
@@ -453,25 +474,6 @@ class Machine(Judged):
         successor = REPLICAS[(REPLICAS.index(grant.owner) + 1) % len(REPLICAS)]
         self.take_lease(successor, shard)
         return self.leases[-1]
-
-    # Lists
-
-    @rule(limit=st.integers(1, 3), within=st.sampled_from([-1, 0, 1_000]))
-    def look_at_the_lists(self, limit: int, within: int) -> None:
-        self.ask("leases")
-        views = self.pages("users", "users", None, limit)
-        due = [view.due_in_ms for view in views]
-        assert due == sorted(due), "not soonest first"
-        assert same_elements(views, self.oracle.users(self.now.ms, None))
-        letters = self.pages("dead", "letters", limit)
-        died = [letter.died_at_ms for letter in letters]
-        assert died == sorted(died, reverse=True), "not newest first"
-        assert same_elements(letters, self.oracle.dead(self.now.ms))
-        everybody = self.subject.call("due", range(SHARDS), EVER_MS, 10)
-        found = self.subject.call("due", range(SHARDS), within, limit)
-        for all_of_it, some in zip(everybody, found, strict=True):
-            soon = [one for one in all_of_it if one.remaining_ms <= within]
-            assert some == soon[:limit]
 
     # At the end
 

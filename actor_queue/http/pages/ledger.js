@@ -48,7 +48,7 @@ function deadLine(letter, replay, drop) {
     "li",
     {},
     el("span", { class: "name", title: letter.user }, letter.user),
-    el("span", { class: "detail" }, `${when}${count(letter.messages, "message")} · ${letter.reason}`),
+    el("span", { class: "detail", title: letter.answer ?? "" }, `${when}${count(letter.messages, "message")} · ${letter.reason}`),
     el("span", { class: "verbs" }, again, dropButton(() => drop(letter.id))),
   );
 }

@@ -257,6 +257,12 @@ const HANDLERS = {
     wait(who, event.retry_in, event.retry_in);
     refreshSoon(who);
   },
+  divided(who, event) {
+    receiver.tell(event.batch_id, { user: who.name, failure: event.reason, status: "divided", texts: who.texts(event.batch_id) });
+    who.settle(event.batch_id, "warn", "Too large for the receiver: it comes again in two parts");
+    who.state = "retrying";
+    refreshSoon(who);
+  },
   dead(who, event) {
     receiver.tell(event.batch_id, { user: who.name, failure: event.reason, status: "dead", texts: who.texts(event.batch_id) });
     who.settle(event.batch_id, "bad", `Given up: ${event.reason}`);

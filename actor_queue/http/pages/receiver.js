@@ -148,9 +148,10 @@ function outsideCard(batch) {
 }
 
 function pendingCard(batch) {
-  const over = batch.status === "dead";
+  const divided = batch.status === "divided";
+  const over = batch.status === "dead" || divided;
   const next = batch.retryIn === undefined ? "" : ` The next one ${duration(batch.retryIn)} later.`;
-  const story = over ? `Given up: ${batch.failure}.` : `Attempt ${batch.attempts}: ${batch.failure}.${next}`;
+  const story = divided ? `Too large for the receiver (${batch.failure}): it comes again in two parts.` : over ? `Given up: ${batch.failure}.` : `Attempt ${batch.attempts}: ${batch.failure}.${next}`;
   return el(
     "li",
     { class: over ? "webhook panel pending over" : "webhook panel pending", data: { id: batch.id } },
@@ -158,7 +159,7 @@ function pendingCard(batch) {
       "header",
       {},
       el("h3", {}, batch.user),
-      el("span", { class: "chip", data: { tone: over ? "bad" : "warn" } }, over ? "dead letter" : "not taken yet"),
+      el("span", { class: "chip", data: { tone: over ? "bad" : "warn" } }, divided ? "divided" : over ? "dead letter" : "not taken yet"),
     ),
     batch.texts?.length ? textList(batch.texts) : "",
     el("p", { class: "muted small" }, story),
