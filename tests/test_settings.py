@@ -411,10 +411,10 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 
 def test_what_serve_needs_is_said_together_with_what_is_wrong() -> None:
-    assert mistakes(serving=True, AQ_SHARDS="0", PORT="80") == [
-        "AQ_SHARDS",
-        "REDIS_URL",
-        "WEBHOOK_URL",
+    missing = ["AQ_SHARDS", "REDIS_URL", "WEBHOOK_URL"]
+    assert mistakes(serving=True, AQ_SHARDS="0", PORT="80") == [*missing, "PORT"]
+    assert mistakes(serving=True, AQ_SHARDS="0", PORT="80", AQ_BIND="[::]:1") == [
+        *missing,
         "AQ_BIND",
     ]
 

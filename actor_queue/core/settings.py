@@ -277,7 +277,7 @@ def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
         mistakes += _untouched(error.mistakes, wrong)
     if serving:
         needed = Settings(**{name: found[name] for name in _NEEDED if name in found})
-        mistakes += _untouched(refusals_to_serve(needed), wrong)
+        mistakes += _untouched(refusals_to_serve(needed, bind_set_by=reader.bind_set_by), wrong)
     if settings is None or mistakes:
         raise SettingsError(*mistakes)
     return settings
@@ -316,8 +316,9 @@ _NEEDED = ("redis_url", "webhook_url", "bind", "api_keys", "allow_anonymous")
 """The fields that `refusals_to_serve` looks at."""
 
 
-def refusals_to_serve(settings: Settings) -> list[Mistake]:
-    """Why `serve` must not start with these settings; empty if it may."""
+def refusals_to_serve(settings: Settings, *, bind_set_by: str = "AQ_BIND") -> list[Mistake]:
+    """Why `serve` must not start with these settings; empty if it may. `bind_set_by` is the
+    variable to name, AQ_BIND or PORT."""
     mistakes = []
     if settings.redis_url is None:
         mistakes.append(
@@ -337,10 +338,15 @@ def refusals_to_serve(settings: Settings) -> list[Mistake]:
             )
         )
     if not (settings.api_keys or settings.allow_anonymous or settings.loopback_only):
+        listens = (
+            f"AQ_BIND is {settings.bind!r}"
+            if bind_set_by == "AQ_BIND"
+            else f"PORT is {settings.port}, which means AQ_BIND={settings.bind},"
+        )
         mistakes.append(
             Mistake(
                 ("AQ_BIND", "PORT", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS"),
-                f"AQ_BIND is {settings.bind!r} and AQ_API_KEYS is not set, so anybody could call:"
+                f"{listens} and AQ_API_KEYS is not set, so anybody could call:"
                 " set AQ_API_KEYS, bind 127.0.0.1, or set AQ_ALLOW_ANONYMOUS=true",
             )
         )
@@ -409,6 +415,11 @@ class _Reader:
         # either end may be part of the password.
         self._password = values.get("REDIS_PASSWORD", "").strip("\r\n")
 
+    @property
+    def bind_set_by(self) -> str:
+        """Which of the two variables says where to listen, if any does."""
+        return "PORT" if "PORT" in self._given and "AQ_BIND" not in self._given else "AQ_BIND"
+
     def fields(self) -> dict[str, Any]:
         """The fields of `Settings` that were given and could be read."""
         read = {
@@ -416,7 +427,7 @@ class _Reader:
             for variable in VARIABLES
             if variable.field is not None and variable.name in self._given
         }
-        if "PORT" in self._given and "AQ_BIND" not in self._given:
+        if self.bind_set_by == "PORT":
             port = self._read(BY_NAME["PORT"])
             read["bind"] = None if port is None else f"0.0.0.0:{port}"
         if "REDIS_HOST" in self._given and "REDIS_URL" not in self._given:

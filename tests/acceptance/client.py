@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import itertools
 import json
@@ -102,12 +103,16 @@ class Client:
         assert answer.status == 202, (answer.status, answer.body)
         return text
 
-    def bulk(self, messages: Sequence[Mapping[str, Any]], *, lines: bool) -> list[Any]:
+    def bulk(
+        self, messages: Sequence[Mapping[str, Any]], *, lines: bool, packed: bool = False
+    ) -> list[Any]:
         """`POST /api/messages`, every message written down. Returns the results."""
         texts = [json.dumps(message) for message in messages]
         body = "\n".join(texts) if lines else f"[{','.join(texts)}]"
         kind = "application/x-ndjson" if lines else "application/json"
-        answer = self.call("POST", "/api/messages", body.encode(), {"content-type": kind})
+        headers = {"content-type": kind} | ({"content-encoding": "gzip"} if packed else {})
+        sent = gzip.compress(body.encode()) if packed else body.encode()
+        answer = self.call("POST", "/api/messages", sent, headers)
         assert answer.status == 200, (answer.status, answer.body)
         results = answer.body.split(b"\n")[:-1] if lines else None
         found = [json.loads(one) for one in results] if results is not None else answer.json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -89,7 +90,8 @@ def test_serve_refuses_with_status_2_and_one_sentence_that_names_the_variable(
 ) -> None:
     status, said = refusals[name]
     assert status == 2, said
-    sentences = [line for line in said.splitlines() if not line.startswith("{")]
+    log_line = re.compile(r"\d{4}-\d\d-\d\dT\S+ \w+ \w+ ")
+    sentences = [line for line in said.splitlines() if not log_line.match(line)]
     assert len(sentences) == 1, said
     assert sentences[0].startswith("actor-queue: ")
     assert NAMED[name] in sentences[0]

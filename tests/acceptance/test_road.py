@@ -212,3 +212,25 @@ def test_users_whose_names_are_hard_to_write_are_users_like_all_others(plain: Wo
     for name in names:
         wait_for_attempts(plain.receiver, name, 1)
         assert len(plain.receiver.of(name)) == 1
+
+
+def test_compressed_lines_arrive_as_they_were_written(plain: World) -> None:
+    user, texts = fresh_user("zip"), [fresh_text() for _ in range(20)]
+    messages = [{"user": user, "message": text, "ttl": 0.3} for text in texts]
+    results = plain.client.bulk(messages, lines=True, packed=True)
+    assert [result["pending"] for result in results] == list(range(1, 21))
+    (attempt,) = wait_for_attempts(plain.receiver, user, 1)
+    assert list(attempt.texts) == texts
+
+
+def test_a_page_of_the_internet_reaches_nothing(plain: World) -> None:
+    user = fresh_user("alvo")
+    text = plain.client.accepted(user, ttl=0.5)
+    for foreign in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+        for method, path in (("GET", f"/api/users/{user}"), ("DELETE", f"/api/users/{user}")):
+            answer = plain.client.call(method, path, None, foreign)
+            assert answer.status == 403
+    answer = plain.client.call("POST", "/api/dead/replay?user=ana", b"")
+    assert (answer.status, answer.json()["field"]) == (400, "user")
+    (attempt,) = wait_for_attempts(plain.receiver, user, 1)
+    assert list(attempt.texts) == [text]

@@ -29,7 +29,13 @@ from actor_queue.app import cli
 from tests.http.conftest import Served, served
 
 ROOT = Path(__file__).parent.parent.parent
-COMMAND = [sys.executable, "-c", "from actor_queue.app.cli import main; main()"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from actor_queue.app.cli import main; main()",
+]
+"""A shell that runs the tests in the background has its children ignore Ctrl-C."""
 WAIT_S = 30.0
 _IN_CONTROL = [
     sys.executable,

@@ -334,7 +334,11 @@ def test_an_interrupt_among_tasks_ends_a_command_without_a_word(
         trio.run(main)
 
     monkeypatch.setattr(doctor, "examine", examine)
-    assert run("doctor") == (130, "", "")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run("doctor") == (130, "", "")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_ends_a_test_that_waits_for_its_answer_without_a_word() -> None:

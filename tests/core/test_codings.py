@@ -83,6 +83,15 @@ def test_what_was_compressed_comes_out_however_it_was_packed_and_wherever_it_is_
     assert in_pieces(CODING[kind], packed, ends) == body
 
 
+@pytest.mark.parametrize("kind", WBITS)
+def test_a_piece_that_is_full_when_all_input_is_read_is_not_the_last(kind: str) -> None:
+    """A match may be copied in part when the input ends, and the rest of it still waits."""
+    for more in range(-3, 300):
+        body = bytes(PIECE_BYTES_MAX + more)
+        packed = zlib.compress(body, 1, WBITS[kind])
+        assert decoded(CODING[kind], packed, LIMIT) == body
+
+
 @given(st.lists(bodies, min_size=1, max_size=4), cuts)
 def test_gzip_members_may_follow_one_another(members: list[bytes], ends: list[int]) -> None:
     packed = b"".join(gzip.compress(member) for member in members)
