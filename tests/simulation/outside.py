@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from actor_queue.core.batch import divided_from
 from tests.acceptance.checker import Expected, violations
 from tests.acceptance.history import Post
 from tests.acceptance.receiver import Attempt
 from tests.simulation.history import Attempted, Called
-from tests.simulation.story import Story
+from tests.simulation.story import Batch, Story
 
 NO_CAP_MESSAGES = 500
 NO_CAP_BYTES = 1_048_576
@@ -27,11 +28,11 @@ def seen_from_outside(story: Story) -> Iterator[str]:
         for call in story.history.of(Called)
         if call.text and call.user not in story.shaken
     ]
-    buried = {batch.id for batch in story.batches.values() if batch.buried}
+    died = {batch.id for batch in _died(story)}
     attempts = [
         _attempt(attempt)
         for attempt in story.history.of(Attempted)
-        if attempt.user not in story.shaken and attempt.batch_id not in buried
+        if attempt.user not in story.shaken and attempt.batch_id not in died
     ]
     excused = set()
     if story.plan.has("pause", "pause_midway"):
@@ -46,7 +47,7 @@ def seen_from_outside(story: Story) -> Iterator[str]:
 def _expected(story: Story) -> Expected:
     settings = story.plan.settings
     uncapped = settings.max_messages >= NO_CAP_MESSAGES and settings.max_batch_bytes >= NO_CAP_BYTES
-    died = [batch for batch in story.batches.values() if batch.buried]
+    died = _died(story)
     users = {call.user for call in story.history.of(Called)}
     return Expected(
         repeats=True,
@@ -55,6 +56,18 @@ def _expected(story: Story) -> Expected:
         dead=[batch.id for batch in story.batches.values() if batch.dropped],
         gone=story.dropped | {text for batch in died for text in batch.texts},
     )
+
+
+def _died(story: Story) -> list[Batch]:
+    """What became a dead letter, and the halves of it: its replay may have been divided."""
+
+    def died(name: str | None) -> bool:
+        if name is None:
+            return False
+        batch = story.batches.get(name)
+        return bool(batch and batch.buried) or died(divided_from(name))
+
+    return [batch for batch in story.batches.values() if died(batch.id)]
 
 
 def _post(call: Called) -> Post:

@@ -44,6 +44,7 @@ def test_every_guarantee_holds_in_random_worlds_from(start: int) -> None:
         500_473,
         501_409,
         701_110,
+        1_000_046,
     ],
 )
 def test_what_once_failed_stays_right(seed: int) -> None:
