@@ -60,6 +60,21 @@ def items_of(stored: Sequence[bytes]) -> tuple[Item, ...]:
     )
 
 
+def readable(stored: bytes) -> bool:
+    """Whether this is a message as it is kept, and not what somebody else wrote in its place."""
+    try:
+        seq, received_at_ms, message_id, original = json.loads(stored)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return (
+        type(seq) is int
+        and type(received_at_ms) is int
+        and isinstance(message_id, str)
+        and isinstance(original, dict)
+        and isinstance(original.get("message"), str)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A closed batch. Everything here is stored when it is closed and never changes after.

@@ -13,6 +13,7 @@ from actor_queue.http import inputs, shapes
 from actor_queue.http.backend import Backend
 from actor_queue.http.problem import Problem
 from actor_queue.http.routing import answer, needs, problem_answer, raw_answer, sent_body
+from actor_queue.store.base import Unreadable
 
 REPLAYED_MAX: Final = 10_000
 """By one request: the oldest; another request takes the next."""
@@ -80,6 +81,9 @@ async def _replay_all(backend: Backend) -> int:
             break
     replayed = 0
     for batch_id in reversed(waiting):
-        if await backend.dead_replay(batch_id) is not None:
-            replayed += 1
+        try:
+            queued = await backend.dead_replay(batch_id)
+        except Unreadable:
+            continue  # what somebody else wrote there stays, and stops nobody's letter
+        replayed += queued is not None
     return replayed

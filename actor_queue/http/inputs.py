@@ -11,11 +11,10 @@ from typing import Final, NoReturn, cast, get_args
 
 from actor_queue.core.admission import Refused, milliseconds
 from actor_queue.core.json_text import BYTE_ORDER_MARK, read_object
-from actor_queue.store.api import UserState
+from actor_queue.store.api import CURSOR_CHARACTERS_MAX, UserState
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1_000
-CURSOR_CHARACTERS_MAX: Final = 1_000
 HOLD_DEFAULT_S: Final = 3_600
 HOLD_MAX_S: Final = 7 * 86_400
 

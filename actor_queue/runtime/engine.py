@@ -194,7 +194,10 @@ class Engine:
         """What another replica says. It may be old, so it can only make a timer sooner."""
         match news:
             case DueElsewhere(shard, user, remaining_ms):
-                if self._owner.claimable(shard) is not None:
+                if shard != shard_of(user, self.settings.shards):
+                    # Claiming it under that shard's lease would look like the loss of the lease.
+                    self.counters.events_malformed += 1
+                elif self._owner.claimable(shard) is not None:
                     at = trio.current_time() + remaining_ms / 1000
                     self._registry.nudge(user, shard, at, asked=-math.inf)
             case Wanted():

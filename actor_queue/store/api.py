@@ -17,6 +17,9 @@ from typing import Literal, Protocol
 from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.message import Appended, Message
 
+CURSOR_CHARACTERS_MAX = 1_000
+"""A cursor names an entry by at most 512 bytes and two numbers, in base64: 750 characters."""
+
 UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
 AttemptOutcome = Literal["delivered", "retry", "dead", "divided", "failed", "unknown"]
 """What followed from an attempt. `failed`: nothing, because another one had delivered the batch;

@@ -25,6 +25,7 @@ from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.asking import ask, first_answer
+from actor_queue.store.base import READING, Unreadable, expect, listed, number, text
 from actor_queue.store.listener import listen
 from actor_queue.store.pipe import ASKING, Command, Overloaded, Settle
 from actor_queue.store.refusals import Redirected, WrongSetUp, may_pass
@@ -173,6 +174,8 @@ class ClusterRunner:
     def _learn(self, member: _Member, place: Place, call: Call, reply: object) -> Outcome:
         """What a reply says about the cluster."""
         match reply:
+            case Redirected() if not 0 <= reply.slot < SLOTS or not 0 < reply.port < 65_536:
+                return Unreadable()
             case Redirected():
                 target = Place(reply.host or place.host, reply.port)
                 reply = replace(reply, text="the slot moves between nodes of the Redis Cluster")
@@ -378,14 +381,17 @@ def slot_of(key: bytes) -> int:
 
 
 def slot_map(reply: Sequence[object], asked: Place) -> list[Place | None]:
-    """By slot, the primary that CLUSTER SLOTS names for it."""
+    """By slot, the primary that CLUSTER SLOTS names for it. Raises `Unreadable`."""
     slots: list[Place | None] = [None] * SLOTS
     for entry in reply:
-        assert isinstance(entry, list), entry
-        first, last, (host, port, *_) = entry[:3]
-        # A node that does not know its own name leaves it out: it is the one that was asked.
-        name = host.decode() if host and host != b"?" else asked.host
-        slots[first : last + 1] = [Place(name, int(port))] * (last + 1 - first)
+        with READING:
+            between, node = listed(entry)[:2], listed(listed(entry)[2])
+            first, last = map(number, between)
+            host, port = node[:2]
+            expect(0 <= first <= last < SLOTS)
+            # A node that does not know its own name leaves it out: it is the one that was asked.
+            name = text(host) if host and host != b"?" else asked.host
+            slots[first : last + 1] = [Place(name, number(port))] * (last + 1 - first)
     return slots
 
 

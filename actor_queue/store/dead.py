@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from actor_queue.core.batch import shard_of_batch
+from actor_queue.core.batch import readable, shard_of_batch
 from actor_queue.store.api import DeadLetter, DeadPage
-from actor_queue.store.base import StoreBase, listed, number, text
+from actor_queue.store.base import (
+    READING,
+    StoreBase,
+    Unreadable,
+    expect,
+    listed,
+    number,
+    text,
+)
 from actor_queue.store.keys import ShardKeys
-from actor_queue.store.ownership import batch_of
 from actor_queue.store.paging import decode_cursor, encode_cursor, merge, page_calls
+from actor_queue.store.replies import batch_of
 from actor_queue.store.runner import Call
 from actor_queue.store.scripts import script
 
@@ -22,9 +30,9 @@ class DeadLetters(StoreBase):
         """See `Store.dead`."""
         after = decode_cursor(cursor) if cursor else None
         calls = page_calls([keys.dead for keys in self._keys.shards], "down", limit, after)
-        replies = [listed(reply) for reply in await self._run(calls)]
-        places = merge(replies, "down", limit, text)
-        letters = await self._letters([place.member for place in places], items=False)
+        places = merge(await self._run_each(calls), "down", limit)
+        ids = [name for place in places if (name := place.text) is not None]
+        letters = [letter for letter in await self._letters(ids, items=False) if letter is not None]
         more = encode_cursor(places[-1]) if len(places) == limit else None
         return DeadPage(tuple(letters), more)
 
@@ -33,15 +41,21 @@ class DeadLetters(StoreBase):
         if self._shard_of(batch_id) is None:
             return None
         letters = await self._letters([batch_id], items=True)
+        if letters and letters[0] is None:
+            raise Unreadable
         return letters[0] if letters else None
 
     async def dead_drop(self, batch_id: str) -> bool:
         """See `Store.dead_drop`."""
         shard = self._shard_of(batch_id)
-        letters = await self._letters([batch_id], items=False)
-        if shard is None or not letters:
+        if shard is None:
             return False
-        mine = shard.of(letters[0].user)
+        # Only the user: a letter that cannot be read can still be dropped.
+        said = await self._call("dead_letter_v2", shard.letter(batch_id), 0)
+        user = _user_of(said)
+        if user is None:
+            return False
+        mine = shard.of(user)
         keys = (shard.due, mine.state, mine.line, shard.dead, *shard.letter(batch_id))
         return await self._call("dead_drop_v1", keys, self._now, mine.user, batch_id) == 1
 
@@ -68,31 +82,55 @@ class DeadLetters(StoreBase):
             return None
         return self._keys.shards[shard]
 
-    async def _letters(self, ids: Sequence[str], *, items: bool) -> list[DeadLetter]:
-        """Those of `ids` that exist, in order."""
+    async def _letters(self, ids: Sequence[str], *, items: bool) -> list[DeadLetter | None]:
+        """Those of `ids` that exist, in order; None for one that cannot be read."""
         read, queued = script("dead_letter_v2"), script("dead_queued_v1")
         places = [(name, shard) for name in ids if (shard := self._shard_of(name))]
-        replies = await self._run(
+        replies = await self._run_each(
             [Call(read, shard.letter(name), (int(items),)) for name, shard in places]
         )
         found = [
-            (name, shard, said)
+            (name, shard, _user_of(reply), reply)
             for (name, shard), reply in zip(places, replies, strict=True)
-            if (said := listed(reply))
+            if reply != []
         ]
-        flags = await self._run(
-            [Call(queued, (shard.of(text(said[0])).line,), (name,)) for name, shard, said in found]
+        lines = [shard.of(user or "").line for _, shard, user, _ in found]
+        flags = await self._run_each(
+            [Call(queued, (line,), (name,)) for (name, *_), line in zip(found, lines, strict=True)]
         )
         return [
-            _letter(name, said, queued=flag == 1, items=items)
-            for (name, _, said), flag in zip(found, flags, strict=True)
+            _readable_letter(name, said, queued=flag == 1, items=items)
+            for (name, _, _, said), flag in zip(found, flags, strict=True)
         ]
+
+
+def _user_of(reply: object) -> str | None:
+    """Whose letter it is; None where nothing says so."""
+    try:
+        return text(listed(reply)[0]) if reply else None
+    except Unreadable:
+        return None
+
+
+def _readable_letter(name: str, reply: object, *, queued: bool, items: bool) -> DeadLetter | None:
+    if reply is None:
+        return None
+    said = listed(reply)
+    try:
+        with READING:
+            return _letter(name, said, queued=queued, items=items)
+    except Unreadable:
+        return None
 
 
 def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> DeadLetter:
     user, died_at, attempts, why, messages, *facts, more, stored = said
     told = json.loads(text(more)) if more else {}
+    status, answer, by, ms = map(told.get, ("status", "answer", "by", "ms"))
+    expect(isinstance(status, int | None), isinstance(ms, int | None))
+    expect(isinstance(answer, str | None), isinstance(by, str | None))
     batch = batch_of(name, text(user), facts, stored) if items else None
+    expect(batch is None or all(map(readable, batch.stored)))
     return DeadLetter(
         name,
         text(user),
@@ -101,9 +139,9 @@ def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> Dead
         text(why),
         number(messages),
         queued,
-        told.get("status"),
-        told.get("answer"),
-        told.get("by"),
-        told.get("ms"),
+        status,
+        answer,
+        by,
+        ms,
         batch,
     )

@@ -10,7 +10,7 @@ import anyio
 from actor_queue.core.clock import StoreClock
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.payload import counted_bytes
-from actor_queue.store.base import StoreBase, listed, number
+from actor_queue.store.base import READING, StoreBase, expect, listed, number
 from actor_queue.store.keys import ShardKeys
 from actor_queue.store.runner import Call, Word
 from actor_queue.store.scripts import script
@@ -22,6 +22,9 @@ CALL_BYTES_MAX = 1_048_576
 AHEAD_MS = 0.5
 """A timer aims this much before its time: it wakes up to a millisecond late, and its claim is
 on the way for a while. The claim script knows what is early; then it costs one more question."""
+
+TIME_MS_MAX = 2**53
+"""No server's clock says more, and no time of a user's is later."""
 
 _Indexed = list[tuple[int, Message]]
 
@@ -44,10 +47,12 @@ class Intake(StoreBase):
         replies = await self._run(calls)
         heard = self._local_time()
         for reply, taken in zip(replies, places, strict=True):
-            now, *said = map(number, listed(reply))
-            since_ms = self._elapsed_ms(now, asked, heard)
-            for i, place in enumerate(taken):
-                results[place] = _result(messages[place], said[4 * i : 4 * i + 4], since_ms)
+            with READING:
+                now, *said = map(number, listed(reply))
+                expect(len(said) == 4 * len(taken), 0 < now <= TIME_MS_MAX)
+                since_ms = self._elapsed_ms(now, asked, heard)
+                for i, place in enumerate(taken):
+                    results[place] = _result(messages[place], said[4 * i : 4 * i + 4], since_ms)
         return [result for result in results if result is not None]
 
     def _local_time(self) -> float:

@@ -5,40 +5,48 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Hashable, Sequence
-from typing import cast, get_args
 
-from actor_queue.core.batch import Attempt, Batch, PayloadMode, Reason
+from actor_queue.core.batch import Attempt
+from actor_queue.core.shard import shard_of
 from actor_queue.store.api import (
     Claim,
-    DueElsewhere,
     DueUser,
-    Fenced,
-    Freed,
-    Gone,
     Lease,
     LeaseHeld,
     LeaseInfo,
-    Malformed,
-    Missed,
     News,
-    NotDue,
-    Nothing,
     Replica,
-    Settled,
     SettleResult,
     StoreUnavailable,
-    Taken,
-    Wanted,
 )
-from actor_queue.store.base import ATTEMPT_MARGIN_MS, StoreBase, listed, number, text
+from actor_queue.store.base import (
+    ATTEMPT_MARGIN_MS,
+    READING,
+    UNREADABLE,
+    StoreBase,
+    expect,
+    listed,
+    number,
+    octets,
+    text,
+)
 from actor_queue.store.keys import UserKeys
+from actor_queue.store.replies import (
+    WANTED,
+    acquired,
+    claim_of,
+    due_users,
+    lease_info,
+    news_of,
+    pairs,
+    settled,
+)
 from actor_queue.store.runner import Call
 from actor_queue.store.scripts import script
 
 Told = dict[str, str | int | None]
-WANTED = b"wanted:"
-"""With the replica that has listeners after it."""
-NUDGE = re.compile(rb"(\d{1,9}):(\d{1,15}):(.{1,2048})", re.DOTALL)
+REPLICA_NAME = re.compile(rb"[!-~]{1,200}")
+"""Whatever else stands among the members is nobody's heartbeat, and owns no shard."""
 
 CLAIM_TURNS_MAX = 8
 """How often a claim starts over because the line changed under it."""
@@ -46,6 +54,9 @@ CLAIM_TURNS_MAX = 8
 
 class Ownership(StoreBase):
     """Everything a replica does because it owns a shard."""
+
+    _nonsense: str | None = None
+    """Why what answers is not believed to be the store, until it makes sense again."""
 
     async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
         """See `Store.claim`."""
@@ -73,10 +84,15 @@ class Ownership(StoreBase):
                     self._settings.payload,
                 )
             )
-            if reply[0] == b"replay":
-                reply = await self._claim_replay(lease, mine, token, text(reply[1]))
-            if reply[0] != b"again":
-                return _claim(user, reply, token)
+            with READING:
+                what, *more = reply
+            if what == b"replay":
+                with READING:
+                    (named,) = map(text, more)
+                reply = await self._claim_replay(lease, mine, token, named)
+            with READING:
+                if reply[0] != b"again":
+                    return claim_of(user, reply, token)
         raise StoreUnavailable("the user's line keeps changing", executed=False)
 
     async def _claim_replay(
@@ -116,7 +132,7 @@ class Ownership(StoreBase):
         batch = attempt.batch
         shard, mine = self._user_keys(batch.user)
         entry = _history(attempt, "delivered", status, None, self._told(None, took_ms))
-        return _settled(
+        return settled(
             await self._call(
                 "ack_v2",
                 (shard.lease, shard.due, mine.state, mine.flight, mine.history),
@@ -144,7 +160,7 @@ class Ownership(StoreBase):
         shard, mine = self._user_keys(batch.user)
         told = self._told(answer, took_ms)
         entry = _history(attempt, "retry", status, reason, told)
-        return _settled(
+        return settled(
             await self._call(
                 "retry_v2",
                 (shard.lease, shard.due, mine.state, mine.history, mine.flight),
@@ -175,7 +191,7 @@ class Ownership(StoreBase):
         shard, mine = self._user_keys(batch.user)
         told = self._told(answer, took_ms)
         entry = _history(attempt, "divided", status, reason, told)
-        return _settled(
+        return settled(
             await self._call(
                 "divide_v1",
                 (
@@ -214,7 +230,7 @@ class Ownership(StoreBase):
         letter, items = shard.letter(batch.id)
         told = self._told(answer, took_ms)
         entry = _history(attempt, "dead", status, reason, told)
-        return _settled(
+        return settled(
             await self._call(
                 "bury_v2",
                 (
@@ -253,9 +269,14 @@ class Ownership(StoreBase):
             Call(found, (self._keys.shards[shard].due,), (self._now, within_ms, limit))
             for shard in shards
         ]
+        replies = await self._run_each(calls)
         return [
-            [DueUser(text(name), number(ms)) for name, ms in _pairs(reply)]
-            for reply in await self._run(calls)
+            [
+                user
+                for user in due_users(reply)
+                if shard_of(user.user, self._settings.shards) == shard
+            ]
+            for shard, reply in zip(shards, replies, strict=True)
         ]
 
     # Leases
@@ -276,16 +297,13 @@ class Ownership(StoreBase):
         keys = [(self._keys.shards[shard].lease,) for shard in shards]
         looks = [Call(before, key, (self._now,)) for key in keys]
         calls = [Call(wanted, key, (self._now, replica, nonce, ttl_ms)) for key in keys]
-        replies = await self._run([*looks, *calls])
+        replies = await self._run_each([*looks, *calls])
         got: list[Lease | LeaseHeld] = []
         for shard, was, reply in zip(
             shards, replies[: len(keys)], replies[len(keys) :], strict=True
         ):
-            said = listed(reply)
-            if said[0] == b"ok":
-                got.append(Lease(shard, number(said[1]), nonce, _taken(was)))
-            else:
-                got.append(LeaseHeld(shard, text(said[1]), number(said[2])))
+            with READING:
+                got.append(acquired(shard, nonce, was, reply, ttl_ms))
         return got
 
     async def renew(self, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
@@ -299,7 +317,9 @@ class Ownership(StoreBase):
             )
             for held in leases
         ]
-        return [reply == 1 for reply in await self._run(calls)]
+        replies = await self._run_each(calls)
+        expect(all(reply in (0, 1, None) for reply in replies))
+        return [reply == 1 for reply in replies]
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """See `Store.release`."""
@@ -308,12 +328,12 @@ class Ownership(StoreBase):
             Call(give, (self._keys.shards[held.shard].lease,), (held.epoch, held.nonce))
             for held in leases
         ]
-        await self._run(calls)
+        await self._run_each(calls)
 
     async def listen(self, hear: Callable[[News], None]) -> None:
         """See `Store.listen`."""
         channels = (self._keys.channel + self.replica.encode(), self._keys.everyone)
-        await self._runner.listen(channels, lambda message: hear(_news(message)))
+        await self._runner.listen(channels, lambda message: hear(news_of(message)))
 
     async def want_events(self) -> None:
         """See `Store.want_events`."""
@@ -335,24 +355,25 @@ class Ownership(StoreBase):
         look = script("lease_v1")
         calls = [Call(look, (keys.lease, keys.due), (self._now,)) for keys in self._keys.shards]
         infos = []
-        for shard, reply in enumerate(await self._run(calls)):
-            owner, epoch, since, left, waiting = listed(reply)
-            infos.append(
-                LeaseInfo(
-                    shard,
-                    text(owner) or None,
-                    number(epoch),
-                    number(since) or None,
-                    number(left),
-                    number(waiting),
-                )
-            )
+        for shard, reply in enumerate(await self._run_each(calls)):
+            with READING:
+                infos.append(lease_info(shard, reply))
         return infos
 
     async def heartbeat(self, replica: str, ttl_ms: int) -> list[Replica]:
         """See `Store.heartbeat`."""
         reply = await self._call("heartbeat_v1", (self._keys.members,), self._now, replica, ttl_ms)
-        return [Replica(text(name), number(ms)) for name, ms in _pairs(reply)]
+        # Asked by every replica all the time, and its answer is made by nobody but the server: one
+        # that cannot be read says that what answers is no Redis of ours.
+        self._nonsense = UNREADABLE
+        with READING:
+            members = [
+                Replica(text(name), number(ms))
+                for name, ms in pairs(reply)
+                if REPLICA_NAME.fullmatch(octets(name))
+            ]
+        self._nonsense = None
+        return members
 
     async def leave(self, replica: str) -> None:
         """See `Store.leave`."""
@@ -361,84 +382,6 @@ class Ownership(StoreBase):
     async def tell_free(self, replica: str) -> None:
         """See `Store.tell_free`."""
         await self._call("tell_free_v1", (self._keys.members,), replica, self._keys.channel)
-
-
-def _taken(was: object) -> Taken:
-    owner, why = (text(each) for each in listed(was))
-    # Held until the acquire, or held by us and asked for again: it ended meanwhile, or it is ours.
-    reason = "lease_ended" if why == "held" else why
-    return cast("Taken", (reason, owner or None))
-
-
-def _claim(user: str, reply: list[object], token: str) -> Claim:
-    match reply[0]:
-        case b"attempt":
-            return attempt_of(user, reply, token)
-        case b"wait":
-            return NotDue(number(reply[1]))
-        case b"none":
-            return Nothing()
-    assert reply[0] == b"fenced", reply[0]
-    return Fenced()
-
-
-def attempt_of(user: str, reply: list[object], token: str) -> Attempt:
-    """An attempt, from the reply that the scripts' headers describe."""
-    _, count, left, name, seq, reason, mode, first, last, due, closed, items = reply
-    batch = batch_of(text(name), user, (seq, reason, mode, first, last, due, closed), items)
-    return Attempt(batch, number(count), number(left), token)
-
-
-def batch_of(name: str, user: str, facts: Sequence[object], items: object) -> Batch:
-    """A batch, from its stored facts in the order seq, reason, mode, first, last, due, closed."""
-    seq, reason, mode, first, last, due, closed = facts
-    why, how = text(reason), text(mode)
-    assert why in get_args(Reason), why
-    assert how in get_args(PayloadMode), how
-    return Batch(
-        name,
-        user,
-        number(seq),
-        cast("Reason", why),
-        cast("PayloadMode", how),
-        number(first),
-        number(last),
-        number(due),
-        number(closed),
-        tuple(cast("list[bytes]", items)),
-    )
-
-
-def _news(message: bytes | None) -> News:
-    """`shard:ms:user` or `free`, as the scripts publish them; None: something was missed.
-
-    Raises nothing: whoever may write to Redis may publish anything.
-    """
-    if message is None:
-        return Missed()
-    if message == b"free":
-        return Freed()
-    if message.startswith(WANTED):
-        return Wanted()
-    found = NUDGE.fullmatch(message)
-    if found is None:
-        return Malformed()
-    try:
-        return DueElsewhere(int(found[1]), found[3].decode(), int(found[2]))
-    except UnicodeDecodeError:
-        return Malformed()
-
-
-def _settled(reply: object) -> SettleResult:
-    said = listed(reply)
-    match said[0]:
-        case b"ok" | b"known":
-            left = number(said[1])
-            return Settled(None if left < 0 else left, known=said[0] == b"known")
-        case b"gone":
-            return Gone()
-    assert said[0] == b"fenced", said[0]
-    return Fenced()
 
 
 def _history(
@@ -453,8 +396,3 @@ def _history(
     why = f"{reason or ''}\n{json.dumps(told)}" if told else reason
     facts = [batch.id, attempt.number, outcome, len(batch.stored), status, why]
     return json.dumps(facts)[1:-1]
-
-
-def _pairs(reply: object) -> list[tuple[object, object]]:
-    flat = listed(reply)
-    return list(zip(flat[::2], flat[1::2], strict=True))

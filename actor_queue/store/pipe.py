@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import BaseConnection
-from coredis.exceptions import BusyLoadingError, RedisError
+from coredis.exceptions import BusyLoadingError, InvalidResponse, RedisError
 from coredis.exceptions import ConnectionError as RedisConnectionError
 
 from actor_queue.core.settings import RedisVariable
@@ -373,6 +373,8 @@ def _is_safe(reply: object) -> bool:
 def is_trouble(reply: object) -> bool:
     """Whether this is about the connection. "Loading" is an answer, though coredis has it there."""
     if isinstance(reply, RedisError):
+        if isinstance(reply, InvalidResponse):
+            return True
         return isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError)
     return isinstance(reply, BaseException)
 

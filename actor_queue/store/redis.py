@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
-from actor_queue.store.base import listed, number, text
+from actor_queue.store.base import READING, listed, number, octets
 from actor_queue.store.dead import DeadLetters
 from actor_queue.store.intake import Intake
 from actor_queue.store.ownership import Ownership
@@ -34,7 +34,7 @@ class RedisStore(Intake, Ownership, Users, DeadLetters):
 
     def trouble(self) -> str | None:
         """Why the store cannot be written to, as far as is known."""
-        return self._runner.trouble()
+        return self._runner.trouble() or self._nonsense
 
     async def check(self, *, allow_eviction: bool) -> StoreInfo:
         """Raises `StoreMisconfigured` when this server must not be used as it is."""
@@ -53,22 +53,23 @@ class RedisStore(Intake, Ownership, Users, DeadLetters):
 
     async def _check_namespace(self) -> None:
         ours = self._settings.shards
-        shards, form = listed(await self._call("meta_v1", (self._keys.meta,), ours, FORMAT))
-        if number(form) != FORMAT:
+        said = listed(await self._call("meta_v1", (self._keys.meta,), ours, FORMAT))
+        with READING:
+            shards, form = map(number, said)
+        if form != FORMAT:
             raise StoreMisconfigured(
-                f"the namespace {self._settings.namespace!r} has data of format {number(form)}, and"
+                f"the namespace {self._settings.namespace!r} has data of format {form}, and"
                 f" this release reads {FORMAT}: use the matching release or another AQ_NAMESPACE"
             )
-        if number(shards) != ours:
+        if shards != ours:
             raise StoreMisconfigured(
                 f"the namespace {self._settings.namespace!r} was first used with"
-                f" AQ_SHARDS={number(shards)}, this replica has AQ_SHARDS={ours}: set it to"
-                f" {number(shards)}, or use another AQ_NAMESPACE"
+                f" AQ_SHARDS={shards}, this replica has AQ_SHARDS={ours}: set it to"
+                f" {shards}, or use another AQ_NAMESPACE"
             )
         fresh = secrets.token_hex(LOG_KEY_BYTES)
-        self.log_key = text(await self._call("log_key_v1", (self._keys.meta,), fresh)).encode()[
-            :LOG_KEY_CHARS_MAX
-        ]
+        kept = await self._call("log_key_v1", (self._keys.meta,), fresh)
+        self.log_key = octets(kept)[:LOG_KEY_CHARS_MAX]
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -12,15 +12,14 @@ import ssl
 from dataclasses import dataclass
 
 from anyio import ClosedResourceError
-from coredis.exceptions import AskError, MovedError, RedisError
+from coredis.exceptions import AskError, InvalidResponse, MovedError, RedisError
 from coredis.parser import Parser
 
 from actor_queue.core.settings import RedisVariable
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.runner import ScriptError
+from actor_queue.store.runner import WRONG_TYPE, ScriptError
 
 ACL_RECIPE = "deploy/redis-acl.md"
-TEXT_CHARS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,14 @@ NOT_EXECUTED = {
     UNKNOWN_COMMAND: Refusal("Redis does not know a command that the service needs", writes=False),
     "EXECABORT": Refusal("Redis aborted the call", writes=False),
 }
+
+_WRONG_TYPE_WORDS = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+_NOT_OURS = "Redis answered with an error that the service does not know"
+_NOT_COMPILED = "Redis fails in compiling a script of the service"
+_WRONG_TYPE_SENTENCE = (
+    "a key of the service in Redis holds another kind of value: `actor-queue doctor` says which"
+)
 
 NO_DATABASE = "DB index is out of range"
 """The server's words for it, which has no code of its own."""
@@ -148,9 +155,15 @@ def answered(error: RedisError, set_by: RedisVariable = "REDIS_URL") -> ScriptEr
         code = "NOPERM"
     elif text.startswith("unknown command"):
         code = UNKNOWN_COMMAND
+    elif _WRONG_TYPE_WORDS in text:
+        code = WRONG_TYPE  # before Redis 7 the code stands inside the script's error
     known = refusal(code)
     if known is None:
-        return ScriptError(code, text[:TEXT_CHARS_MAX], executed=None)
+        # Nothing of the server's words: they may quote what somebody wrote into it.
+        sentence = _WRONG_TYPE_SENTENCE if code == WRONG_TYPE else _NOT_OURS
+        if "ompiling script" in text:
+            sentence = _NOT_COMPILED
+        return ScriptError(code, sentence, executed=None)
     if isinstance(error, AskError):
         asking = not isinstance(error, MovedError)
         return Redirected(
@@ -190,6 +203,8 @@ def unavailable(
             return NoSuchDatabase(f"{NO_DATABASE}: correct it in {set_by}", executed=executed)
     if any(isinstance(cause, TimeoutError | ClosedResourceError) for cause in causes):
         return StoreUnavailable("Redis does not answer", executed=executed)
+    if any(isinstance(cause, InvalidResponse | ValueError | TypeError) for cause in causes):
+        return StoreUnavailable("what answers does not speak as Redis does", executed=executed)
     return StoreUnavailable("Redis cannot be reached", executed=executed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha1
 
+from actor_queue.store.base import listed, octets, text
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Command
 from actor_queue.store.refusals import ACL_RECIPE, NEVER_WORKS
@@ -23,6 +24,9 @@ _WORDS_AFTER_KEY = {
 }
 ON_KEYS = {name: words for words, names in _WORDS_AFTER_KEY.items() for name in names.split()}
 """Every command that a script gives a key to, and how many words it needs at least after it."""
+
+_BESIDES = (b"ASKING", b"WAIT", b"WAITAOF")
+"""What is sent outside of scripts."""
 
 _SOURCE = """#!lua flags=no-writes
 if not redis.acl_check_cmd then
@@ -67,10 +71,12 @@ def missing_rights(reply: object) -> str | None:
     """One sentence for what the server answered; None when nothing is known to be missing."""
     if isinstance(reply, ScriptError):
         return reply.text if reply.code in NEVER_WORKS else None
-    assert isinstance(reply, list), reply
-    if not reply:
+    asked = {name.encode() for name in ("PING", "TIME", "SUBSCRIBE", "PUBLISH", *ON_KEYS)}
+    # What the call did not ask for cannot be missing.
+    said = [name for name in map(octets, listed(reply)) if name in asked or name in _BESIDES]
+    if not said:
         return None
-    names = ", ".join(dict.fromkeys(bytes(name).decode() for name in reply))
+    names = ", ".join(dict.fromkeys(text(name) for name in said))
     return (
         f"Redis does not allow its user {names} on the keys and channels of this AQ_NAMESPACE:"
         f" give it the rights in {ACL_RECIPE}"

@@ -9,6 +9,10 @@ from typing import NamedTuple, Protocol
 from actor_queue.store.api import StoreInfo
 from actor_queue.store.scripts import Script
 
+WRONG_TYPE = "WRONGTYPE"
+"""The code where a script found another kind of value at a key than it looks for. It may have come
+late in the script, so nothing says that nothing was done."""
+
 Word = bytes | str | int
 
 

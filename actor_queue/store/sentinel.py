@@ -21,6 +21,7 @@ from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.asking import ask
+from actor_queue.store.base import number, text
 from actor_queue.store.pipe import Command, Settle
 from actor_queue.store.refusals import WrongSetUp, unavailable
 from actor_queue.store.runner import Call, ScriptError
@@ -147,7 +148,7 @@ class Sentinels:
             raise StoreUnavailable(sentence, executed=False) from error
         match said:
             case [bytes(host), bytes(port)]:
-                return Place(host.decode(), int(port))
+                return Place(text(host), number(port))
             case None:
                 raise WrongSetUp(
                     f"the sentinels know no primary called {name!r}: correct the name after the"

@@ -8,6 +8,7 @@ behind a disk.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import anyio
 from actor_queue.core.settings import Durability, RedisVariable
 from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.base import READING, expect, number, octets, shown
 from actor_queue.store.listener import listen
 from actor_queue.store.pipe import ASKING, PING, Command, Connect, Pipe, Settle
 from actor_queue.store.refusals import NEVER_WORKS, WrongSetUp, refusal
@@ -34,6 +36,8 @@ _BARRIERS: dict[Durability, Command | None] = {
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
     "replica": Command(b"WAIT", (1, BARRIER_TIMEOUT_MS)),
 }
+_QUOTABLE = re.compile(r"[A-Za-z0-9._+-]{0,40}")
+
 WAITAOF_VERSION_MIN = (7, 2)
 
 
@@ -293,13 +297,21 @@ def _store_info(facts: object, policy: object, clock: object, local_s: float) ->
     if isinstance(facts, ScriptError):
         kind = WrongSetUp if facts.code in NEVER_WORKS else StoreUnavailable
         raise kind(f"Redis refuses INFO: {facts.text}", executed=False)
-    assert isinstance(facts, bytes)
-    lines = (line.partition(":") for line in facts.decode("utf-8", "replace").splitlines())
+    with READING:
+        return _info_of(shown(octets(facts)), policy, clock, local_s)
+
+
+def _info_of(facts: str, policy: object, clock: object, local_s: float) -> StoreInfo:
+    lines = (line.partition(":") for line in facts.splitlines())
     info = {name: value for name, _, value in lines}
+    # These two are quoted in what an operator reads.
+    for name in ("valkey_version", "redis_version", "maxmemory_policy"):
+        expect(_QUOTABLE.fullmatch(info.get(name, "")) is not None)
     valkey = info.get("valkey_version")
     skew = 0
     if isinstance(clock, list):
-        seconds, micros = (int(part) for part in clock)
+        seconds, micros = map(number, clock)
+        expect(0 <= seconds < 2**40, 0 <= micros < 10**6)
         skew = round((seconds + micros / 1e6 - local_s) * 1000)
     return StoreInfo(
         server="valkey" if valkey else "redis",
@@ -317,5 +329,7 @@ def _store_info(facts: object, policy: object, clock: object, local_s: float) ->
 def _policy(reply: object) -> str | None:
     if isinstance(reply, dict):
         value = next(iter(reply.values()), None)
-        return value.decode() if isinstance(value, bytes) else None
+        if isinstance(value, bytes):
+            expect(_QUOTABLE.fullmatch(shown(value)) is not None)
+            return shown(value)
     return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from actor_queue.core.batch import Reason, readable
 from actor_queue.store.api import (
+    AttemptOutcome,
     AttemptRecord,
     BatchSummary,
     Dropped,
@@ -14,7 +16,16 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
-from actor_queue.store.base import StoreBase, listed, number, text
+from actor_queue.store.base import (
+    READING,
+    StoreBase,
+    Unreadable,
+    expect,
+    listed,
+    number,
+    octets,
+    text,
+)
 from actor_queue.store.paging import Place, decode_cursor, encode_cursor, merge, page_calls
 from actor_queue.store.runner import Call
 from actor_queue.store.scripts import script
@@ -30,16 +41,19 @@ class Users(StoreBase):
     async def describe(self, user: str) -> UserView:
         """See `Store.describe`."""
         (view,) = await self._describe([user])
+        if view is None:
+            raise Unreadable
         return view
 
-    async def _describe(self, users: Sequence[str]) -> list[UserView]:
+    async def _describe(self, users: Sequence[str]) -> list[UserView | None]:
+        """None for a user of whom something cannot be read."""
         look = script("describe_v1")
         calls = []
         for user in users:
             _, mine = self._user_keys(user)
             calls.append(Call(look, (mine.state, mine.pending, mine.history), (self._now,)))
-        replies = await self._run(calls)
-        return [_view(user, listed(reply)) for user, reply in zip(users, replies, strict=True)]
+        replies = await self._run_each(calls)
+        return [_readable_view(user, reply) for user, reply in zip(users, replies, strict=True)]
 
     async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
         """See `Store.users`."""
@@ -48,10 +62,15 @@ class Users(StoreBase):
         found: list[UserView] = []
         for _ in range(SCAN_PAGES_MAX):
             wanted = limit - len(found)
-            replies = await self._run(page_calls(zsets, "up", wanted, after))
-            places = merge([listed(reply) for reply in replies], "up", wanted, text)
-            views = await self._describe([place.member for place in places]) if places else []
-            found += [view for view in views if state is None or view.state == state]
+            replies = await self._run_each(page_calls(zsets, "up", wanted, after))
+            places = merge(replies, "up", wanted)
+            users = [user for place in places if (user := place.text) is not None]
+            views = await self._describe(users) if users else []
+            found += [
+                view
+                for view in views
+                if view is not None and (state is None or view.state == state)
+            ]
             if len(places) < wanted:
                 return UserPage(tuple(found), None)
             after = places[-1]
@@ -111,8 +130,21 @@ class Users(StoreBase):
             mine.user,
             DROPPED_BYTES_MAX,
         )
-        messages, batch_id, items = listed(reply)
-        return Dropped(number(messages), text(batch_id) or None, tuple(map(_bytes, listed(items))))
+        with READING:
+            messages, batch_id, items = listed(reply)
+            texts = tuple(filter(readable, map(octets, listed(items))))
+            return Dropped(number(messages), text(batch_id) or None, texts)
+
+
+def _readable_view(user: str, reply: object) -> UserView | None:
+    if reply is None:
+        return None
+    said = listed(reply)
+    try:
+        with READING:
+            return _view(user, said)
+    except Unreadable:
+        return None
 
 
 def _view(user: str, reply: list[object]) -> UserView:
@@ -131,6 +163,7 @@ def _view(user: str, reply: list[object]) -> UserView:
         replays,
         history,
     ) = reply
+    expect(not flight or text(reason) in get_args(Reason))
     state = _state(number(pending), number(held), text(flight), number(replays))
     batch = None
     if flight:
@@ -150,7 +183,7 @@ def _view(user: str, reply: list[object]) -> UserView:
         None if number(next_in) < 0 else number(next_in),
         number(held) or None,
         batch,
-        tuple(_record(line) for line in listed(history)),
+        tuple(record for line in listed(history) if (record := _record(line)) is not None),
     )
 
 
@@ -164,11 +197,29 @@ def _state(pending: int, held: int, flight: str, replays: int) -> UserState:
     return "collecting" if pending or replays else "idle"
 
 
-def _record(line: object) -> AttemptRecord:
-    entry: list[Any] = json.loads(_bytes(line))
+def _record(line: object) -> AttemptRecord | None:
+    """None for a line of history that no attempt wrote."""
+    try:
+        with READING:
+            return _recorded(json.loads(octets(line)))
+    except Unreadable:
+        return None
+
+
+def _recorded(entry: list[Any]) -> AttemptRecord:
     at, batch_id, count, outcome, messages, status, why = entry
     reason, _, more = (why or "").partition("\n")
     told = json.loads(more) if more else {}
+    expect(
+        type(at) is int,
+        isinstance(batch_id, str),
+        type(count) is int,
+        outcome in get_args(AttemptOutcome),
+        type(messages) is int,
+        isinstance(status, int | None),
+    )
+    answer, by, ms = told.get("answer"), told.get("by"), told.get("ms")
+    expect(isinstance(answer, str | None), isinstance(by, str | None), isinstance(ms, int | None))
     return AttemptRecord(
         batch_id,
         count,
@@ -177,12 +228,7 @@ def _record(line: object) -> AttemptRecord:
         messages,
         status,
         reason or None,
-        told.get("answer"),
-        told.get("by") or None,
-        told.get("ms"),
+        answer,
+        by or None,
+        ms,
     )
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value

@@ -30,7 +30,7 @@ except ImportError as error:
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreInfo, StoreUnavailable
 from actor_queue.store.redis import RedisStore
-from actor_queue.store.runner import Call, ScriptError
+from actor_queue.store.runner import WRONG_TYPE, Call, ScriptError
 from actor_queue.store.scripts import Script
 
 Clock = Callable[[], int]
@@ -59,6 +59,8 @@ class DirectRunner:
             return self.client.evalsha(sha, len(call.keys), *call.keys, *call.args)
         except redis.ResponseError as error:
             code, _, words = str(error).partition(" ")
+            if WRONG_TYPE in words:
+                code = WRONG_TYPE  # as in Redis 6, the code stands inside the script's error
             return ScriptError(code, words, None)
 
     def server_of(self, key: bytes) -> object:

@@ -58,6 +58,17 @@ STALE_WITHIN_S = 1.0
 """A receiver that closed a kept connection shows it at once; one that worked on the request for
 longer has had it."""
 
+UNREADABLE = "a message of the batch cannot be read as it is kept"
+"""Why a batch is given up of which no body can be made: no retry would change that."""
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
 _Header = tuple[bytes, bytes]
 
 
@@ -100,7 +111,11 @@ class WebhookClient:
         What the network does to it is an `Outcome`, never an exception. Cancellation passes
         through and leaves nothing open.
         """
-        attempt = _Attempt(self._request(batch))
+        try:
+            attempt = _Attempt(self._request(batch))
+        except _UNREADABLE:
+            # Somebody else has written into what is kept. Its error may quote that.
+            return Failed(UNREADABLE, final=True)
         reason = None
         try:
             with trio.move_on_after(deadline_s):

@@ -13,7 +13,7 @@ from actor_queue.runtime import relay
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import QUEUE_MAX, Event, EventBus, Listener
 from actor_queue.runtime.relay import WANTED_S, Relay
-from actor_queue.store.ownership import _news
+from actor_queue.store.replies import news_of
 from tests.runtime.harness import Replica, run, stage
 
 
@@ -214,7 +214,7 @@ def test_no_text_that_redis_sends_raises_anything(text: bytes) -> None:
     async def main() -> None:
         one, _, _ = fresh()
         one.hear(text)
-        _news(text)
+        news_of(text)
 
     trio.run(main)
 

@@ -98,7 +98,9 @@ async def everything(store: RedisStore) -> None:
         await store.renew([each for each in leases if isinstance(each, Lease)], 5_000)
         other = RedisStore(store._runner, store._settings, replica="r-2")
         for user in ("ana", "bia", "caio", "davi"):
-            await other.append([Message(user, b'"m":1}', 0, f"{user}-{i}", True) for i in range(3)])
+            await other.append(
+                [Message(user, b'{"message":"oi"}', 0, f"{user}-{i}", True) for i in range(3)]
+            )
         await _until(lambda: any(isinstance(each, DueElsewhere) for each in heard))
         shards = {each.shard: each for each in leases if isinstance(each, Lease)}
         await _attempts(store, shards)
@@ -149,7 +151,7 @@ async def _claim(store: RedisStore, leases: dict[int, Lease], user: str) -> tupl
 
 
 async def _operations(store: RedisStore) -> None:
-    await store.append([Message("caio", b'"m":1}', 60_000, "later", True)])
+    await store.append([Message("caio", b'{"message":"oi"}', 60_000, "later", True)])
     await store.typing("caio", 1_000)
     await store.hold("caio", 60_000)
     await store.flush("caio")

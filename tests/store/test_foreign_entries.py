@@ -1,0 +1,227 @@
+"""What somebody else wrote into Redis stops nobody but, at most, the user it stands at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+import trio
+
+from actor_queue.core.batch import Batch
+from actor_queue.core.message import Message
+from actor_queue.core.outcome import Outcome
+from actor_queue.core.settings import Settings
+from actor_queue.core.shard import shard_of
+from actor_queue.runtime.engine import Engine
+from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.keys import Keys, ShardKeys, UserKeys
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.server import connected, probe_call
+from actor_queue.webhook.client import UNREADABLE, WebhookClient
+from tests.servers import Server
+from tests.webhook.receiver import answering, receiving
+
+SHARDS = 2
+PATIENCE_S = 20.0
+NOT_UTF8 = b"\xff\xfe\xfd"
+
+
+@dataclass
+class Place:
+    """A running replica with a receiver, and a hand in its Redis."""
+
+    engine: Engine
+    eye: redis.Redis
+    keys: Keys
+    delivered: list[str] = field(default_factory=list)
+
+    def shard(self, user: str) -> ShardKeys:
+        return self.keys.shards[shard_of(user, SHARDS)]
+
+    def of(self, user: str) -> UserKeys:
+        return self.shard(user).of(user)
+
+    async def post(self, user: str, text: str = "oi", ttl_ms: int = 50) -> None:
+        body = json.dumps({"user": user, "message": text}).encode()
+        message = Message(user, body, ttl_ms, self.engine.new_id(), remembered=False)
+        await self.engine.push([message])
+
+    async def goes_through(self, user: str) -> None:
+        with trio.fail_after(PATIENCE_S):
+            await self.post(user)
+            while user not in self.delivered:  # the receiver is a real one
+                await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def place(server: Server, namespace: str) -> AsyncIterator[Place]:
+    keys = Keys(namespace, SHARDS)
+    settings = Settings(namespace=namespace, shards=SHARDS, lease_ttl_ms=1_500)
+    with server.client() as eye:
+        async with (
+            receiving(answering(200)) as receiver,
+            WebhookClient(receiver.url) as client,
+            connected(server.url, probe_call(keys.meta, SHARDS, FORMAT)) as runner,
+        ):
+            await runner.prepare()
+            store = RedisStore(runner, settings, replica="r-1")
+            await store.check(allow_eviction=True)
+
+            async def deliver(batch: Batch, deadline_s: float) -> Outcome:
+                outcome = await client.deliver(batch, deadline_s)
+                here.delivered.append(batch.user)
+                return outcome
+
+            here = Place(Engine(settings, store, deliver), eye, keys)
+            async with here.engine.running():
+                yield here
+
+
+def neighbours() -> tuple[str, str]:
+    """Two users of one shard."""
+    first, *others = (f"user-{i}" for i in range(50))
+    return first, next(user for user in others if shard_of(user, SHARDS) == shard_of(first, SHARDS))
+
+
+def elsewhere(user: str) -> str:
+    """Of another shard."""
+    others = (f"other-{i}" for i in range(50))
+    return next(each for each in others if shard_of(each, SHARDS) != shard_of(user, SHARDS))
+
+
+def test_a_member_of_the_index_that_is_no_user_of_the_shard_stops_nobody(
+    valkey_server: Server, namespace: str
+) -> None:
+    """Not UTF-8, or another shard's: claiming that one would look like the loss of the lease."""
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            here.eye.zadd(here.shard(ana).due, {NOT_UTF8: 1, elsewhere(ana): 2, b"": float("-inf")})
+            await here.goes_through(ana)
+            await trio.sleep(2.5)  # the sweep comes past at least once
+            assert here.engine.counters.fenced == 0
+            await here.goes_through(elsewhere(ana))
+            assert here.engine.unready() is None
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("which", ["state", "pending", "line", "flight", "history"])
+def test_another_kind_of_value_at_a_user_s_key_stops_that_user_alone(
+    valkey_server: Server, namespace: str, which: str
+) -> None:
+    ana, bia = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            here.eye.sadd(getattr(here.of(ana), which), "garbage")
+            try:
+                await here.post(ana)
+            except StoreUnavailable as error:
+                assert error.detail.startswith("a key of the service")  # noqa: PT017
+            here.eye.zadd(here.shard(ana).due, {ana: 1})
+            await here.goes_through(bia)
+            page = await here.engine.users(None, 10, None)
+            assert bia not in [view.user for view in page.users]
+            assert here.engine.unready() is None
+
+    trio.run(main)
+
+
+def test_another_kind_of_value_at_a_lease_stops_that_shard_alone_until_it_is_gone(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.goes_through(ana)
+            here.delivered.clear()
+            here.eye.delete(here.shard(ana).lease)
+            here.eye.sadd(here.shard(ana).lease, "garbage")
+            with pytest.raises(StoreUnavailable, match="another kind of value"):
+                await here.post(ana)
+            await trio.sleep(2.5)  # longer than a lease lasts
+            await here.goes_through(elsewhere(ana))
+            assert len(await here.engine.leases()) == SHARDS
+            here.eye.delete(here.shard(ana).lease)
+            await here.goes_through(ana)
+
+    trio.run(main)
+
+
+def test_a_stranger_among_the_members_is_nobody_s_heartbeat(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            here.eye.zadd(here.keys.members, {NOT_UTF8: 1e15, b"": 1e15, b"a b": float("inf")})
+            await trio.sleep(1.5)
+            await here.goes_through(ana)
+            assert [each.id for each in await here.engine.replicas()] == ["r-1"]
+            assert here.engine.unready() is None
+
+    trio.run(main)
+
+
+def test_a_message_that_cannot_be_read_makes_a_dead_letter_and_the_user_goes_on(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.post(ana, ttl_ms=1_000)
+            here.eye.lset(here.of(ana).pending, 0, NOT_UTF8)
+            with trio.fail_after(PATIENCE_S):
+                while not (letters := (await here.engine.dead(5, None)).letters):
+                    await trio.sleep(0.05)
+            (letter,) = letters
+            assert letter.reason == UNREADABLE
+            with pytest.raises(StoreUnavailable, match="cannot read"):
+                await here.engine.dead_letter(letter.id)
+            here.delivered.clear()
+            await here.goes_through(ana)
+            assert await here.engine.dead_drop(letter.id)
+            assert (await here.engine.dead(5, None)).letters == ()
+
+    trio.run(main)
+
+
+def test_garbage_among_attempts_and_dead_letters_is_passed_over(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.goes_through(ana)
+            history, shard = here.of(ana).history, here.shard(ana)
+            lines: list[bytes | str] = [NOT_UTF8, "[1]", "[" * 100_000, '["a",2,3,4,5,6,7]']
+            here.eye.rpush(history, *lines)
+            name = f"b{shard.shard:04x}" + "0" * 20
+            garbled, wrong = name[:-1] + "1", name[:-1] + "2"
+            here.eye.hset(shard.letter(garbled)[0], mapping={"user": ana, "at": "x"})
+            here.eye.sadd(shard.letter(wrong)[0], "garbage")
+            members = {NOT_UTF8: 1, b"": 2, b"hello": float("inf"), name: 3, garbled: 4, wrong: 5}
+            here.eye.zadd(shard.dead, members)
+            view = await here.engine.describe(ana)
+            assert [record.outcome for record in view.recent] == ["delivered"]
+            found, after = [], None
+            for _ in range(20):
+                page = await here.engine.dead(1, after)
+                found += page.letters
+                after = page.cursor
+                if after is None:
+                    break
+            assert (found, after) == ([], None)
+            assert await here.engine.dead_drop(garbled)
+
+    trio.run(main)
