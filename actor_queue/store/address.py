@@ -15,16 +15,17 @@ Must not: connect. A connection object does nothing before it is run.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote
 
-from coredis.connection import BaseConnection, TCPConnection, TCPLocation
+from coredis.connection import BaseConnection, TCPLocation, UnixDomainSocketLocation
 from coredis.pool import ConnectionPool
 
 from actor_queue.core.url import Host, Unusable, split
 from actor_queue.store.api import StoreMisconfigured
+from actor_queue.store.bounded import BoundedTCPConnection, BoundedUnixConnection
 from actor_queue.store.pipe import Connect
 
 CONNECT_TIMEOUT_S = 1.5
@@ -60,10 +61,10 @@ class Nodes:
     _sentinel_options: Mapping[str, Any] = field(repr=False)
 
     def server(self, place: Place) -> BaseConnection:
-        return TCPConnection(TCPLocation(*place), **self._options)
+        return BoundedTCPConnection(TCPLocation(*place), **self._options)
 
     def sentinel(self, place: Place) -> BaseConnection:
-        return TCPConnection(TCPLocation(*place), **self._sentinel_options)
+        return BoundedTCPConnection(TCPLocation(*place), **self._sentinel_options)
 
 
 def scheme_of(url: str) -> str:
@@ -81,14 +82,16 @@ def connector(url: str) -> Connect:
         raise StoreMisconfigured("REDIS_URL cannot be understood") from error
     except OSError as error:
         raise _unreadable_file(error) from error
-    location, kind = pool.location, cast("Callable[..., BaseConnection]", pool.connection_class)
+    location = pool.location
     if location is None:
         raise StoreMisconfigured("REDIS_URL names no host")
-    options = {**pool.connection_kwargs, "connect_timeout": CONNECT_TIMEOUT_S}
+    options: dict[str, Any] = {**pool.connection_kwargs, "connect_timeout": CONNECT_TIMEOUT_S}
     options.pop("processing_budget", None)
 
     async def connect() -> BaseConnection:
-        return kind(location, **options)
+        if isinstance(location, UnixDomainSocketLocation):
+            return BoundedUnixConnection(location, **options)
+        return BoundedTCPConnection(cast(TCPLocation, location), **options)
 
     return connect
 
