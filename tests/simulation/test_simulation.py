@@ -45,6 +45,7 @@ def test_every_guarantee_holds_in_random_worlds_from(start: int) -> None:
         501_409,
         701_110,
         1_000_046,
+        1_000_937,
     ],
 )
 def test_what_once_failed_stays_right(seed: int) -> None:

@@ -318,6 +318,8 @@ class World:
     def restart(self, forget_s: float, away_s: float) -> None:
         """The server dies in `forget_s`, having forgotten all since now, and comes back."""
         data, start = self.server.snapshot(), trio.current_time()
+        # It may die after everything else has healed.
+        self.expect(forget_s + away_s)
 
         def die() -> None:
             self.away = True
@@ -341,7 +343,8 @@ class World:
             replica.wire.reconnect()
 
     def expect(self, seconds: float) -> None:
-        """A call is on its way for so long: nothing is over before it and a lease it takes."""
+        """So long something is still to come, a call or the server's death: nothing is over before
+        it and a lease that follows it."""
         self._expected = max(self._expected, trio.current_time() + seconds + 1.1 * self.lease_s)
 
     # Excuses
