@@ -290,7 +290,7 @@ def _dropped_midway(story: Story) -> Iterator[str]:
     """An attempt under way cannot be called back, so a drop leaves it."""
     for batch in story.batches.values():
         for drop in batch.dropped:
-            last = [claim for claim in batch.claims if claim.executed.at < drop.at][-1]
+            last = [claim for claim in batch.claims if claim.executed.at <= drop.at][-1]
             waits = any(last.executed.at <= e.at <= drop.at for e in batch.retries)
             waits |= last.limit_ms <= drop.now_ms
             if not waits and batch.user not in story.shaken:
