@@ -26,7 +26,7 @@ from coredis.exceptions import ConnectionError as RedisConnectionError
 
 from actor_queue.core.settings import RedisVariable
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.refusals import answered, may_pass, unavailable
+from actor_queue.store.refusals import answered, may_pass, refusal, unavailable
 from actor_queue.store.runner import ScriptError, Word
 
 GROUP_CALLS_MAX = 64
@@ -118,7 +118,7 @@ class Pipe:
         self._set_by = set_by
         self._queue: deque[_Waiter] = deque()
         self._ordered = True
-        self._queued = 0
+        self._queued = self._groups = 0
         self._wake = anyio.Event()
         self._connection: BaseConnection | None = None
         self._over = False
@@ -198,13 +198,21 @@ class Pipe:
             commands: list[Any] = [command for waiter in group for command in waiter.commands]
             if self._barrier is not None:
                 commands.append(self._barrier)
+            self._groups += 1
+            end = b"%d" % self._groups
+            commands.append(Command(b"PING", (end,)))
             request = request_batch(connection, commands, REPLY_TIMEOUT_S)
             executed = None
-            replies = list(await request)
+            replies = _in_step(await request, end)
             await self._reload(connection, commands, replies)
             if not self._hand_out(group, replies):
                 connection.invalidate()
                 self._connection = None
+        except InvalidResponse as error:
+            if self._connection is not None:
+                self._connection.invalidate()
+            self._connection = None
+            self._fail(group, self._unavailable(error, executed=None))
         except (RedisError, StoreUnavailable) as error:
             self._connection = None
             # What waits behind would only find the same.
@@ -377,6 +385,25 @@ def is_trouble(reply: object) -> bool:
             return True
         return isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError)
     return isinstance(reply, BaseException)
+
+
+def _in_step(replies: Sequence[object], end: bytes) -> list[object]:
+    """A group's replies. Raises `InvalidResponse` unless the last one repeats what was sent last.
+
+    One reply too many, wherever it came from, and each caller would be given another one's from
+    then on: a claim could get another user's batch.
+    """
+    *replies_of_group, last = replies
+    if not _is_end(last, end):
+        raise InvalidResponse("replies and questions do not belong together")
+    return replies_of_group
+
+
+def _is_end(reply: object, end: bytes) -> bool:
+    """A connection that broke, and a server that refuses everything, say so in the others too."""
+    if isinstance(reply, RedisError):
+        return is_trouble(reply) or refusal(answered(reply).code) is not None
+    return reply == end or isinstance(reply, BaseException)
 
 
 def _is_forgotten(reply: object) -> bool:

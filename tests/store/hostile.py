@@ -31,6 +31,8 @@ class Lie:
     piece_bytes: int = CHUNK_BYTES
     """How much is sent at once: 1 is a server that is slow."""
     closes: bool = False
+    in_front: bool = False
+    """The question is passed on all the same, so its answer comes one too late."""
 
 
 @dataclass
@@ -70,8 +72,12 @@ class Liar:
             start = b"HELLO" in data or b"SETINFO" in data
             if not self.lies or (start and self.greets):
                 await server.send_all(data)
-            elif await self._tell(client, self.lies[self.told % len(self.lies)]):
+                continue
+            lie = self.lies[self.told % len(self.lies)]
+            if await self._tell(client, lie):
                 return
+            if lie.in_front:
+                await server.send_all(data)
 
     async def _tell(self, client: trio.SocketStream, lie: Lie) -> bool:
         """Whether the connection is over."""
@@ -199,6 +205,7 @@ lies = st.lists(
             st.lists(st.one_of(_values, _nonsense), max_size=8).map(b"".join),
             piece_bytes=st.sampled_from([1, 7, CHUNK_BYTES]),
             closes=st.booleans(),
+            in_front=st.booleans(),
         ),
         st.builds(Lie, st.lists(_values, min_size=1, max_size=70).map(b"".join)),
         _floods,

@@ -18,9 +18,11 @@ from actor_queue.core.message import Message
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.engine import Engine
+from actor_queue.store.address import connector
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
+from actor_queue.store.pipe import Command, Pipe
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.server import probe_call
 from tests.servers import Server
@@ -95,6 +97,42 @@ async def replica(server: Server, namespace: str) -> AsyncIterator[Replica]:
                 yield one
                 liar.be_honest()
             nursery.cancel_scope.cancel()
+
+
+def test_a_reply_too_many_gives_nobody_the_reply_of_another(valkey_server: Server) -> None:
+    """With calls always under way nothing else would ever show it."""
+    wrong: list[object] = []
+    doubtful: list[StoreUnavailable] = []
+
+    async def main() -> None:
+        async with lying(valkey_server.socket) as liar, trio.open_nursery() as nursery:
+            pipe = Pipe(connector(f"redis://127.0.0.1:{liar.port}"))
+            await nursery.start(pipe.serve)
+
+            async def ask(number: int) -> None:
+                for i in range(300):
+                    text = f"{number} {i}"
+                    if (number, i) == (0, 100):
+                        liar.lie([Lie(b"+stray\r\n", in_front=True)], greets=True)
+                    try:
+                        (reply,) = await pipe.run([Command(b"ECHO", (text,))])
+                    except StoreUnavailable as error:
+                        doubtful.append(error)
+                    else:
+                        if reply != text.encode():
+                            wrong.append(reply)
+                    if liar.told:
+                        liar.be_honest()
+
+            async with trio.open_nursery() as asking:
+                for number in range(4):
+                    asking.start_soon(ask, number)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert not wrong
+    assert doubtful
+    assert all(error.executed is None for error in doubtful)
 
 
 @settings(
