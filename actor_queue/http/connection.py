@@ -14,6 +14,7 @@ shutdown for ever (hypercorn 0.18, `trio/tcp_server.py:protocol_send`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -35,6 +36,7 @@ from hypercorn.utils import parse_socket_addr
 from actor_queue.http.arrivals import Reader
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.protocol import Http1
+from actor_queue.http.room import PACE_BYTES_PER_S, Room
 from actor_queue.http.traffic import Traffic
 
 SEND_PIECE_BYTES: Final = 65_536
@@ -49,7 +51,8 @@ Send = Callable[[ASGISendEvent | None], Awaitable[None]]
 class Limits:
     """What a peer may take. Seconds, unless a name says otherwise."""
 
-    connections_max: int = 1_000
+    connections_max: int = 8_000
+    """One that waits costs about 20 KB. Many fit, so that slow ones need not make room often."""
     idle_s: float = 75.0
     """Between requests, and before the first."""
     head_s: float = 10.0
@@ -111,14 +114,14 @@ class Connection(TCPServer):
         reader: Reader,
         *,
         limits: Limits,
-        idle: dict[Connection, trio.CancelScope],
+        room: Room,
         traffic: Traffic,
         faults: FaultLog,
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
         self._reader = reader
         self._limits = limits
-        self._idle = idle
+        self._room = room
         self._traffic = traffic
         self._faults = faults
         self._asked: tuple[Scope, Send, Inbox] | None = None
@@ -126,6 +129,8 @@ class Connection(TCPServer):
         self._sending = False
         self._over = False
         self._broken = False
+        self.idle = False
+        self.since = trio.current_time()
 
     async def run(self) -> None:
         try:
@@ -162,19 +167,23 @@ class Connection(TCPServer):
         """Wait for the head of the next request; False when there will be none."""
         if not self._over:
             await self.protocol.advance()
-        idle_deadline = trio.current_time() + self._limits.idle_s
+        self.since = trio.current_time()
+        idle_deadline = self.since + self._limits.idle_s
         head_deadline = inf
         while self._asked is None and not self._over:
             if head_deadline == inf and self.protocol.waiting_bytes:
+                self.idle = False
                 head_deadline = trio.current_time() + self._limits.head_s
             if head_deadline == inf:
                 data = await self._read_idle(idle_deadline)
                 if not data:
                     self._over = True
                     break
+                self.since = trio.current_time()
             else:
                 data = await self._read(head_deadline)
             await self._digest(data)
+        self.idle = False
         return self._asked is not None
 
     async def spawn_app(
@@ -196,6 +205,7 @@ class Connection(TCPServer):
             self._faults.write("request_failed", error)
         await send(None)
         await self._flush()
+        self.idle = True
 
     async def _pump(self, inbox: Inbox) -> None:
         """Bring the application more of its request, or the news that the peer has gone."""
@@ -206,10 +216,12 @@ class Connection(TCPServer):
             if self.protocol.waiting_bytes > PIPELINED_BYTES_MAX:
                 # The rest stays where it is until its turn, and the peer's going unseen.
                 await trio.sleep_forever()
-            await self._digest(await self._read(inf))
+            await self._digest(await self._reader.receive_some())
         else:
             await self.protocol.go_ahead()
-            await self._digest(await self._read(trio.current_time() + self._limits.body_idle_s))
+            data = await self._read(trio.current_time() + self._limits.body_idle_s)
+            self.since = min(trio.current_time(), self.since + len(data or b"") / PACE_BYTES_PER_S)
+            await self._digest(data)
 
     async def _digest(self, data: bytes | None) -> None:
         if data is None:
@@ -225,19 +237,26 @@ class Connection(TCPServer):
         """As `_read`, where the server may cancel the wait to make room or to stop."""
         if self.context.terminated.is_set():
             return None
-        with trio.CancelScope(deadline=deadline) as scope:
-            self._idle[self] = scope
-            try:
-                return await self._reader.receive_some()
-            finally:
-                del self._idle[self]
-        return None
+        data, _ = await self._receive(deadline)
+        return data
 
     async def _read(self, deadline: float) -> bytes | None:
         """What the peer sends next; b"" at its end, None when the deadline came first."""
-        with trio.CancelScope(deadline=deadline):
-            return await self._reader.receive_some()
-        return None
+        data, in_time = await self._receive(deadline)
+        if data is None and in_time:
+            self._broken = True  # it makes room, so nothing is said to it either
+            return b""
+        return data
+
+    async def _receive(self, deadline: float) -> tuple[bytes | None, bool]:
+        """The bytes, and whether the deadline is still to come; None if the wait was ended."""
+        with trio.CancelScope(deadline=deadline) as scope:
+            self._room.enter(scope, self)
+            try:
+                return await self._reader.receive_some(), True
+            finally:
+                self._room.leave(scope)
+        return None, trio.current_time() < deadline
 
     async def protocol_send(self, event: Event) -> None:
         """What Hypercorn's protocol wants done: bytes are gathered, an end sends them."""
@@ -271,7 +290,11 @@ class Connection(TCPServer):
             deadline = trio.current_time() + self._limits.send_idle_s
             try:
                 with trio.CancelScope(deadline=deadline) as scope:
-                    await self.stream.send_all(view[start : start + SEND_PIECE_BYTES])
+                    self._room.enter(scope, self)
+                    try:
+                        await self.stream.send_all(view[start : start + SEND_PIECE_BYTES])
+                    finally:
+                        self._room.leave(scope)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._broken = True
             if self._broken or scope.cancelled_caught:
@@ -287,11 +310,10 @@ class Connection(TCPServer):
         """
         if self._broken or not self.protocol.unread:
             return
-        with trio.move_on_after(self._limits.linger_s):
-            try:
-                await self.stream.send_eof()
-                for _ in range(LINGER_READS_MAX):
-                    if not await self._reader.receive_some():
-                        return
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+        deadline = trio.current_time() + self._limits.linger_s
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.stream.send_eof()
+            for _ in range(LINGER_READS_MAX):
+                data, _ = await self._receive(deadline)
+                if not data:
+                    return

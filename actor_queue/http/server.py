@@ -27,13 +27,14 @@ from actor_queue.http.arrivals import Arrivals, Reader, Source, note_arrivals
 from actor_queue.http.connection import Connection, Limits
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.protocol import QuietConfig
+from actor_queue.http.room import Room
 from actor_queue.http.traffic import Traffic
 
 BACKLOG: Final = 1_024
 FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
 LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
-ROOM_PAUSE_S: Final = 0.1  # between looks for an idle connection that can make room
+ROOM_PAUSE_S: Final = 0.1  # between looks for a connection that can make room
 PORT_MAX: Final = 65_535
 ACCEPTS_AT_ONCE_MAX: Final = 64  # before other tasks run, and others who share the socket
 
@@ -113,8 +114,9 @@ class _Server:
         self._config = QuietConfig()
         self._context = WorkerContext(None)
         self._state = ConnectionState({"stopping": shutdown})
-        self._idle: dict[Connection, trio.CancelScope] = {}
-        self._free = trio.Semaphore(_connections_max(limits))
+        places = _connections_max(limits)
+        self._room = Room(places)
+        self._free = trio.Semaphore(places)
 
     async def accept(
         self, listener: socket.socket, at_once: int, connections: trio.Nursery
@@ -145,7 +147,7 @@ class _Server:
                     await self._pause(error)
                 return
             source.wanted = False
-            await self._room(peer)
+            await self._find_room(peer)
             source.want()
             connections.start_soon(self._attend, self._reader(peer), peer)
 
@@ -156,7 +158,7 @@ class _Server:
         self._evict()
         await trio.sleep(ACCEPT_PAUSE_S)
 
-    async def _room(self, peer: socket.socket) -> None:
+    async def _find_room(self, peer: socket.socket) -> None:
         """Wait until one more may be served; it waits meanwhile, and the others behind it."""
         self._traffic.connections_waited += self._free.value == 0
         try:
@@ -177,23 +179,18 @@ class _Server:
     async def attend_last(self, peers: Sequence[socket.socket], connections: trio.Nursery) -> None:
         """Connections that nobody had taken yet when we stopped: their requests are on the way."""
         for peer in peers:
-            await self._room(peer)
+            await self._find_room(peer)
             connections.start_soon(self._attend, self._reader(peer), peer)
         if peers:
             await trio.sleep(LAST_REQUESTS_S)
 
     async def stop(self) -> None:
         await self._context.terminated.set()
-        for scope in self._idle.values():
-            scope.cancel()
+        self._room.end_idle()
 
     def _evict(self) -> None:
-        """Close the connection that has been idle for longest, to make room for a new one."""
-        for scope in self._idle.values():
-            if not scope.cancel_called:
-                scope.cancel()
-                self._traffic.connections_evicted += 1
-                return
+        """Close connections that wait for their peers, to make room for new ones."""
+        self._traffic.connections_evicted += self._room.make()
 
     async def _attend(self, reader: Reader, peer: socket.socket) -> None:
         """One connection; whatever goes wrong in it stays in it."""
@@ -225,7 +222,7 @@ class _Server:
             stream,
             reader,
             limits=self._limits,
-            idle=self._idle,
+            room=self._room,
             traffic=self._traffic,
             faults=self._faults,
         )
@@ -236,11 +233,17 @@ class _Server:
 
 
 def _connections_max(limits: Limits) -> int:
-    """As many as asked for, as far as this process may open files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
+    """As many as asked for, as far as this process may open files; it asks to be allowed more."""
+    wanted = limits.connections_max + FILES_RESERVED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
         return limits.connections_max
-    return max(1, min(limits.connections_max, files - FILES_RESERVED))
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    except (OSError, ValueError):
+        files = soft
+    return max(1, files - FILES_RESERVED)
 
 
 # Addresses

@@ -7,9 +7,10 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+import trio
 
 from actor_queue.http.protocol import HEAD_BYTES_MAX
 from actor_queue.http.server import Limits
@@ -226,20 +227,74 @@ def test_a_connection_beyond_the_limit_is_served_when_one_ends(
     start: Callable[..., Served],
 ) -> None:
     server = start(limits=Limits(connections_max=2))
+    pause = server.engine.pause = server.run(trio.Event)
     with ExitStack() as stack:
         busy = [stack.enter_context(raw(server.address)) for _ in range(2)]
         for sock in busy:
-            sock.sendall(POST)  # under way, so it is not idle
+            sock.sendall(POST + BODY)  # whose answer is ours to give, so it makes no room
         until(lambda: server.application.traffic.connections_open == 2)
-        late = stack.enter_context(raw(server.address, timeout_s=0.3))
+        late = stack.enter_context(raw(server.address, timeout_s=0.8))
         late.sendall(GET)
         with pytest.raises(TimeoutError):
             late.recv(1)
-        busy[0].sendall(BODY)
-        read_answer(busy[0])
-        busy[0].close()
+        server.run(pause.set)
+        for sock in busy:
+            assert read_answer(sock).startswith(b"HTTP/1.1 202 ")
         late.settimeout(5.0)
         assert read_answer(late).startswith(b"HTTP/1.1 200 ")
+
+
+SLOW_PEERS = {
+    "say nothing": b"",
+    "begin a head": b"POST /api/message HTTP/1.1\r\nhost: local",
+    "begin a body": POST + BODY[:5],
+    "begin a chunk": CHUNKED + b"5\r\nab",
+    "begin a stream": b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-type: application/x-ndjson\r\ncontent-length: 90000\r\n\r\n{",
+    "never read": b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 40,
+    "go on after a refusal": b"POST /api/message HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-length: 99999999\r\n\r\nabc",
+}
+
+
+@pytest.mark.parametrize("kind", SLOW_PEERS)
+def test_slow_peers_that_fill_all_connections_keep_nobody_out(
+    start: Callable[..., Served], kind: str
+) -> None:
+    server = start(limits=Limits(connections_max=10))
+    with ExitStack() as stack:
+        kept = stack.enter_context(raw(server.address))
+        kept.sendall(GET)
+        read_answer(kept)
+        for _ in range(40):
+            sock = stack.enter_context(raw(server.address))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            with suppress(ConnectionError):
+                sock.sendall(SLOW_PEERS[kind])
+        for _ in range(5):
+            assert post(server.address, {"user": "ana", "message": "oi"}).status == 202
+            kept.sendall(GET)
+            assert read_answer(kept).startswith(b"HTTP/1.1 200 ")
+    assert server.application.traffic.connections_evicted >= 30
+
+
+def test_who_keeps_the_pace_is_not_taken_for_slow(start: Callable[..., Served]) -> None:
+    """An upload that lasts is younger than peers who have only just begun nothing."""
+    server = start(limits=Limits(connections_max=4))
+    lines = [json.dumps({"user": "ana", "message": "x" * 400}).encode() + b"\n"] * 12
+    with ExitStack() as stack:
+        upload = stack.enter_context(raw(server.address))
+        upload.sendall(
+            b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"content-type: application/x-ndjson\r\ncontent-length: %d\r\n\r\n"
+            % sum(map(len, lines))
+        )
+        for line in lines:
+            upload.sendall(line)
+            stack.enter_context(raw(server.address))
+            time.sleep(0.1)  # the pace is what is tested
+        assert read_all(upload).count(b'"success": true') == len(lines)
+    assert server.application.traffic.connections_evicted >= 5
 
 
 def test_a_connection_lives_through_thousands_of_requests(quick: Served) -> None:
