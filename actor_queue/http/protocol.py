@@ -107,6 +107,8 @@ class Http1(H11Protocol):
         self.traffic.requests_refused += 1
         if self.wire.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send_error_response(status if status in REFUSALS else 400)
+            # A handler with several tasks may have an answer of its own under way.
+            await self._close_stream()
         await self.send(Closed())
 
     async def stream_send(self, event: Event) -> None:
