@@ -56,6 +56,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
              "Redis answers and refuses; `why` is full, read_only, loading, cannot_save, …"),
     LogEvent("redis_still_away", "warning", "a minute's summary while Redis is lost or refuses"),
     LogEvent("redis_back", "info", "Redis takes writes again; `after_s` since it was lost"),
+    LogEvent("entries_set_aside", "warning",
+             "in a timer index in Redis stand entries that are no users of its shard; they are "
+             "passed over; `count` since the last such line"),
+    LogEvent("messages_ignored", "warning",
+             "what came over publish and subscribe and is no event and no nudge; `count` since "
+             "the last such line, at most one a minute"),
     LogEvent("shards_taken", "info",
              "this replica owns shards from now on; `why` is unowned, handed_over, lease_ended "
              "or dead_member"),

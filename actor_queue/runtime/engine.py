@@ -76,6 +76,8 @@ class Engine:
         self._relay = Relay(store, self.events, self.counters)
         self.names = UserNames(plain=settings.log_users)
         self.journal = Journal(self.names, tell=tell)
+        self.journal.watch("messages_ignored", lambda: self.counters.events_malformed)
+        self.journal.watch("entries_set_aside", lambda: store.set_aside)
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
         self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
         self._drawn = itertools.count()

@@ -306,6 +306,12 @@ class Store(Protocol):
         """A random key of the namespace, the same for every replica; empty before the start."""
         ...
 
+    @property
+    def set_aside(self) -> int:
+        """The most entries of timer indexes that were passed over at once, because they are no
+        users of their shards."""
+        ...
+
     # Messages in
 
     async def append(self, messages: Sequence[Message]) -> list[Appended]:

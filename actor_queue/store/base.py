@@ -75,6 +75,10 @@ class StoreBase:
         self.replica = replica
         self._clock = clock
         self.log_key = b""
+        self.set_aside = 0
+        """See `Store.set_aside`."""
+        self._strangers: dict[int, int] = {}
+        """By shard, how many entries of its timer index the last look passed over."""
 
     @property
     def _now(self) -> Word:

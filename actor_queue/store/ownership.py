@@ -48,6 +48,9 @@ Told = dict[str, str | int | None]
 REPLICA_NAME = re.compile(rb"[!-~]{1,200}")
 """Whatever else stands among the members is nobody's heartbeat, and owns no shard."""
 
+STRANGERS_MAX = 10_000
+"""In one shard's timer index. Behind more than that nobody is found by a sweep."""
+
 CLAIM_TURNS_MAX = 8
 """How often a claim starts over because the line changed under it."""
 
@@ -265,19 +268,29 @@ class Ownership(StoreBase):
     async def due(self, shards: Sequence[int], within_ms: int, limit: int) -> list[list[DueUser]]:
         """See `Store.due`."""
         found = script("due_v1")
+        # Whoever is no user of the shard takes nobody's place among those who are looked at.
         calls = [
-            Call(found, (self._keys.shards[shard].due,), (self._now, within_ms, limit))
+            Call(
+                found,
+                (self._keys.shards[shard].due,),
+                (self._now, within_ms, limit + self._strangers.get(shard, 0)),
+            )
             for shard in shards
         ]
         replies = await self._run_each(calls)
         return [
-            [
-                user
-                for user in due_users(reply)
-                if shard_of(user.user, self._settings.shards) == shard
-            ]
-            for shard, reply in zip(shards, replies, strict=True)
+            self._ours(shard, reply)[:limit] for shard, reply in zip(shards, replies, strict=True)
         ]
+
+    def _ours(self, shard: int, reply: object) -> list[DueUser]:
+        """Without the strangers, who are counted: the next look goes on behind them."""
+        users, strangers = due_users(reply)
+        ours = [user for user in users if shard_of(user.user, self._settings.shards) == shard]
+        strangers += len(users) - len(ours)
+        if strangers or shard in self._strangers:
+            self._strangers[shard] = min(strangers, STRANGERS_MAX)
+            self.set_aside = max(self.set_aside, sum(self._strangers.values()))
+        return ours
 
     # Leases
 

@@ -37,17 +37,17 @@ WANTED = b"wanted:"
 NUDGE = re.compile(rb"(\d{1,9}):(\d{1,15}):(.{1,2048})", re.DOTALL)
 
 
-def due_users(reply: object) -> list[DueUser]:
-    """Whoever is no user of ours is left out, and a shard whose index is none has nobody."""
+def due_users(reply: object) -> tuple[list[DueUser], int]:
+    """Who is due, and how many entries are no user. A shard whose index is none has nobody."""
     if reply is None:
-        return []
-    found = []
+        return [], 0
+    found, strangers = [], 0
     for name, ms in pairs(reply):
         try:
             found.append(DueUser(text(name), number(ms)))
         except Unreadable:
-            continue
-    return found
+            strangers += 1
+    return found, strangers
 
 
 def acquired(shard: int, nonce: str, was: object, reply: object, ttl_ms: int) -> Lease | LeaseHeld:

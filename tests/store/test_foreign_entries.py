@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -109,6 +110,31 @@ def test_a_member_of_the_index_that_is_no_user_of_the_shard_stops_nobody(
             assert here.engine.unready() is None
 
     trio.run(main)
+
+
+def test_strangers_in_the_index_take_nobody_s_place_in_the_sweep(
+    valkey_server: Server, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More of them than a look sees, all due before a user of whom no replica was told."""
+    ana, _ = neighbours()
+    strangers = {NOT_UTF8 + str(i).encode(): i for i in range(3_000)}
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.post(ana, ttl_ms=60_000)
+            here.eye.hset(here.of(ana).state, "od", 1)
+            due = here.shard(ana).due
+            here.eye.zadd(due, {**strangers, ana: 3_000})
+            with trio.fail_after(PATIENCE_S):
+                while ana not in here.delivered:  # as above
+                    await trio.sleep(0.05)
+            await trio.sleep(2.5)  # what is passed over is told within a second
+            assert here.eye.zcard(due) == len(strangers)
+
+    caplog.set_level(logging.WARNING, "actor_queue")
+    trio.run(main)
+    told = [record for record in caplog.records if "entries_set_aside" in record.getMessage()]
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("which", ["state", "pending", "line", "flight", "history"])
