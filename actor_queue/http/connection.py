@@ -129,7 +129,7 @@ class Connection(TCPServer):
         self._sending = False
         self._over = False
         self._broken = False
-        self.idle = False
+        self.idle = self.served = False
         self.since = trio.current_time()
 
     async def run(self) -> None:
@@ -167,6 +167,7 @@ class Connection(TCPServer):
         """Wait for the head of the next request; False when there will be none."""
         if not self._over:
             await self.protocol.advance()
+        self.idle = True
         self.since = trio.current_time()
         idle_deadline = self.since + self._limits.idle_s
         head_deadline = inf
@@ -205,7 +206,7 @@ class Connection(TCPServer):
             self._faults.write("request_failed", error)
         await send(None)
         await self._flush()
-        self.idle = True
+        self.served = True
 
     async def _pump(self, inbox: Inbox) -> None:
         """Bring the application more of its request, or the news that the peer has gone."""

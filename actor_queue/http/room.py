@@ -28,7 +28,9 @@ class Guest(Protocol):
     """A connection, as far as its place matters."""
 
     idle: bool
-    """Whether it is between two requests, after at least one."""
+    """Whether it waits for a request's first byte."""
+    served: bool
+    """Whether it has had an answer."""
     since: float
     """When it began what it is at, on the Trio clock; later for whoever keeps the pace."""
 
@@ -56,7 +58,7 @@ class Room:
         idle: list[trio.CancelScope] = []
         slow: list[trio.CancelScope] = []
         for scope, guest in self._waiting.items():
-            if guest.idle:
+            if guest.idle and guest.served:
                 idle.append(scope)
             elif guest.since <= youngest and not scope.cancel_called:
                 slow.append(scope)
@@ -70,7 +72,7 @@ class Room:
         return len(leaving)
 
     def end_idle(self) -> None:
-        """Close all that are not in the middle of something."""
+        """Close all that are in the middle of nothing."""
         for scope, guest in self._waiting.items():
             if guest.idle:
                 scope.cancel()
