@@ -90,7 +90,10 @@ class Verbs(ABC):
     # One user
 
     async def flush(self, user: str | int) -> UserView:
-        """Send now what waits, also a batch that waits for its retry. Raises `OnHold`."""
+        """Send now what waits. Raises `OnHold`.
+
+        A batch that waits for its retry gets its next attempt now, and that attempt counts.
+        """
         name = _user(user)
         view = await self._ask(lambda engine: engine.flush(name))
         if view == "held":

@@ -164,7 +164,14 @@ def _users() -> dict[str, Any]:
         _json("What was dropped", ref("Dropped")),
         description="An attempt that is under way is not stopped.",
     )
-    flush = _of_user("Send now", "admin", _json("The user", user), "409")
+    flush = _of_user(
+        "Send now",
+        "admin",
+        _json("The user", user),
+        "409",
+        description="Closes the open window. A batch that waits for its retry gets its next "
+        "attempt now; that attempt counts, so that several flushes can use up the retry schedule.",
+    )
     typing = _of_user(
         "The user is typing",
         "ingest",
@@ -178,7 +185,8 @@ def _users() -> dict[str, Any]:
         "admin",
         _json("The user", user),
         *_BODY,
-        description="A person has taken over the conversation. A new hold replaces the last.",
+        description="A person has taken over the conversation. A hold ends by itself after "
+        "`seconds`, 3600 unless given. A new hold replaces the last.",
         body=_body({JSON: ref("Hold")}, required=False),
     )
     release = _of_user("End a hold", "admin", _json("The user", user))
