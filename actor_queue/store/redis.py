@@ -7,9 +7,9 @@ import secrets
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
 from actor_queue.store.base import READING, listed, number, octets
 from actor_queue.store.dead import DeadLetters
+from actor_queue.store.foreign import ForeignEntries
 from actor_queue.store.intake import Intake
 from actor_queue.store.ownership import Ownership
-from actor_queue.store.users import Users
 
 FORMAT = 1
 """Of the data in Redis. A release that reads another one says so instead of guessing."""
@@ -21,7 +21,7 @@ LOG_KEY_CHARS_MAX = 64
 """No key for BLAKE2b is longer, whatever somebody wrote there."""
 
 
-class RedisStore(Intake, Ownership, Users, DeadLetters):
+class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters):
     """One namespace of one Redis. Safe for concurrent use."""
 
     async def ping(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import pytest
 import redis
 import trio
 
+from actor_queue.app.doctor.waiting import examine_waiting
 from actor_queue.core.batch import Batch
 from actor_queue.core.message import Message
 from actor_queue.core.outcome import Outcome
@@ -251,3 +254,30 @@ def test_garbage_among_attempts_and_dead_letters_is_passed_over(
             assert await here.engine.dead_drop(garbled)
 
     trio.run(main)
+
+
+def test_the_doctor_names_what_is_foreign_and_how_to_drop_it(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, bia = neighbours()
+    keys, settings = Keys(namespace, SHARDS), Settings(namespace=namespace, shards=SHARDS)
+    shard = keys.shards[shard_of(ana, SHARDS)]
+
+    def foreign() -> list[str]:
+        found = examine_waiting(valkey_server.url, settings)
+        return [each.text for each in found if each.check == "foreign entries"]
+
+    with valkey_server.client() as eye:
+        eye.zadd(shard.due, {bia: 5})
+        assert foreign() == []
+        eye.zadd(shard.due, {NOT_UTF8: 1})
+        assert foreign()[0].endswith(rf"""ZREM '"{shard.due.decode()}"' '"\xff\xfe\xfd"'""")
+        command = foreign()[0].partition("--quoted-input ")[2]
+        verb, *words = shlex.split(command)
+        assert eye.execute_command(verb, *(ast.literal_eval(f"b{word}") for word in words)) == 1
+        assert foreign() == []
+        for key in (shard.lease, shard.of(bia).state, shard.dead):
+            eye.sadd(key, "garbage")
+            assert foreign()[0].endswith(f"""DEL '"{key.decode()}"'""")
+            eye.delete(key)
+        assert foreign() == []

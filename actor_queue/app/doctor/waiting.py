@@ -19,12 +19,14 @@ from actor_queue.core.outcome import Failed
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import DeadLetter, StoreMisconfigured, StoreUnavailable, UserView
 from actor_queue.store.connect import runner_for
+from actor_queue.store.foreign import FOUND_MAX, Foreign
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.server import probe_call
 
 LOOK_S = 15.0
 PAGE = 1_000
+QUOTED_BYTES_MAX = 600
 USERS_MAX = 10_000
 LETTERS_MAX = 10_000
 REPLICA = "doctor"
@@ -57,6 +59,7 @@ async def _look(settings: Settings) -> list[Finding]:
             users, more_users = await _users(store)
             findings += _retries(users, more_users, settings)
             findings += _holds(users, more_users)
+            findings += _foreign(await store.foreign())
         nursery.cancel_scope.cancel()
     if patience.cancelled_caught:
         text = f"what waits could not be read within {LOOK_S:g} s: Redis is slow"
@@ -142,6 +145,33 @@ def _holds(users: list[UserView], more: bool) -> Iterator[Finding]:
         f"{counted(len(held_ms), 'user')} with messages held{_of(users, more)}, the longest for"
         f" {span(max(held_ms) / 1000)} more; `actor-queue release USER` ends a hold",
     )
+
+
+def _foreign(found: list[Foreign]) -> Iterator[Finding]:
+    """The key is shown as `redis-cli` takes it; what stands there may be anybody's text."""
+    if not found:
+        return
+    first = found[0]
+    verb, words = "DEL", [first.key]
+    if first.member is not None:
+        verb, words = "ZREM", [first.key, first.member]
+    command = " ".join([verb, *map(_quoted, words)])
+    at_least = "at least " if len(found) >= FOUND_MAX else ""
+    yield Finding(
+        "warn",
+        "foreign entries",
+        f"{at_least}{counted(len(found), 'thing')} in Redis that the service did not write, or"
+        " cannot read; it passes over them. Look who writes into this namespace; to drop the first:"
+        f" redis-cli --quoted-input {command}",
+    )
+
+
+def _quoted(word: bytes) -> str:
+    shown = "".join(
+        chr(byte) if 32 < byte < 127 and chr(byte) not in "\"\\'$`" else f"\\x{byte:02x}"
+        for byte in word[:QUOTED_BYTES_MAX]
+    )
+    return f"'\"{shown}\"'" if len(word) <= QUOTED_BYTES_MAX else f"(of {len(word):,} bytes)"
 
 
 def _why(failed: Failed, settings: Settings) -> str:
