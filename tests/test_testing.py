@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +17,10 @@ import trio.testing
 from actor_queue import Batch, Settings, StoreUnavailable
 from actor_queue.testing import AsyncioMemoryQueue, MemoryQueue, MemoryServer, run
 
-Main = Callable[[], Awaitable[None]]
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+HANGS_S = 60.0
+"""Longer than anything here takes on a busy machine."""
 
 
 def by_hand(main: Main) -> None:
@@ -174,12 +180,130 @@ def test_on_asyncio_a_deliver_that_hangs_does_not_stop_the_clock() -> None:
             finally:
                 cancelled.set()
 
-        async with AsyncioMemoryQueue(deliver=hang) as queue:
+        # A second attempt that hangs too would be waited for at the end.
+        settings = Settings(shards=1, retry_schedule_ms=(600_000,))
+        async with AsyncioMemoryQueue(settings, deliver=hang) as queue:
             await queue.push("ana", "Oi", ttl=0)
             await queue.advance(31)
             assert cancelled.is_set()
 
     asyncio.run(main())
+
+
+def test_on_asyncio_closing_waits_for_a_deliver_that_advance_did_not_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actor_queue.testing.queues.DELIVER_PATIENCE_S", 0.0)
+    seen: list[list[str]] = []
+
+    async def slow(batch: Batch) -> None:
+        await closing.wait()
+        await asyncio.sleep(0.05)
+        seen.append(batch.messages)
+
+    async def fail_meanwhile(server: MemoryServer) -> None:
+        async with AsyncioMemoryQueue(deliver=slow, server=server) as queue:
+            await queue.push("ana", "Oi", ttl=0)
+            await queue.advance(0)
+            assert seen == []
+            closing.set()
+            raise AssertionError("of the program's test")
+
+    async def main() -> None:
+        server = MemoryServer()
+        with pytest.raises(AssertionError, match="of the program's test"):
+            await fail_meanwhile(server)
+        assert seen == [["Oi"]]
+        async with AsyncioMemoryQueue(deliver=slow, server=server) as queue:
+            await queue.advance(100)
+        assert seen == [["Oi"]], "the end of the attempt was stored"
+
+    closing = asyncio.Event()
+    ends(main)
+
+
+def test_on_asyncio_closing_ends_an_advance_that_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actor_queue.testing.queues.DELIVER_PATIENCE_S", 0.2)
+
+    async def main() -> None:
+        began = asyncio.Event()
+
+        async def slow(batch: Batch) -> None:
+            began.set()
+            await asyncio.sleep(0.05)
+
+        async with AsyncioMemoryQueue(deliver=slow) as queue:
+            await queue.push("ana", "Oi", ttl=0)
+            advancing = asyncio.create_task(queue.advance(0))
+            await began.wait()
+        await advancing
+
+    ends(main)
+
+
+def test_on_asyncio_a_queue_opens_and_closes_while_redis_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actor_queue.runtime.owner.LEAVE_MAX_S", 0.1)
+
+    async def answer(batch: Batch) -> None: ...
+
+    async def main() -> None:
+        queue = AsyncioMemoryQueue(deliver=answer)
+        queue.redis.go_down()
+        opening = asyncio.create_task(queue.__aenter__())
+        await asyncio.sleep(0.05)
+        assert not opening.done()
+        queue.redis.come_back()
+        await opening
+        queue.redis.go_down()
+        await queue.__aexit__(None, None, None)
+
+    ends(main)
+
+
+def ends(main: Main) -> None:
+    """Run on asyncio in a thread that can be left behind: `async with` may hang for ever."""
+    done: Future[None] = Future()
+
+    def in_thread() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001  # it is the test's
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=in_thread, daemon=True).start()
+    done.result(HANGS_S)
+
+
+def test_on_trio_a_clock_that_only_advance_moves_goes_on_while_the_queue_closes() -> None:
+    delivered = []
+
+    async def slow(batch: Batch) -> None:
+        await trio.to_thread.run_sync(closing.wait)
+        await trio.sleep(0.02)
+        delivered.append(batch.messages)
+
+    async def main() -> None:
+        server = MemoryServer()
+        async with MemoryQueue(deliver=slow, server=server) as queue:
+            await queue.push("ana", "Oi", ttl=0)
+            await queue.advance(0)
+            assert delivered == []
+            closing.set()
+        assert delivered == [["Oi"]]
+        assert trio.lowlevel.current_clock().rate == 0  # type: ignore[attr-defined]
+        before = trio.current_time()
+        async with MemoryQueue(deliver=slow, server=server) as queue:
+            await queue.user("ana")
+        assert trio.current_time() == before, "a close that waits for nothing takes no time"
+
+    closing = threading.Event()
+    by_hand(main)
 
 
 @pytest.mark.parametrize("missing", ["fakeredis", "lupa"])

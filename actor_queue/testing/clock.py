@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import trio
@@ -61,3 +62,37 @@ async def _step(clock: trio.testing.MockClock, until: float, settle: Settle) -> 
             clock.jump(left)
         else:
             return
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Inside the block a clock that only `advance` moves goes at the pace of real time, as soon as
+    every task waits.
+
+    For opening and closing a queue: both may wait for time to pass, and nobody can call `advance`
+    meanwhile. Where nothing waits, no time passes, so the next `advance` ends at the same moment.
+    """
+    clock = trio.lowlevel.current_clock()
+    if (
+        not isinstance(clock, trio.testing.MockClock)
+        or clock.rate > 0
+        or clock.autojump_threshold < math.inf
+    ):
+        yield
+        return
+    block = trio.CancelScope()
+
+    async def start_clock() -> None:
+        with block:
+            await trio.testing.wait_all_tasks_blocked()
+            # The block may have ended after this task was woken.
+            if not block.cancel_called:
+                clock.rate = 1.0
+
+    # Not in a nursery: that would put a group around what the block raises.
+    trio.lowlevel.spawn_system_task(start_clock)
+    try:
+        yield
+    finally:
+        block.cancel()
+        clock.rate = 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import TracebackType
+from typing import Self
 
 import trio
 import trio.testing
@@ -13,7 +15,7 @@ from actor_queue.app.deliver import DeliverCallback, Receiver
 from actor_queue.app.queue import ActorQueue, Road
 from actor_queue.core.settings import Settings
 from actor_queue.store.pipe import Settle
-from actor_queue.testing.clock import advance
+from actor_queue.testing.clock import advance, going_on
 from actor_queue.testing.memory import MemoryRunner, memory_server
 
 START_MS = 1_700_000_000_000
@@ -53,6 +55,9 @@ class MemoryQueue(ActorQueue):
     Without `settings` they are the defaults: 15 seconds of quiet, five retries. Their `redis_url`
     is not looked at. Without `server` the queue has an empty one of its own; what is left on one
     that is given is there for the next queue, as after a restart.
+
+    Opening and closing wait as those of `ActorQueue` do: closing for each `deliver` under way,
+    opening for a Redis that is away. On a clock that only `advance` moves they wait in real time.
     """
 
     redis: MemoryRunner
@@ -68,6 +73,21 @@ class MemoryQueue(ActorQueue):
     ) -> None:
         self.redis = (server or MemoryServer()).runner()
         super().__init__(settings or Settings(shards=SHARDS), deliver)
+
+    async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_run():
+            return await super().__aenter__()  # which says what to do instead
+        with going_on():
+            return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with going_on():
+            await super().__aexit__(kind, error, traceback)
 
     async def advance(self, seconds: float) -> None:
         """Let so much time pass; see `actor_queue.testing.clock.advance`."""
@@ -113,6 +133,10 @@ class AsyncioMemoryQueue(aio.ActorQueue):
                 self._slow |= self._tasks
             await trio.to_thread.run_sync(time.sleep, 0.0005)
             await trio.testing.wait_all_tasks_blocked()
+
+    async def _answer_all(self) -> None:
+        with going_on():
+            await super()._answer_all()
 
     def _engine_room(self, start_timeout_s: float) -> ActorQueue:
         queue = MemoryQueue(self.settings, deliver=self._on_loop, server=self._server)
