@@ -50,6 +50,9 @@ from actor_queue.store.base import ATTEMPT_MARGIN_MS
 STORE_PAUSE_S = 0.25
 """Before a store that could not be asked is asked again; one to two of these."""
 
+TRUST_PAUSE_S = 0.05
+"""Between two looks whether a lease that has lapsed was renewed."""
+
 SLOW_ANSWER_S = 0.02
 """An answer that took longer may have been long on its way back."""
 
@@ -76,6 +79,10 @@ class Leases(Protocol):
 
     def trusted(self, shard: int) -> Lease | None:
         """For finishing what was started."""
+        ...
+
+    def held(self, shard: int) -> Lease | None:
+        """What is renewed, whether it is trusted at the moment or not."""
         ...
 
     def doubt(self, shard: int) -> None:
@@ -109,6 +116,7 @@ class Actor:
     __slots__ = (
         "_claimed_at",
         "_holds_slot",
+        "_lease",
         "_scope",
         "_state",
         "_token",
@@ -126,6 +134,7 @@ class Actor:
         self._scope: trio.CancelScope | None = None
         self._holds_slot = False
         self._token = ""
+        self._lease: Lease | None = None
         self._claimed_at = 0.0
 
     @property
@@ -197,6 +206,7 @@ class Actor:
         lease = world.leases.claimable(self.shard)
         if lease is None:
             return Lost()
+        self._lease = lease
         self._token = self._token or claim_token(world.store.replica, world.entropy())
         self._claimed_at = trio.current_time()
         world.counters.claims += 1
@@ -242,18 +252,31 @@ class Actor:
 
     async def _deliver(self, attempt: Attempt) -> Event:
         world = self._world
-        # A process frozen since the claim must not begin what another replica may begin too.
-        if world.leases.trusted(self.shard) is None:
-            return Lost()
-        began = trio.current_time()
         # A repeated claim finds the attempt's time already running.
         granted_s = min(world.attempt_s, (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000)
+        if not await self._may_begin(self._claimed_at + granted_s / 2):
+            return Lost()
+        began = trio.current_time()
         left_s = self._claimed_at + granted_s - began
         outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
         took_s = trio.current_time() - began
         world.counters.attempt_s.observe(took_s)
         world.journal.attempted(self.user, outcome)
         return Attempted(outcome, world.random.random(), round(took_s * 1000))
+
+    async def _may_begin(self, until: float) -> bool:
+        """Whether the attempt is certainly ours to make.
+
+        A process frozen since the claim must not begin what another replica may begin too. But if
+        nobody has taken the lease meanwhile, its renewal will say so, and the attempt is still
+        ours: without it the user would wait for the limit of an attempt that nobody makes.
+        """
+        leases = self._world.leases
+        while (lease := leases.trusted(self.shard)) is None:
+            if leases.held(self.shard) != self._lease or trio.current_time() >= until:
+                return False
+            await trio.sleep(TRUST_PAUSE_S)
+        return lease == self._lease
 
     # Settle
 

@@ -124,6 +124,11 @@ class Owner:
             return None
         return held.lease
 
+    def held(self, shard: int) -> Lease | None:
+        """See `Leases.held`."""
+        held = self._held.get(shard)
+        return None if held is None else held.lease
+
     def doubt(self, shard: int) -> None:
         """See `Leases.doubt`."""
         self._given.pop(shard, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 
@@ -375,17 +377,40 @@ def test_a_replica_that_was_frozen_for_longer_than_its_lease_claims_nothing_befo
     run(main)
 
 
-def test_a_replica_that_was_frozen_after_its_claim_starts_no_attempt() -> None:
+def frozen_after_claim(a: Replica, then: Callable[[], None] = lambda: None) -> None:
+    """The next claim's answer finds a process that was stopped for as long as its lease lasts."""
+
+    def freeze(name: str) -> None:
+        if name == "claim_v2":
+            a.runner.after = lambda name: None
+            a.skew_s += LEASE_S
+            then()
+
+    a.runner.after = freeze
+
+
+def test_a_replica_that_was_frozen_after_its_claim_makes_the_attempt_once_it_has_renewed() -> None:
     async def main() -> None:
         async with stage(webhook_timeout_ms=6_000) as s:
             a = await s.start("ra")
+            frozen_after_claim(a)
+            await a.post("ana", "oi", ttl_s=0)
+            claimed = trio.current_time()
+            await until(lambda: bool(s.seen))
+            (sent,) = s.seen
+            renewed = s.calls("renew_v1", claimed)[0].at
+            assert renewed <= sent.at <= renewed + 0.1
+            await trio.sleep(20)
+            assert len(s.seen) == len(s.calls("claim_v2")) == 1
 
-            def freeze(name: str) -> None:
-                if name == "claim_v2":
-                    a.runner.after = lambda name: None
-                    a.skew_s += LEASE_S
+    run(main)
 
-            a.runner.after = freeze
+
+def test_a_replica_whose_lease_was_taken_after_its_claim_starts_no_attempt() -> None:
+    async def main() -> None:
+        async with stage(webhook_timeout_ms=6_000) as s:
+            a = await s.start("ra")
+            frozen_after_claim(a, lambda: seize(a, s, for_s=2))
             await a.post("ana", "oi", ttl_s=0)
             claimed = trio.current_time()
             await trio.sleep(20)
