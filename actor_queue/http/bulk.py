@@ -8,7 +8,10 @@ Answers may wait in memory up to `ANSWERS_BYTES_MAX`, because many clients read 
 they have sent everything. A client that sends more than about 100,000 messages in a request
 has to read meanwhile; otherwise nothing more is read from it either, and it is cut off.
 
-A compressed body is decoded on the way, at most 64 KiB ahead of the cutting.
+A compressed body is decoded on the way, at most three pieces of 64 KiB ahead of the cutting.
+
+A request of one chunk is little work and takes no place. At most `REQUESTS_MAX` longer ones are
+under way at once; the next one is answered 503 before any of its messages was taken.
 
 Once the store has failed, the rest of the request is answered 503 without being tried. So
 whoever sends again what was answered 503, in order, keeps its order.
@@ -17,7 +20,9 @@ whoever sends again what was answered 503, in order, keeps its order.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Final
 
 import trio
@@ -50,6 +55,9 @@ CHUNK_MESSAGES_MAX: Final = 500
 one read of the socket brings and one unfinished message."""
 ANSWERS_BYTES_MAX: Final = 16 * 1024 * 1024
 REQUESTS_MAX: Final = 16
+SHORT_BYTES_MAX: Final = 65_536
+"""Without a place, a body whose `Content-Length` is no more is read whole, and then judged: the
+network may bring even a small one in several parts."""
 
 NDJSON_TYPE: Final = b"application/x-ndjson"
 _NDJSON_TYPES: Final = {
@@ -69,7 +77,7 @@ class Bulk:
         self._keys = keys
         self._traffic = traffic
         self._policy = AdmissionPolicy.of(backend.settings)
-        self._under_way = 0
+        self._places = _Places()
 
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -77,12 +85,10 @@ class Bulk:
         head = Head.of(scope["headers"])
         refusal = self._refusal(scope, head)
         if refusal is None:
-            self._under_way += 1
             arrival = arrival_of(scope)
             try:
                 refusal = await self._stream(head, arrival, receive, send)
             finally:
-                self._under_way -= 1
                 arrival.awaited = True
                 arrival.hand_on()
         if refusal is not None:
@@ -101,8 +107,6 @@ class Bulk:
             coding_of(head.content_encoding)
         except Refused as refused:
             return problem_of(refused)
-        if self._under_way >= REQUESTS_MAX:
-            return unavailable(f"{REQUESTS_MAX} requests with many messages are under way already")
         reason = self._backend.unready()
         return None if reason is None else unavailable(reason)
 
@@ -117,20 +121,22 @@ class Bulk:
         limit = self._policy.max_body_bytes
         lines = head.media_type in _NDJSON_TYPES
         answers = _Answers(send, lines=lines)
-        async with trio.open_nursery() as nursery:
-            admitted, chunks = trio.open_memory_channel[_Chunk](0)
-            nursery.start_soon(self._push_all, chunks, answers, arrival)
-            nursery.start_soon(answers.send_all)
-            async with admitted:
-                splitter = Lines(limit) if lines else Array(limit)
-                cutter = Cutter(splitter, head.coding, limit)
-                refusal = await self._admit_all(receive, cutter, admitted, arrival)
-                answers.withheld = refusal is not None
+        cutter = Cutter(Lines(limit) if lines else Array(limit), head.coding, limit)
+        short = (head.content_length or SHORT_BYTES_MAX + 1) <= SHORT_BYTES_MAX
+        body = _Body(receive, self._places, cutter, short=short)
+        with body:
+            async with trio.open_nursery() as nursery:
+                admitted, chunks = trio.open_memory_channel[_Chunk](0)
+                nursery.start_soon(self._push_all, chunks, answers, arrival)
+                nursery.start_soon(answers.send_all)
+                async with admitted:
+                    refusal = await self._admit_all(body, cutter, admitted, arrival)
+                    answers.withheld = refusal is not None
         return None if refusal is None else head.explained(refusal, cutter.beginning)
 
     async def _admit_all(
         self,
-        receive: ASGIReceiveCallable,
+        body: _Body,
         cutter: Cutter,
         admitted: trio.MemorySendChannel[_Chunk],
         arrival: Arrival,
@@ -139,14 +145,13 @@ class Bulk:
 
         A fault of the body as a whole is the last result; it is returned if it is the only one.
         """
-        empty, more = True, True
-        while more and cutter.fault is None:
+        empty = True
+        while body.more and cutter.fault is None:
             arrival.awaited = empty  # nobody waits for the rest of a stream
-            event = await receive()
-            if event["type"] != "http.request":
-                return None
-            more = event["more_body"]
-            for elements in cutter.feed(event["body"], last=not more):
+            came = await body.receive()
+            if came is None or isinstance(came, Problem):
+                return came
+            for elements in came:
                 for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
                     chunk = self._admit(elements[start : start + CHUNK_MESSAGES_MAX], arrival)
                     if empty or admitted.statistics().tasks_waiting_receive:
@@ -222,6 +227,64 @@ def _key_refusal(idempotency_key: bytes | None) -> Problem | None:
         title="Invalid field",
         field="message_id",
     )
+
+
+class _Places:
+    """Who works on a request that may be of many chunks."""
+
+    def __init__(self) -> None:
+        self._taken: set[_Body] = set()
+
+    def take(self, body: _Body) -> bool:
+        """Whether `body` has a place, from before or from now on."""
+        if len(self._taken) < REQUESTS_MAX:
+            self._taken.add(body)
+        return body in self._taken
+
+    def leave(self, body: _Body) -> None:
+        self._taken.discard(body)
+
+
+class _Body:
+    """A request's elements as they come. Holds a place, if it has to, until it is left."""
+
+    def __init__(
+        self, receive: ASGIReceiveCallable, places: _Places, cutter: Cutter, *, short: bool
+    ) -> None:
+        self._receive = receive
+        self._places = places
+        self._cutter = cutter
+        self._short = short
+        self.more = True
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._places.leave(self)
+
+    async def receive(self) -> Iterator[list[bytes]] | Problem | None:
+        """The next elements; the 503 of the first call; None if the client has gone.
+
+        Nothing else runs between the read and the return: see `Arrival.take_in_hand`.
+        """
+        data = b""
+        while True:
+            event = await self._receive()
+            if event["type"] != "http.request":
+                return None
+            data += event["body"]
+            self.more = event["more_body"]
+            if not (self.more and self._short) or self._places.take(self):
+                break
+        elements = self._cutter.feed(data, last=not self.more)
+        begun: list[list[bytes]] = []
+        if not self.more:
+            # Of a compressed body one piece and its end; there may be much more behind it.
+            begun = list(islice(elements, 3))
+        is_one_chunk = len(begun) < 3 and sum(map(len, begun)) <= CHUNK_MESSAGES_MAX
+        if (self.more or not is_one_chunk) and not self._places.take(self):
+            return unavailable(f"{REQUESTS_MAX} long requests with many messages are under way")
+        return chain(begun, elements)
 
 
 @dataclass(slots=True)

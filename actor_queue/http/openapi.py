@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from actor_queue.core.settings import Settings
 from actor_queue.http.auth import Scope
+from actor_queue.http.bulk import CHUNK_MESSAGES_MAX, REQUESTS_MAX, SHORT_BYTES_MAX
 from actor_queue.http.inputs import LIMIT_DEFAULT, LIMIT_MAX, STATES
 from actor_queue.http.schemas import COUNT, STRING, SUCCESS, Schema, listed, record, ref, schemas
 
@@ -26,7 +27,8 @@ _PROBLEMS: Final = {
     "415": "A form, not JSON, or a content coding that is not gzip or deflate",
     "422": "A field or parameter breaks its rule; `field` names it",
     "429": "The user has too many messages waiting; see Retry-After",
-    "503": "The store is away, or the service is starting or stopping; see Retry-After",
+    "503": "The store is away, the service is starting or stopping, or too many long requests to "
+    "/api/messages are under way; see Retry-After",
 }
 _WITH_RETRY_AFTER: Final = {"429", "503"}
 _BODY: Final = ("400", "408", "413", "415", "422")
@@ -136,7 +138,10 @@ def _messages() -> dict[str, Any]:
         "per message in the same order; one bad message does not spoil the others. Blank lines "
         "are no messages. Once the store fails, the rest is answered 503 untried: send that "
         "again, in order. If the body as a whole turns out to be broken after the first result, "
-        "one more result says so. Read while you send, if you send more than 100,000 messages.",
+        "one more result says so. Read while you send, if you send more than 100,000 messages. "
+        f"At most {CHUNK_MESSAGES_MAX} messages with a Content-Length up to {SHORT_BYTES_MAX} are "
+        f"always taken. At most {REQUESTS_MAX} longer ones are under way at once; another one gets "
+        "503 before any of its messages is taken.",
         body=_body({JSON: listed(ref("Message")), NDJSON: ref("Message")}),
     )
     return {"/api/message": {"post": one}, "/api/messages": {"post": many}}

@@ -25,6 +25,7 @@ from actor_queue import ActorQueue, Batch, Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.http.arrivals import FOREVER, Arrivals, Reader
 from actor_queue.http.asgi import Application
+from actor_queue.http.bulk import REQUESTS_MAX
 from actor_queue.http.server import serve
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.keys import Keys
@@ -172,6 +173,23 @@ def test_a_burst_whose_every_message_opens_a_connection_keeps_its_order(door: Do
                 socks[-1].sendall(request(user, str(i)))
             read_answers(socks)
         assert door.waiting(user) == [str(i) for i in range(CONNECTIONS)]
+
+
+@pytest.mark.usefixtures("coin")
+def test_a_burst_of_short_requests_with_many_messages_is_taken_whole_and_in_order(
+    door: Door,
+) -> None:
+    """More at once than long ones may be under way."""
+    user = f"gateway-{time.monotonic_ns()}"
+    count = 4 * REQUESTS_MAX
+    with ExitStack() as stack:
+        socks = [stack.enter_context(raw(door.address)) for _ in range(count)]
+        with door.frozen():
+            for i, sock in enumerate(socks):
+                sock.sendall(request(user, str(i), many=True))
+        for sock in socks:
+            read_any_answer(sock)
+    assert door.waiting(user) == [str(i) for i in range(count)]
 
 
 SENDERS = st.lists(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 import trio
 
-from actor_queue.http.bulk import CHUNK_MESSAGES_MAX
+from actor_queue.http.bulk import CHUNK_MESSAGES_MAX, REQUESTS_MAX, SHORT_BYTES_MAX
 from tests.http.client import TIMEOUT_S, Answer, ask, raw, read_all, stuff, until
 from tests.http.conftest import Served
 
@@ -217,3 +219,76 @@ def test_answers_that_nobody_reads_stop_the_reading_and_not_the_service(
         assert sent < 500, "everything was read, and its answers kept"
         assert ask(server.address, "GET", "/healthz").status == 200
     until(lambda: server.application.traffic.connections_open == 0, TIMEOUT_S)
+
+
+@contextmanager
+def places_taken(server: Served) -> Iterator[ExitStack]:
+    """As many streams as may be under way, each with one message taken; closed at the end."""
+    line = json.dumps(message(0)).encode() + b"\n"
+    with ExitStack() as stack:
+        for _ in range(REQUESTS_MAX):
+            sock = stack.enter_context(raw(server.address))
+            sock.sendall(
+                b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+                b"content-type: application/x-ndjson\r\n\r\n%x\r\n%s\r\n" % (len(line), line)
+            )
+            received = b""
+            while b"success" not in received:
+                received += sock.recv(65_536)
+        yield stack
+
+
+def head_of(body: bytes, *headers: bytes) -> bytes:
+    fields = b"".join(header + b"\r\n" for header in headers)
+    return (
+        b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        b"%scontent-length: %d\r\n\r\n" % (fields, len(body))
+    )
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_a_short_request_is_taken_however_many_long_ones_are_under_way(
+    start: Callable[..., Any],
+) -> None:
+    server: Served = start()
+    few = json.dumps([message(n) for n in range(3)]).encode()
+    packed = gzip.compress(few)
+    with places_taken(server):
+        answer = ask(server.address, "POST", "/api/messages", few, JSON)
+        assert [result.get("success") for result in answer.json] == [True] * 3
+        with raw(server.address) as sock:
+            sock.sendall(head_of(packed, b"content-encoding: gzip") + packed)
+            assert status_of(read_all(sock)) == 200
+        with raw(server.address) as sock:  # the network brings it in three parts
+            sock.sendall(head_of(few) + few[:20])
+            assert ask(server.address, "GET", "/healthz").status == 200
+            sock.sendall(few[20:40])
+            assert ask(server.address, "GET", "/healthz").status == 200
+            sock.sendall(few[40:])
+            answered = read_all(sock)
+            assert (status_of(answered), answered.count(b'"success": true')) == (200, 3)
+
+
+def test_one_long_request_too_many_is_refused_until_another_has_ended(
+    start: Callable[..., Any],
+) -> None:
+    server: Served = start()
+    many = json.dumps([message(n) for n in range(CHUNK_MESSAGES_MAX + 1)]).encode()
+    assert len(many) <= SHORT_BYTES_MAX
+    packed = gzip.compress(b"[" + b" " * 1_000_000 + b"]")
+    with places_taken(server):
+        pushes = len(server.engine.pushes)
+        answer = ask(server.address, "POST", "/api/messages", many, JSON)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        with raw(server.address) as sock:
+            sock.sendall(head_of(packed, b"content-encoding: gzip") + packed)
+            assert status_of(read_all(sock)) == 503
+        with raw(server.address) as sock:
+            sock.sendall(head_of(b" " * (SHORT_BYTES_MAX + 1)) + b"[" + b" " * 1_000)
+            assert status_of(read_all(sock)) == 503
+        assert len(server.engine.pushes) == pushes
+    until(lambda: server.application.traffic.connections_open == 0)
+    assert ask(server.address, "POST", "/api/messages", many, JSON).status == 200
