@@ -112,6 +112,9 @@ def _spell(word: str, after: str) -> str:
 def _explain_usage(error: typer.TyperException) -> int:
     """One line and where to read on; the whole help where no command was named."""
     message = error.format_message()
+    for beginning in ("Invalid value for ", "Invalid value: "):
+        # What follows is a sentence: `--ttl: 'soon' is not a number of seconds`.
+        message = message.removeprefix(beginning)
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(message, file=sys.stderr)

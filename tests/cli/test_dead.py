@@ -34,12 +34,18 @@ def test_dead_letters_are_listed_newest_first_and_beyond_a_page(run: Run, buried
     assert len(json.loads(some)["dead"]) == 1_002
 
 
-def test_a_dead_letter_is_shown_with_its_body_in_lines(run: Run, buried: Ours) -> None:
+def test_a_dead_letter_is_shown_with_the_body_that_was_refused_as_it_is(
+    run: Run, buried: Ours
+) -> None:
     out = run("dead", "show", "b3", "--url", buried.url).out
     assert "id: b3\nuser: maria\n" in out
     assert "reason: answered 500\n" in out
-    assert out.endswith("  message: x\n  message: y\n  message: z\n  message: \\x1b[2J\n")
-    assert json.loads(run("dead", "show", "b3", "--json", "--url", buried.url).out)["batch"]
+    about, body = out.split("\n\nbody:\n")
+    assert "died at: " in about
+    whole = run("dead", "show", "b3", "--json", "--url", buried.url).out
+    assert json.loads(body) == json.loads(whole)["batch"]
+    assert json.loads(body)["messages"] == ["x", "y", "z", "\x1b[2J"]
+    assert "\x1b" not in out
 
 
 def test_an_id_that_nobody_knows_is_a_no(run: Run, buried: Ours) -> None:
@@ -88,11 +94,24 @@ def test_what_would_be_done_is_counted_and_not_done_where_nobody_can_be_asked(
 def test_yes_does_it_without_asking(run: Run, buried: Ours) -> None:
     assert run("dead", "replay", "--all", "--yes", "--url", buried.url).out == "replayed: 3\n"
     again = run("dead", "replay", "--all", "-y", "--url", buried.url)
-    assert again.out == "replayed: 0\n"
-    assert "queued already" in again.err
+    assert again == (0, "there are no dead letters that are not queued already\n", "")
     assert "id: b1" in run("dead", "drop", "b1", "--yes", "--url", buried.url).out
     assert run("dead", "drop", "--all", "--yes", "--url", buried.url).out == "dropped: 2\n"
     assert buried.engine.letters == {}
+
+
+@pytest.mark.parametrize("yes", [[], ["--yes"]])
+@pytest.mark.parametrize(("verb", "done"), [("replay", "replayed"), ("drop", "dropped")])
+def test_all_of_no_dead_letters_is_said_without_a_question_and_is_no_failure(
+    run: Run, ours: Ours, verb: str, done: str, yes: list[str]
+) -> None:
+    said = run("dead", verb, "--all", *yes, "--url", ours.url)
+    assert said.status == 0
+    assert said.out.startswith("there are no dead letters")
+    assert said.err == ""
+    as_json = run("dead", verb, "--all", *yes, "--json", "--url", ours.url)
+    assert as_json.status == 0
+    assert json.loads(as_json.out)[done] == 0
 
 
 def test_what_is_queued_already_is_not_counted_for_a_replay(run: Run, buried: Ours) -> None:

@@ -50,12 +50,34 @@ def test_status_says_how_all_is_going(run: Run, ours: Ours) -> None:
     assert lines["ready"] == "yes"
     assert lines["replicas"] == "1"
     assert lines["shards"] == "2, 1 have no owner; r-test has 1"
-    assert lines["collecting"] == "1 with 3 messages, the next fires in 15 s"
+    assert lines["collecting"] == "1 with 1 message, the next fires in 15 s"
     assert lines["retrying"] == "1, the oldest batch was closed at 2025-01-30T01:19:45.120Z"
-    assert lines["held"] == "1, the longest for 50 min more"
+    assert lines["held"] == "1 with 2 messages, the longest for 50 min more"
     assert lines["dead"].startswith("1 dead letter, the newest of 2025-01-30T01:19:45.120Z: ans")
     assert lines["webhook"] == "1,234 batches delivered, 5 failed attempts, 0 dead since the start"
     assert lines["redis"] == "answers; 0 failed calls since the start"
+
+
+def test_a_message_behind_a_batch_under_way_is_not_said_to_be_collected(
+    run: Run, scripted: Scripted
+) -> None:
+    users = [
+        {"user": "a", "state": "retrying", "pending": 1, "batch": BATCH},
+        {"user": "b", "state": "delivering", "pending": 2, "batch": BATCH},
+    ]
+    scripted.answers["/readyz"] = (200, {"status": "ok"})
+    scripted.answers["/api/shards"] = (200, {"replicas": [], "shards": []})
+    scripted.answers["/api/dead?limit=1000"] = (200, {"dead": [], "cursor": None})
+    scripted.answers["/api/users?limit=1000"] = (200, {"users": users, "cursor": None})
+    scripted.answers["/metrics"] = (200, b"")
+    lines = dict(
+        line.split(None, 1) for line in run("status", "--url", scripted.url).out.splitlines()
+    )
+    assert lines["collecting"] == "0"
+    assert lines["delivering"] == "1"
+    assert lines["behind"] == "3 messages behind batches under way"
+    report = json.loads(run("status", "--json", "--url", scripted.url).out)["users"]
+    assert (report["messages_pending"], report["messages_behind_batches"]) == (3, 3)
 
 
 def test_status_fits_a_screen(ours: Ours) -> None:

@@ -128,6 +128,28 @@ def test_wrong_usage_is_status_2_and_one_line_on_standard_error(
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["hold", "a", "--seconds", "-4"], "'-4' is not a number of seconds, more than 0; see"),
+        (["hold", "a", "--seconds", "x"], "'x' is not a number of seconds, more than 0; see"),
+        (["typing", "a", "--ttl", "0"], "'0' is not a number of seconds, more than 0; see"),
+        (["send", "a", "b", "--ttl", "-1"], "'-1' is not a number of seconds, 0 or more; see"),
+        (["send", "a", "b", "--ttl", "nan"], "'nan' is not a number of seconds, 0 or more; see"),
+        (["users", "--limit", "0"], "'0' is not a whole number, 1 or more; see"),
+        (["dead", "list", "--limit", "1.5"], "'1.5' is not a whole number, 1 or more; see"),
+        (["user", ""], "the user or the id must not be empty; see"),
+    ],
+)
+def test_wrong_usage_says_in_words_what_is_allowed(
+    run: Run, arguments: list[str], sentence: str
+) -> None:
+    said = run(*arguments).err
+    assert sentence in said
+    assert "Invalid" not in said
+    assert "valid float" not in said
+
+
 def test_without_a_command_the_help_is_shown_and_the_status_is_2(run: Run) -> None:
     for arguments in ([], ["dead"]):
         said = run(*arguments)

@@ -82,7 +82,7 @@ def test_a_field_passes_through_as_json_if_it_is_and_else_as_text(run: Run, ours
         (b"oi\r\n", "oi"),
         (b"duas\nlinhas\n\n", "duas\nlinhas\n"),
         (b"\xef\xbb\xbfa\xc3\xa7\xc3\xa3o", "ação"),
-        (b"", ""),
+        (b" \n", " "),
         (b"x" * 200_000, "x" * 200_000),
     ],
 )
@@ -103,6 +103,19 @@ def test_standard_input_that_is_no_text_or_has_no_end_is_refused(
         assert said.status == 2
         assert word in said.err
     assert ours.engine.pushes == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf"])
+def test_an_empty_standard_input_is_a_pipeline_that_failed_and_sends_nothing(
+    run: Run, ours: Ours, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    given(monkeypatch, content)
+    said = run("send", "joao", "-", "--url", ours.url)
+    assert said.status == 2
+    assert said.err.startswith("actor-queue: standard input is empty, so nothing was sent")
+    assert ours.engine.pushes == []
+    assert run("send", "joao", "", "--url", ours.url).status == 0
+    assert body_of(ours)["message"] == ""
 
 
 def test_a_pipe_into_the_process_is_the_message(ours: Ours) -> None:
@@ -303,6 +316,27 @@ def test_flush_sends_what_waits_and_says_no_where_nothing_does(run: Run, ours: O
     assert "release it first" in held.err
 
 
+@pytest.mark.parametrize(
+    ("state", "batch", "words"),
+    [
+        ("retrying", {"attempts": 4, "retry_in": 0.0}, "\nattempt 5 goes now, and it counts: "),
+        ("delivering", {"attempts": 5}, "\nattempt 5 goes now, and it counts: "),
+        ("delivering", {"attempts": 1}, None),
+        ("collecting", None, None),
+    ],
+)
+def test_flush_says_which_attempt_it_uses_up(
+    run: Run, scripted: Scripted, state: str, batch: Any, words: str | None
+) -> None:
+    view = {"user": "ana", "state": state, "pending": 1, "batch": batch}
+    scripted.answers["/api/users/ana/flush"] = (200, view)
+    said = run("flush", "ana", "--url", scripted.url)
+    assert said.status == 0
+    assert (words or "") in said.out
+    assert ("counts" in said.out) == (words is not None)
+    assert json.loads(run("flush", "ana", "--json", "--url", scripted.url).out) == view
+
+
 def test_hold_keeps_for_as_long_as_is_said_and_release_ends_it(run: Run, ours: Ours) -> None:
     said = run("hold", "ana", "--url", ours.url)
     assert said.status == 0
@@ -313,14 +347,29 @@ def test_hold_keeps_for_as_long_as_is_said_and_release_ends_it(run: Run, ours: O
     refused = run("hold", "ana", "--seconds", "99999999", "--url", ours.url)
     assert refused.status == 1
     assert "seconds" in refused.err
-    assert run("release", "ana", "--url", ours.url).status == 0
+    said = run("release", "ana", "--url", ours.url)
+    assert (said.status, said.err) == (0, "")
     assert ours.engine.held_ms == {}
+
+
+def test_release_of_somebody_who_is_not_on_hold_says_so_and_is_no_failure(
+    run: Run, ours: Ours
+) -> None:
+    said = run("release", "ana", "--url", ours.url)
+    assert said.status == 0
+    assert said.err == "'ana' was not on hold, so nothing changed\n"
+    as_json = run("release", "ana", "--json", "--url", ours.url)
+    assert (as_json.status, as_json.err) == (0, "")
+    assert json.loads(as_json.out)["state"] == "idle"
 
 
 def test_typing_extends_what_waits_and_says_no_where_nothing_does(run: Run, ours: Ours) -> None:
     nothing = run("typing", "ana", "--url", ours.url)
     assert nothing.status == 1
-    assert "nothing was extended" in nothing.err
+    assert "no message of 'ana' waits for its batch to close, so nothing was ext" in nothing.err
+    behind = run("typing", "with-batch", "--url", ours.url)
+    assert behind.status == 1
+    assert "a batch of 'with-batch' is under way, so nothing was extended" in behind.err
     run("send", "ana", "oi", "--url", ours.url)
     said = run("typing", "ana", "--ttl", "7.5", "--url", ours.url)
     assert said.status == 0

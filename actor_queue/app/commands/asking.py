@@ -7,6 +7,7 @@ there, becomes one sentence and exit status 1.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,10 +39,43 @@ PAGE_MAX = 1_000
 """The most that the service lists at once."""
 KEY_FILE_BYTES_MAX = 4_096
 
+
+def seconds_from_0(text: str) -> float:
+    """The value of an option: 0 or more."""
+    return _seconds(text, "0 or more", lambda number: number >= 0)
+
+
+def seconds_above_0(text: str) -> float:
+    """The value of an option: more than 0."""
+    return _seconds(text, "more than 0", lambda number: number > 0)
+
+
+def _seconds(text: str, allowed: str, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not fits(number):
+        raise typer.BadParameter(f"{text!r} is not a number of seconds, {allowed}")
+    return number
+
+
+def _entries(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise typer.BadParameter(f"{text!r} is not a whole number, 1 or more")
+    return number
+
+
 UserArgument = Annotated[str, typer.Argument(help="The user, exactly as it was posted.")]
 IdArgument = Annotated[str, typer.Argument(help="The batch's id, which is its webhook-id.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-LimitOption = Annotated[int, typer.Option(min=1, metavar="N", help="How many at most.")]
+LimitOption = Annotated[
+    int, typer.Option(parser=_entries, metavar="N", help="How many at most, 1 or more.")
+]
 CursorOption = Annotated[
     str | None, typer.Option(metavar="CURSOR", help="Go on where a list ended.")
 ]
@@ -154,7 +188,7 @@ def segment(what: str) -> str:
     from actor_queue.app.remote import segment as encoded
 
     if not what:
-        raise typer.BadParameter("it must not be empty", param_hint="USER or ID")
+        raise typer.BadParameter("the user or the id must not be empty")
     return encoded(what)
 
 

@@ -103,13 +103,14 @@ def _ownership(service: Remote) -> Json:
 def _users(service: Remote) -> Json:
     """Of the users who are due soonest, at most `USERS_LOOKED_AT_MAX`."""
     states: Counter[str] = Counter()
-    messages = in_batches = 0
+    pending: Counter[str] = Counter()
+    in_batches = 0
     next_in = oldest = failure = held_for = None
     more = False
     for page in pages(service, "/api/users", "users", USERS_LOOKED_AT_MAX, None):
         for view in page.get("users", []):
             states[view["state"]] += 1
-            messages += view.get("pending", 0)
+            pending[view["state"]] += view.get("pending", 0)
             batch = view.get("batch") or {}
             in_batches += batch.get("messages", 0)
             if view["state"] == "collecting" and next_in is None:
@@ -126,7 +127,10 @@ def _users(service: Remote) -> Json:
         "delivering": states["delivering"],
         "retrying": states["retrying"],
         "held": states["held"],
-        "messages_pending": messages,
+        "messages_pending": pending.total(),
+        "messages_collecting": pending["collecting"],
+        "messages_behind_batches": pending["delivering"] + pending["retrying"],
+        "messages_held": pending["held"],
         "messages_in_batches": in_batches,
         "next_in": next_in,
         "oldest_retry": oldest,
@@ -207,13 +211,21 @@ def _user_lines(users: Json) -> list[tuple[str, str]]:
     failure = users["oldest_retry_failure"]
     held = users["longest_hold"]
     holds = "" if held is None else f", the longest for {span(held)} more"
-    pending = counted(users["messages_pending"], "message")
-    return [
-        ("collecting", f"{users['collecting']:,} with {pending}{next_in}{of}"),
+    lines = [
+        ("collecting", f"{_with(users, 'collecting')}{next_in}{of}"),
         ("delivering", f"{users['delivering']:,}{of}"),
         ("retrying", f"{users['retrying']:,}{retries}" + (f": {failure}" if failure else "") + of),
-        ("held", f"{users['held']:,}{holds}{of}"),
+        ("held", f"{_with(users, 'held')}{holds}{of}"),
     ]
+    if behind := users["messages_behind_batches"]:
+        lines.insert(3, ("behind", f"{counted(behind, 'message')} behind batches under way{of}"))
+    return lines
+
+
+def _with(users: Json, state: str) -> str:
+    """`3 with 7 messages`; only the number where no message waits."""
+    messages = users[f"messages_{state}"]
+    return f"{users[state]:,}" + (f" with {counted(messages, 'message')}" if messages else "")
 
 
 def _dead_words(dead: Json) -> str:

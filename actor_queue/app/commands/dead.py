@@ -24,7 +24,6 @@ from actor_queue.app.terminal import (
     complain,
     confirmed,
     counted,
-    note,
     show_fields,
     show_json,
     with_values,
@@ -39,6 +38,8 @@ COLUMNS = (
 )  # fmt: skip
 COLUMNS_REPLAYED = ("id", "user", "died_at", "attempts", "messages", "queued")
 OPTIONAL = ("status", "replica", "duration_ms", "answer")
+NONE = "there are no dead letters"
+NONE_TO_REPLAY = f"{NONE} that are not queued already"
 SHOWN_APART = ("batch", "recent", "success")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The batches' ids.")]
@@ -70,7 +71,7 @@ def list_(
         _from(page, found),
         "dead",
         columns,
-        empty="there are no dead letters",
+        empty=NONE,
         rows=lambda page: page.get("dead", []),
     )
 
@@ -84,11 +85,8 @@ def show(asking: Asking, batch_id: IdArgument) -> None:
         show_json(answer)
         return
     show_fields(answer, [name for name in answer if name not in SHOWN_APART])
-    body = answer.get("batch") or {}
     print("\nbody:")
-    show_fields(body, [name for name in body if name != "messages"], prefix="  ")
-    for text in body.get("messages", []):
-        show_fields({"message": text}, ["message"], prefix="  ")
+    show_json(answer.get("batch"))
 
 
 @dead.command()
@@ -101,13 +99,15 @@ def replay(
     if names:
         return _each(asking, names, asking.service.post, "/replay", COLUMNS_REPLAYED)
     if not yes:
-        waiting = _count(asking, lambda letter: not letter.get("queued"))
+        letters, waiting = _count(asking, lambda letter: not letter.get("queued"))
+        if letters == 0:
+            return _nothing(asking, "replayed", NONE_TO_REPLAY)
         if not confirmed(f"{waiting} would be sent again", yes=False):
             return complain("nothing was sent again", NO)
     answer = asking.service.post("/api/dead/replay")
+    if answer.get("replayed") == 0:
+        return _nothing(asking, "replayed", NONE_TO_REPLAY)
     asking.show(answer, ("replayed",))
-    if answer.get("replayed") == 0 and not asking.as_json:
-        note("there was no dead letter that was not queued already")
     return 0
 
 
@@ -124,12 +124,26 @@ def drop(
             messages = counted(sum(letter.get("messages", 0) for letter in letters), "message")
             what = f"{counted(len(names), 'dead letter')} with {messages}"
         else:
-            what = _count(asking, lambda _: True)
+            number, what = _count(asking, lambda _: True)
+            if number == 0:
+                return _nothing(asking, "dropped", NONE)
         if not confirmed(f"{what} would be deleted for ever", yes=False):
             return complain("nothing was deleted", NO)
     if names:
         return _each(asking, names, asking.service.delete, "", ("id", "success"))
-    asking.show({"dropped": _drop_all(asking)}, ("dropped",))
+    dropped = _drop_all(asking)
+    if dropped == 0:
+        return _nothing(asking, "dropped", NONE)
+    asking.show({"dropped": dropped}, ("dropped",))
+    return 0
+
+
+def _nothing(asking: Asking, done: str, sentence: str) -> int:
+    """There was nothing to do, which is no failure."""
+    if asking.as_json:
+        show_json({done: 0})
+    else:
+        print(sentence)
     return 0
 
 
@@ -165,8 +179,8 @@ def _each(
     return status
 
 
-def _count(asking: Asking, matters: Callable[[dict[str, Any]], bool]) -> str:
-    """`3 dead letters with 12 messages`."""
+def _count(asking: Asking, matters: Callable[[dict[str, Any]], bool]) -> tuple[int, str]:
+    """`3, "3 dead letters with 12 messages"`."""
     letters = messages = seen = 0
     found = pages(asking.service, "/api/dead", "dead", COUNTED_MAX, None)
     more = False
@@ -178,7 +192,7 @@ def _count(asking: Asking, matters: Callable[[dict[str, Any]], bool]) -> str:
                 messages += letter.get("messages", 0)
         more = bool(page.get("cursor"))
     what = f"{counted(letters, 'dead letter')} with {counted(messages, 'message')}"
-    return f"more than {what}" if more else what
+    return letters, f"more than {what}" if more else what
 
 
 def _drop_all(asking: Asking) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from typing import Annotated, Any
 
@@ -18,6 +17,8 @@ from actor_queue.app.commands.asking import (
     YesOption,
     asks,
     pages,
+    seconds_above_0,
+    seconds_from_0,
     segment,
     show_pages,
 )
@@ -55,10 +56,6 @@ RESERVED = {
     "message_id": "--message-id",
 }
 
-TtlOption = Annotated[
-    float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds of quiet.")
-]
-
 
 def register(app: typer.Typer) -> None:
     for command in (send, users, user, flush, hold, release, typing, drop):
@@ -70,7 +67,14 @@ def send(
     asking: Asking,
     user: UserArgument,
     text: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")],
-    ttl: TtlOption = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds_from_0,
+            metavar="SECONDS",
+            help="Seconds of quiet, 0 or more (0: at once).",
+        ),
+    ] = None,
     message_id: Annotated[
         str | None,
         typer.Option(
@@ -93,7 +97,7 @@ def send(
     body: dict[str, Any] = _passed_through(fields or [])
     body |= {"user": user, "message": _standard_input() if text == "-" else text}
     if ttl is not None:
-        body["ttl"] = _finite(ttl, "--ttl")
+        body["ttl"] = ttl
     if message_id is not None:
         body["message_id"] = message_id
     _require_unicode(body)
@@ -134,11 +138,21 @@ def user(asking: Asking, user: UserArgument) -> int:
 
 @asks("admin")
 def flush(asking: Asking, user: UserArgument) -> int:
-    """Send now what a user has waiting."""
+    """Send now what a user has waiting.
+
+    A batch that waits for its retry gets its next attempt now. That attempt counts: after the last
+    one of AQ_RETRY_SCHEDULE the batch is a dead letter.
+    """
     answer = asking.service.post(f"/api/users/{segment(user)}/flush")
     if _unknown(answer):
         return complain(f"nothing waits for {_quoted(user)}, so nothing was sent", NO)
     _show_user(asking, answer, attempts=False)
+    attempt = _attempt_now(answer)
+    if attempt > 1 and not asking.as_json:
+        print(
+            f"\nattempt {attempt} goes now, and it counts: after the last one of"
+            " AQ_RETRY_SCHEDULE the batch is a dead letter"
+        )
     return 0
 
 
@@ -148,32 +162,52 @@ def hold(
     user: UserArgument,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="How long at most. Default: an hour."),
+        typer.Option(
+            parser=seconds_above_0,
+            metavar="SECONDS",
+            help="How long at most, more than 0. Default: 3600, an hour.",
+        ),
     ] = None,
 ) -> None:
     """Keep a user's messages, do not send them."""
-    body = {} if seconds is None else {"seconds": _positive(seconds, "--seconds")}
+    body = {} if seconds is None else {"seconds": seconds}
     _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/hold", body), False)
 
 
 @asks("admin")
 def release(asking: Asking, user: UserArgument) -> None:
     """End a hold; what waited is sent in its time."""
-    _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/release"), False)
+    path = f"/api/users/{segment(user)}"
+    # The answer to a release does not tell whether there was a hold.
+    held = asking.service.get(path).get("held_for") is not None
+    _show_user(asking, asking.service.post(f"{path}/release"), False)
+    if not held and not asking.as_json:
+        note(f"{_quoted(user)} was not on hold, so nothing changed")
 
 
 @asks("ingest")
-def typing(asking: Asking, user: UserArgument, ttl: TtlOption = None) -> int:
+def typing(
+    asking: Asking,
+    user: UserArgument,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds_above_0, metavar="SECONDS", help="Seconds of quiet, more than 0."
+        ),
+    ] = None,
+) -> int:
     """Say that a user is typing: the batch waits on."""
-    body = {} if ttl is None else {"ttl": _positive(ttl, "--ttl")}
+    body = {} if ttl is None else {"ttl": ttl}
     answer = asking.service.post(f"/api/users/{segment(user)}/typing", body)
     if answer.get("extended") is False:
         if asking.as_json:
             show_json(answer)
-        return complain(
-            f"no message of {_quoted(user)} waits for its batch to close, so nothing was extended",
-            NO,
+        why = (
+            f"a batch of {_quoted(user)} is under way"
+            if answer.get("batch")
+            else f"no message of {_quoted(user)} waits for its batch to close"
         )
+        return complain(f"{why}, so nothing was extended", NO)
     _show_user(asking, answer, attempts=False)
     return 0
 
@@ -256,6 +290,19 @@ def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) ->
         print("\nno attempt was made within the last day")
 
 
+def _attempt_now(view: dict[str, Any]) -> int:
+    """The number of the attempt that a flush has started, or that is under way; 0 for none."""
+    batch = view.get("batch") or {}
+    begun: int = batch.get("attempts", 0)
+    match view.get("state"):
+        case "retrying":
+            return begun + 1
+        case "delivering":
+            return begun
+        case _:
+            return 0
+
+
 def _unknown(view: dict[str, Any]) -> bool:
     """Whether the service has no trace of this user, as it has of none that it never saw."""
     return (
@@ -298,20 +345,11 @@ def _not_json(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(number: float, option: str) -> float:
-    if not math.isfinite(number):
-        raise typer.BadParameter(f"{number} is not a number of seconds", param_hint=option)
-    return number
-
-
-def _positive(number: float, option: str) -> float:
-    if number == 0:
-        raise typer.BadParameter("it must be more than 0 seconds", param_hint=option)
-    return _finite(number, option)
-
-
 def _standard_input() -> str:
-    """All of it, without the line break that `echo` puts at its end."""
+    """All of it, without the line break that `echo` puts at its end.
+
+    No text at all is refused, because it is how a pipeline that failed ends.
+    """
     if sys.stdin.isatty():
         note("type the message; Ctrl-D on a line of its own ends it")
     content = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
@@ -323,7 +361,12 @@ def _standard_input() -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise typer.BadParameter("standard input is not UTF-8", param_hint="TEXT") from None
-    return text.removesuffix("\n").removesuffix("\r")
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise typer.BadParameter(
+            "standard input is empty, so nothing was sent; '' as TEXT sends an empty message"
+        )
+    return text
 
 
 def _require_unicode(body: dict[str, Any]) -> None:
