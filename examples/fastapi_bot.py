@@ -1,6 +1,6 @@
 """A chatbot behind FastAPI: however many messages a user writes at once, there is one answer.
 
-    pip install actor-queue fastapi uvicorn
+    pip install /path/to/clone/of/actor-queue fastapi uvicorn
     REDIS_URL=redis://localhost uvicorn fastapi_bot:app
 
     curl http://127.0.0.1:8000/webhook -H 'content-type: application/json' \

@@ -2,7 +2,7 @@
 
 `Conversation` is written against what its library gives, so it can be tested without Telegram.
 
-    pip install actor-queue aiogram
+    pip install /path/to/clone/of/actor-queue aiogram
     REDIS_URL=redis://localhost BOT_TOKEN=… python telegram_bot.py
 
 With python-telegram-bot open the queue in `post_init`, close it in `post_shutdown`, and push

@@ -181,3 +181,19 @@ def test_the_example_for_telegram_answers_a_burst_once_and_gives_up_who_blocked_
         assert (letter.user, letter.attempts) == ("2", 1)
 
     asyncio.run(main())
+
+
+def test_nothing_says_to_install_the_package_from_an_index_that_does_not_have_it() -> None:
+    places = ["README.md", "docs", "examples", "actor_queue", "deploy"]
+    files = [file for place in places for file in _texts(ROOT / place)]
+    assert len(files) > 100
+    from_index = re.compile(r"pip install[^\n]*[ '\"]actor-queue(?:\[\w+\])?(?=[ '\"\n])(?! @)")
+    assert from_index.search("pip install actor-queue fastapi")
+    assert from_index.search("`pip install 'actor-queue[testing]'`")
+    wrong = [str(file) for file in files if from_index.search(file.read_text())]
+    assert wrong == []
+
+
+def _texts(place: Path) -> list[Path]:
+    found = [place] if place.is_file() else sorted(place.rglob("*"))
+    return [each for each in found if each.suffix in (".md", ".py", ".html", ".yml", ".yaml")]

@@ -313,4 +313,4 @@ def test_without_the_extra_one_sentence_says_what_to_install(missing: str) -> No
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
-    assert "pip install 'actor-queue[testing]'" in done.stderr.splitlines()[-1]
+    assert "pip install '/path/to/clone[testing]'" in done.stderr.splitlines()[-1]

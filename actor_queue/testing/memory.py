@@ -24,7 +24,8 @@ try:
     from fakeredis._core import Database
 except ImportError as error:
     raise ImportError(
-        "actor_queue.testing needs fakeredis with Lua: pip install 'actor-queue[testing]'"
+        "actor_queue.testing needs fakeredis with Lua, from the extra `testing` of actor-queue:"
+        " pip install '/path/to/clone[testing]'"
     ) from error
 
 from actor_queue.core.settings import Settings
