@@ -6,7 +6,8 @@ that would decode to gigabytes costs as much as was taken of it.
 
 Decided here where the specifications leave it open: `deflate` may be the zlib format that its
 name stands for, or raw deflate, which many senders mean by it; gzip members may follow one
-another; anything else after the end of a stream is an error, and so is a stream without one.
+another; line breaks behind the last stream are ignored, because some senders end a body with one;
+anything else after the end of a stream is an error, and so is a stream without one.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Decoder:
         self._coding = coding
         self._stream: zlib._Decompress | None = None
         self._streams_ended = 0
+        self._line_broken = False
+        """Nothing but line breaks may come any more."""
         self._held = b""
         """A first byte that does not tell yet which kind of deflate it is."""
 
@@ -85,6 +88,9 @@ class Decoder:
         full = False
         while data or full:
             if self._stream is None:
+                data = self._without_line_breaks(data)
+                if not data:
+                    return
                 self._stream = self._begin(data)
                 if self._stream is None:
                     self._held = data
@@ -107,6 +113,16 @@ class Decoder:
         """To be called when nothing more comes."""
         if self._stream is not None or self._held or not self._streams_ended:
             self._refuse("ends before its end")
+
+    def _without_line_breaks(self, data: bytes) -> bytes:
+        """What `data` has of a next stream. Raises `Refused` if a line break came before it."""
+        if not self._streams_ended:
+            return data
+        rest = data.lstrip(b"\r\n")
+        self._line_broken = self._line_broken or len(rest) < len(data)
+        if rest and self._line_broken:
+            self._refuse("is followed by something else")
+        return rest
 
     def _begin(self, data: bytes) -> zlib._Decompress | None:
         """For the stream that `data` begins with; None if more must come to tell its kind."""

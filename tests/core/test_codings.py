@@ -8,7 +8,7 @@ import zlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from actor_queue.core.codings import (
@@ -109,10 +109,18 @@ def test_a_stream_that_ends_early_is_never_taken_for_a_whole_one(
     assert "ends before its end" in caught.value.detail
 
 
-@given(st.binary(min_size=1, max_size=50), kinds, cuts)
-def test_something_behind_the_end_is_refused(garbage: bytes, kind: str, ends: list[int]) -> None:
+@given(st.text("\r\n", max_size=9), kinds, cuts)
+def test_line_breaks_behind_the_end_are_ignored(end: str, kind: str, ends: list[int]) -> None:
+    assert in_pieces(CODING[kind], pack(b"oi", kind) + end.encode(), ends) == b"oi"
+
+
+@given(st.text("\r\n", max_size=3), st.binary(min_size=1, max_size=50), kinds, cuts)
+def test_something_behind_the_end_is_refused(
+    breaks: str, garbage: bytes, kind: str, ends: list[int]
+) -> None:
+    assume(garbage.strip(b"\r\n"))
     with pytest.raises(Refused) as caught:
-        in_pieces(CODING[kind], pack(b"oi", kind) + garbage, ends)
+        in_pieces(CODING[kind], pack(b"oi", kind) + breaks.encode() + garbage, ends)
     assert caught.value.status == 400
 
 

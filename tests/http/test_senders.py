@@ -211,6 +211,24 @@ def test_a_message_that_is_too_large_spoils_only_itself_also_in_a_compressed_bod
     assert [result.get("status", 202) for result in results] == [202, 413, 202]
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\n\r\n"])
+@pytest.mark.parametrize("name", ["gzip", "deflate", "raw"])
+def test_line_breaks_behind_a_compressed_body_are_ignored(
+    server: Served, name: str, end: bytes
+) -> None:
+    pack, coding = PACKED[name], coding_named(name)
+    one = json.dumps(ONE).encode()
+    for path, kind, body in (
+        ("/api/message", "", one),
+        ("/api/messages", "application/json", b"[%s]" % one),
+        ("/api/messages", NDJSON, one),
+        ("/api/users/a/hold", "", b"{}"),
+    ):
+        answer = send(server, path, pack(body) + end, kind, content_encoding=coding)
+        assert answer.status in (200, 202), (path, answer)
+    assert pushed(server) == [ONE] * 3
+
+
 @pytest.mark.parametrize(
     ("path", "kind"), [("/api/message", ""), ("/api/messages", NDJSON), ("/api/users/a/hold", "")]
 )
@@ -220,7 +238,9 @@ def test_a_message_that_is_too_large_spoils_only_itself_also_in_a_compressed_bod
         gzip.compress(json.dumps(ONE).encode())[:-1],
         gzip.compress(json.dumps(ONE).encode())[:-9],
         gzip.compress(b"")[:-1],
-        gzip.compress(b"{}") + b"\r\n",
+        gzip.compress(b"{}") + b"\r\n.",
+        gzip.compress(b"{}") + b" ",
+        gzip.compress(b"{}") + b"\n" + gzip.compress(b"{}"),
         json.dumps(ONE).encode(),
         gzip.compress(b"{}")[:-8] + b"12345678",
     ],
