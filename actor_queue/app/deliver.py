@@ -17,7 +17,7 @@ from typing import Protocol
 import trio
 
 from actor_queue.core.batch import Batch
-from actor_queue.core.outcome import Delivered, Failed, Outcome
+from actor_queue.core.outcome import Delivered, Failed, Outcome, timed_out
 from actor_queue.runtime.actor import DeliverFunction
 
 FRAMES_MAX = 30
@@ -102,7 +102,7 @@ def attempts_of(deliver: DeliverCallback | Receiver) -> DeliverFunction:
                 complaints.about(error, batch)
                 return Failed(f"raised {_name(error)}{_place(error)}"[:REASON_CHARACTERS_MAX])
         complaints.about_time(deadline_s, batch)
-        return Failed(f"timed out after {deadline_s:.3g} s")
+        return Failed(timed_out(deadline_s))
 
     return attempt
 

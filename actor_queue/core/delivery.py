@@ -20,6 +20,8 @@ RETRY_AFTER_MAX_S = 86_400.0
 """No receiver can silence a user for more than a day with one answer."""
 GONE = 410
 """The receiver wants nothing any more."""
+REDIRECTS_NOT_FOLLOWED = "redirects are not followed"
+"""Stands in the reason of an attempt that was redirected, which also says what to do."""
 TOO_LARGE = 413
 """The same bytes will never be taken, and half of them may."""
 
@@ -62,9 +64,7 @@ def outcome_of_status(
         return Delivered(status)
     reason = f"answered {status}"
     if redirected_to is not None:
-        reason += (
-            f" to {redirected_to}; redirects are not followed: put that address in WEBHOOK_URL"
-        )
+        reason += f" to {redirected_to}; {REDIRECTS_NOT_FOLLOWED}: put that address in WEBHOOK_URL"
     return Failed(
         reason=reason,
         status=status,

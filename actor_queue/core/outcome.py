@@ -33,6 +33,17 @@ class Failed:
 
 Outcome = Delivered | Failed
 
+ROUNDED_SHARE = 0.01
+"""A time limit that is off a whole second by no more than this part of it is told as that second:
+claiming the batch has taken some milliseconds of the limit that was set."""
+
+
+def timed_out(limit_s: float) -> str:
+    """`timed out after 4 s`, also where of those 4 seconds 3.98 were left."""
+    whole = round(limit_s)
+    near = abs(whole - limit_s) <= whole * ROUNDED_SHARE
+    return f"timed out after {whole if near else f'{limit_s:.3g}'} s"
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:

@@ -39,7 +39,7 @@ from actor_queue.core.delivery import (
     printable,
     retry_after_seconds,
 )
-from actor_queue.core.outcome import Failed, Outcome
+from actor_queue.core.outcome import Failed, Outcome, timed_out
 from actor_queue.core.payload import render
 from actor_queue.core.settings import Settings
 from actor_queue.webhook.answer import Disconnected
@@ -126,7 +126,7 @@ class WebhookClient:
             return replace(attempt.outcome, answer=attempt.answer)
         if attempt.outcome is not None:
             return attempt.outcome
-        return Failed(reason or f"timed out after {deadline_s:.3g} s {attempt.phase}")
+        return Failed(reason or f"{timed_out(deadline_s)} {attempt.phase}")
 
     async def __aenter__(self) -> Self:
         return self

@@ -128,3 +128,11 @@ def test_doctor_warns_of_keys_that_can_be_guessed_and_of_no_keys_at_all() -> Non
     assert levels(parse({"AQ_API_KEYS": "admin:short"}))["api keys"] == "warn"
     assert levels(parse({"AQ_BIND": "0.0.0.0:1"}))["api keys"] == "fail"
     assert "api keys" not in levels(parse({"AQ_API_KEYS": f"admin:{'k' * 32}"}))
+
+
+def test_a_doctor_in_a_folder_without_dev_says_which_folder_it_looked_at(run: Run) -> None:
+    said = run("doctor")
+    assert said.status == 1
+    text = " ".join(said.out.split())
+    assert "no `actor-queue dev` runs on the data in ./data (AQ_DATA_DIR, seen from" in text
+    assert "in the folder in which `dev` runs" in text

@@ -15,7 +15,15 @@ from actor_queue.core.delivery import (
     outcome_of_status,
     retry_after_seconds,
 )
-from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Retry
+from actor_queue.core.outcome import (
+    Ack,
+    Bury,
+    Delivered,
+    Divide,
+    Failed,
+    Retry,
+    timed_out,
+)
 
 SCHEDULE_MS = (1_000, 5_000, 15_000)
 NOW_S = 784_111_117.0  # eleven minutes before the date that RFC 9110 uses: 1994-11-06 08:38:37
@@ -156,3 +164,14 @@ def test_any_retry_after_is_either_understood_or_ignored(header: str) -> None:
 @given(st.integers(0, 86_400))
 def test_a_date_is_as_far_away_as_it_says(seconds: int) -> None:
     assert retry_after_seconds(formatdate(NOW_S + seconds, usegmt=True), NOW_S) == seconds
+
+
+@pytest.mark.parametrize(
+    ("left_s", "said"),
+    [(4.0, "4"), (3.98, "4"), (29.8, "30"), (0.2, "0.2"), (2.5, "2.5"), (1.4, "1.4"),
+     (3_599.9, "3600"), (0.004, "0.004"), (0.0, "0")],
+)  # fmt: skip
+def test_a_time_limit_is_told_as_it_was_set_and_not_as_what_the_claim_left_of_it(
+    left_s: float, said: str
+) -> None:
+    assert timed_out(left_s) == f"timed out after {said} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actor_queue.core.delivery import REDIRECTS_NOT_FOLLOWED
 from actor_queue.core.outcome import Failed
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import split
@@ -46,6 +47,13 @@ _OF_REASON = {
 }
 
 
+def explained(failed: Failed, settings: Settings) -> str:
+    """What failed, and what to do about it where the reason itself does not say that."""
+    if REDIRECTS_NOT_FOLLOWED in failed.reason:
+        return failed.reason
+    return f"{failed.reason}: {advice(failed, settings)}"
+
+
 def advice(failed: Failed, settings: Settings) -> str:
     """What to do, without a full stop."""
     match failed.status:
@@ -56,7 +64,7 @@ def advice(failed: Failed, settings: Settings) -> str:
         case 404 if (n8n := _of_n8n(settings.webhook_url or "", failed.answer or "")) is not None:
             return n8n
         case status if 300 <= status < 400:
-            return "redirects are not followed: set WEBHOOK_URL to where it leads"
+            return f"{REDIRECTS_NOT_FOLLOWED}: set WEBHOOK_URL to where it leads"
         case status if status in _OF_STATUS:
             return _OF_STATUS[status]
         case status if status >= 500:

@@ -45,8 +45,9 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "fail",
             "redis",
-            "REDIS_URL is not set and no `actor-queue dev` runs here: set REDIS_URL, for example"
-            " redis://localhost:6379/0",
+            "REDIS_URL is not set and no `actor-queue dev` runs on the data in"
+            f" {settings.data_dir} (AQ_DATA_DIR, seen from this folder): set REDIS_URL, for example"
+            " redis://localhost:6379/0, or ask in the folder in which `dev` runs",
         )
         return
     if scheme_of(url) in MANY_NODE_SCHEMES:

@@ -12,7 +12,7 @@ import time
 
 import trio
 
-from actor_queue.app.doctor.advice import ANSWER_SOONER, advice
+from actor_queue.app.doctor.advice import ANSWER_SOONER, explained
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.terminal import span
 from actor_queue.core.batch import Batch
@@ -51,7 +51,7 @@ def judge(outcome: Outcome, took_s: float, settings: Settings) -> Finding:
             return Finding("ok", CHECK, f"answered {status} after {took_s * 1000:.0f} ms")
         case Failed() as failed:
             said = f"; it said: {failed.answer}" if failed.answer else ""
-            return Finding("fail", CHECK, f"{failed.reason}: {advice(failed, settings)}{said}")
+            return Finding("fail", CHECK, f"{explained(failed, settings)}{said}")
 
 
 def batch_of_test(settings: Settings) -> Batch:

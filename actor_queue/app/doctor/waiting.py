@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from actor_queue.app.doctor.advice import advice
+from actor_queue.app.doctor.advice import explained
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.terminal import counted, span
 from actor_queue.core.outcome import Failed
@@ -176,7 +176,7 @@ def _quoted(word: bytes) -> str:
 
 def _why(failed: Failed, settings: Settings) -> str:
     said = f"; it said: {failed.answer}" if failed.answer else ""
-    return f"{failed.reason}: {advice(failed, settings)}{said}"
+    return f"{explained(failed, settings)}{said}"
 
 
 def _counted_users(number: int) -> str:
