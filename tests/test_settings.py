@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import (
     BY_NAME,
     VARIABLES,
     Settings,
     SettingsError,
-    doubts,
     parse,
     refusals_to_serve,
 )
@@ -77,6 +77,25 @@ def test_a_batch_too_small_for_two_messages_is_doubted_and_not_refused() -> None
     (doubt,) = doubts(parse({"AQ_MAX_BATCH_BYTES": str(2 * 262_144 - 1)}))
     assert "AQ_MAX_BATCH_BYTES is 524287" in doubt
     assert "AQ_MAX_BODY" in doubt
+
+
+def test_a_key_that_is_for_admin_and_for_less_is_doubted_without_being_shown() -> None:
+    (doubt,) = doubts(parse({"AQ_API_KEYS": "ingest:hunter22,read:hunter22,admin:hunter22"}))
+    assert "the scopes admin and ingest and read" in doubt
+    assert "hunter22" not in doubt
+    # Two scopes that do not include each other need not be two keys.
+    assert doubts(parse({"AQ_API_KEYS": "ingest:hunter22,read:hunter22,admin:other-one"})) == []
+
+
+def test_a_key_that_is_soon_guessed_is_doubted_where_others_can_connect() -> None:
+    for key, bind, count in (
+        ("hunter2", "0.0.0.0:80", 1),
+        ("hunter22", "0.0.0.0:80", 0),
+        ("h", "127.0.0.1:80", 0),
+    ):
+        found = doubts(parse({"AQ_API_KEYS": f"admin:long-enough,ingest:{key}", "AQ_BIND": bind}))
+        assert len(found) == count
+        assert all("fewer than 8 characters" in each and "hunter" not in each for each in found)
 
 
 def test_every_field_has_a_variable() -> None:

@@ -23,7 +23,8 @@ from actor_queue.app.census import Colleague
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
 from actor_queue.app.queue import ActorQueue
-from actor_queue.core.settings import Settings, doubts
+from actor_queue.core.doubts import doubts
+from actor_queue.core.settings import Settings
 from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox

@@ -37,7 +37,8 @@ from hypercorn.utils import repr_socket_addr
 from actor_queue.app import logs
 from actor_queue.app.census import Counting
 from actor_queue.app.environment import log_injected
-from actor_queue.core.settings import Settings, doubts
+from actor_queue.core.doubts import doubts
+from actor_queue.core.settings import Settings
 from actor_queue.http.server import open_sockets
 from actor_queue.runtime.lines import tell
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server

@@ -353,18 +353,6 @@ def refusals_to_serve(settings: Settings, *, bind_set_by: str = "AQ_BIND") -> li
     return mistakes
 
 
-def doubts(settings: Settings) -> list[str]:
-    """What is allowed and probably not meant: one sentence each, without secrets."""
-    found = []
-    if settings.max_batch_bytes < 2 * settings.max_body_bytes:
-        found.append(
-            f"AQ_MAX_BATCH_BYTES is {settings.max_batch_bytes}, less than twice AQ_MAX_BODY, which"
-            f" is {settings.max_body_bytes}: large messages will go one by one; raise the first,"
-            " or lower the second"
-        )
-    return found
-
-
 def _wrong_values(settings: Settings) -> Iterator[Mistake]:
     """A mistake for each field whose value the environment could not have brought. The values that
     it could are put into the form in which it would have brought them."""
