@@ -217,3 +217,19 @@ def test_the_documentation_shows_the_table() -> None:
     page = (ROOT / "docs" / "log.md").read_text()
     rows = [f"| `{name}` | {level} | {meaning} |" for name, level, meaning in LOG_EVENTS]
     assert "\n".join(rows) in page, "docs/log.md needs these rows:\n" + "\n".join(rows)
+
+
+@pytest.mark.process
+def test_a_start_on_a_redis_without_an_append_only_file_warns_once() -> None:
+    def warnings(log: str) -> list[dict[str, Any]]:
+        return [line for line in entries(log) if line["event"] == "redis_not_persistent"]
+
+    with world() as shared:
+        assert shared.service.stop() == 0
+        assert warnings(shared.service.log()) == []
+        shared.redis.configure(appendonly="no")
+        shared.service.start()
+        assert shared.service.stop() == 0
+        (warning,) = warnings(shared.service.log())
+        assert warning["level"] == "warning"
+        assert "CONFIG SET appendonly yes" in warning["reason"]

@@ -26,7 +26,7 @@ from actor_queue.runtime.engine import Engine
 from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import awake_time
 from actor_queue.store.aim import Aim
-from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.api import StoreInfo, StoreUnavailable
 from actor_queue.store.connect import prepared, runner_for
 from actor_queue.store.keys import Keys
 from actor_queue.store.pipe import Settle
@@ -103,6 +103,8 @@ class ActorQueue(Verbs):
         self._store = RedisStore(road.runner, settings, replica=replica, clock=road.store_clock)
         self.engine = Engine(settings, self._store, attempts_of(deliver), clock=road.trust_clock)
         self._policy = AdmissionPolicy.of(settings)
+        self.store_info: StoreInfo | None = None
+        """What kind of server it is, once the queue is open."""
         self._phase: Literal["new", "opening", "open", "closed"] = "new"
         self._stack = AsyncExitStack()
 
@@ -200,7 +202,8 @@ class ActorQueue(Verbs):
         while True:
             try:
                 await prepared(self._runner.prepare, self._aim)
-                await self._store.check(allow_eviction=self.settings.allow_eviction)
+                allow_eviction = self.settings.allow_eviction
+                self.store_info = await self._store.check(allow_eviction=allow_eviction)
             except StoreUnavailable as error:
                 if error.detail != self.engine.waiting_for:
                     tell("redis_awaited", reason=error.detail)

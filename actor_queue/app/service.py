@@ -33,7 +33,7 @@ from actor_queue.http.server import open_sockets, serve
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.journal import Journal
 from actor_queue.runtime.lines import tell
-from actor_queue.store.api import StoreMisconfigured
+from actor_queue.store.api import StoreInfo, StoreMisconfigured
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 from actor_queue.webhook.client import WebhookClient
 
@@ -142,6 +142,8 @@ async def _main(
             if inherited is None:
                 _announce(settings, addresses, dev=dev)
             async with queue:
+                if not dev:
+                    _warn_of_persistence(queue.store_info)
                 tell("ready", pid=os.getpid())
                 if dev:
                     # Somebody is about to open the page; in production nobody may ever.
@@ -249,6 +251,15 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
     if dev:
         with suppress(OSError):  # nobody reads it
             print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+
+
+def _warn_of_persistence(info: StoreInfo | None) -> None:
+    if info is not None and not info.aof_enabled:
+        tell(
+            "redis_not_persistent",
+            reason="Redis reports no append-only file, so its restart may lose messages: set it"
+            " with `CONFIG SET appendonly yes` and in the server's configuration",
+        )
 
 
 def _watch_traffic(journal: Journal, traffic: Traffic) -> None:

@@ -29,6 +29,8 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
              "variables that a container platform has set and that look like settings"),
     LogEvent("listening", "info", "the address is open"),
     LogEvent("redis_awaited", "warning", "the start waits for Redis; `reason` says why"),
+    LogEvent("redis_not_persistent", "warning",
+             "Redis reports no append-only file, so its restart may lose messages; not in `dev`"),
     LogEvent("ready", "info", "messages are accepted from now on"),
     LogEvent("stopping", "info", "a stop was asked for; `signal` says how"),
     LogEvent("stopped", "info", "everything under way has been finished"),
