@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actor_queue.core.setting_kinds import quoted
 from actor_queue.core.settings import RedisVariable
 from actor_queue.core.url import MANY_NODE_SCHEMES, split
 from actor_queue.store.address import Place, connector, nodes, scheme_of
@@ -13,7 +14,7 @@ from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
 from actor_queue.store.asking import ask
 from actor_queue.store.pipe import Command
 from actor_queue.store.protocol import Protocol, spoken_at
-from actor_queue.store.refusals import NoSuchDatabase
+from actor_queue.store.refusals import NoSuchDatabase, kind_of_trouble
 
 ASK_DATABASES = Command(b"CONFIG", ("GET", "databases"))
 
@@ -29,6 +30,9 @@ class Aim:
         """Why the start failed with `error`, if it is wrong in a way that stays; else None."""
         if isinstance(error, NoSuchDatabase):
             return StoreMisconfigured(no_such_database(self.database, await self._databases()))
+        refused = kind_of_trouble(error.detail) == "wrong_credentials"
+        if refused and self.password_doubt:
+            return StoreMisconfigured(f"{error.detail}{self.password_doubt}")
         found = await spoken_at(self.places)
         sentence = None if found is None else self.mismatch(*found)
         return None if sentence is None else StoreMisconfigured(sentence)
@@ -60,6 +64,22 @@ class Aim:
             return ()
         host = split(self.url).host()
         return (Place(host.name, host.port or 6379),)
+
+    @property
+    def password(self) -> str:
+        """The one that is sent; empty if none is."""
+        return split(self.url).password
+
+    @property
+    def password_doubt(self) -> str:
+        """The end of a sentence about a password that is refused: what may have been taken along
+        into it. Empty if nothing was."""
+        password = self.password
+        if password and (quoted(password) or password != password.strip()):
+            return (
+                "; it begins or ends with a space or a quotation mark, which may not belong to it"
+            )
+        return ""
 
     @property
     def tls(self) -> bool:

@@ -98,6 +98,7 @@ _TROUBLES_BY_SENTENCE = {NOT_EXECUTED[code].sentence: name for code, name in _TR
 _TROUBLES_BY_WORDS = (
     ("wants a password", "wrong_credentials"),
     ("refuses the user or the password", "wrong_credentials"),
+    ("refuses the password", "wrong_credentials"),
     ("does not allow", "not_allowed"),
     ("slots that no node serves", "cluster_down"),
     ("confirm", "unconfirmed"),

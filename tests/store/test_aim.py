@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trio
@@ -18,7 +19,7 @@ from actor_queue.store.address import Place
 from actor_queue.store.aim import Aim, without_database
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.protocol import spoken_at
-from actor_queue.store.refusals import NOT_EXECUTED
+from actor_queue.store.refusals import NOT_EXECUTED, kind_of_trouble
 from tests.redis_topologies import HOST, cluster, free_ports, tcp_server, tls_front
 from tests.servers import Server
 
@@ -162,15 +163,36 @@ def test_doctor_says_of_a_webhook_without_tls_that_its_port_speaks_tls(
     assert "speaks TLS: use https:// instead of http:// in WEBHOOK_URL" in text
 
 
+@pytest.mark.parametrize("say", [refused, examined])
 @pytest.mark.parametrize("password", ["certa ", '"certa"', "\tcerta"])
-def test_doctor_doubts_what_stands_around_a_password_that_is_refused(
-    plain: int, password: str
+def test_what_stands_around_a_password_that_is_refused_is_doubted(
+    say: Callable[[Settings], str], plain: int, password: str
 ) -> None:
     host = {"REDIS_HOST": HOST, "REDIS_PORT": str(plain)}
-    said = examined(parse({**host, "REDIS_PASSWORD": password}))
+    said = say(parse({**host, "REDIS_PASSWORD": password}))
     assert "begins or ends with a space or a quotation mark" in said
     assert "certa" not in said
-    assert "begins or ends" not in examined(parse({**host, "REDIS_PASSWORD": "errada"}))
+    assert "begins or ends" not in say(parse({**host, "REDIS_PASSWORD": "errada"}))
+    quoted = quote(password, safe="")
+    assert "begins or ends" in say(parse({"REDIS_URL": f"redis://:{quoted}@{HOST}:{plain}"}))
+
+
+@pytest.mark.parametrize("say", [refused, examined])
+def test_where_no_password_was_set_none_is_called_wrong(
+    say: Callable[[Settings], str], plain: int
+) -> None:
+    host = {"REDIS_HOST": HOST, "REDIS_PORT": str(plain)}
+    assert "wants a password: set it in REDIS_PASSWORD" in say(parse(host))
+    assert "wants a password: set it in REDIS_URL" in say(
+        parse({"REDIS_URL": f"redis://{HOST}:{plain}"})
+    )
+
+
+def test_credentials_that_are_refused_are_one_kind_of_trouble_whoever_set_them() -> None:
+    for code in ("NOAUTH", "WRONGPASS"):
+        refusal = NOT_EXECUTED[code]
+        for sentence in (refusal.sentence, refusal.for_host):
+            assert kind_of_trouble(sentence) == "wrong_credentials"
 
 
 def test_every_refusal_that_names_redis_url_has_words_for_redis_host_too() -> None:

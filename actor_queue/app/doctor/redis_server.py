@@ -19,9 +19,8 @@ import trio
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
-from actor_queue.core.setting_kinds import quoted
 from actor_queue.core.settings import Settings
-from actor_queue.core.url import MANY_NODE_SCHEMES, split
+from actor_queue.core.url import MANY_NODE_SCHEMES
 from actor_queue.store.address import scheme_of
 from actor_queue.store.aim import Aim
 from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
@@ -89,12 +88,17 @@ def _many(url: str, settings: Settings) -> Iterator[Finding]:
 def _unreachable(where: str, error: Exception, aim: Aim) -> Finding:
     variable = "REDIS_URL" if aim.set_by == "REDIS_URL" else "REDIS_PASSWORD"
     match error:
+        case redis.AuthenticationError() if not aim.password:
+            text = f"{where} wants a password: set it in {variable}"
         case redis.AuthenticationError() | redis.exceptions.NoPermissionError():
-            text = f"{where} refuses the user or password: correct them in {variable}{_doubt(aim)}"
+            text = (
+                f"{where} refuses the user or password: correct them in"
+                f" {variable}{aim.password_doubt}"
+            )
         case redis.BusyLoadingError():
             text = f"{where} is still loading its data: try again in a moment"
         case redis.ResponseError() if "NOAUTH" in str(error):
-            text = f"{where} wants a password: put it into {variable}"
+            text = f"{where} wants a password: set it in {variable}"
         case _ if (explained := _explained(error, aim)) is not None:
             text = explained
         case redis.TimeoutError():
@@ -102,14 +106,6 @@ def _unreachable(where: str, error: Exception, aim: Aim) -> Finding:
         case _:
             text = f"{where} cannot be reached: check that it runs, and the host and port"
     return Finding("fail", "redis", text)
-
-
-def _doubt(aim: Aim) -> str:
-    """What may have been taken along into a password that is refused."""
-    password = split(aim.url).password
-    if password and (password != password.strip() or quoted(password)):
-        return "; it begins or ends with a space or a quotation mark, which may not belong to it"
-    return ""
 
 
 def _explained(error: Exception, aim: Aim) -> str | None:
