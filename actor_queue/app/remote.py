@@ -152,7 +152,7 @@ class Remote:
 
     @contextmanager
     def events(self) -> Iterator[Iterator[bytes]]:
-        """The pieces of `/api/events`, as they come. Raises `Unreachable` where they stop."""
+        """The pieces of `/api/events`, as they come. Raises `Unreachable` where they break off."""
         timeout = httpx.Timeout(EVENTS_SILENT_S, connect=CONNECT_S)
         with (
             self._explained(),
@@ -163,7 +163,16 @@ class Remote:
                 raise self._refusal(response)
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise self._stranger()
-            yield response.iter_bytes()
+            try:
+                yield response.iter_bytes()
+            except httpx.TimeoutException:
+                raise Unreachable(
+                    f"{self.url} has said nothing for {EVENTS_SILENT_S:.0f} s"
+                ) from None
+            except httpx.HTTPError:
+                raise Unreachable(
+                    f"the connection to {self.url} broke: the service ended, or the network failed"
+                ) from None
 
     def _call(self, method: str, path: str, **parts: Any) -> Json:
         with self._explained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from actor_queue.app.commands.events import Event, read_events
+from actor_queue.app.commands import events
+from actor_queue.app.commands.events import Event, in_groups, read_events
 from tests.cli.conftest import COMMAND, WAIT_S, Ours, Run, Scripted, environment, until_listened
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
@@ -34,6 +36,90 @@ def test_an_event_without_an_end_is_thrown_away_and_the_next_is_read() -> None:
         yield b"\n\nevent: next\ndata: 1\n\n"
 
     assert list(read_events(pieces())) == [Event("next", "1")]
+
+
+def moved(shard: int, owner: str | None, replica: str = "r-1") -> Event:
+    return Event("moved", json.dumps({"shard": shard, "owner": owner, "replica": replica}))
+
+
+def test_only_moves_that_follow_each_other_are_told_together_and_order_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "MOMENT_S", WAIT_S)
+    one, two = Event("accepted", "{}"), Event("fired", "{}")
+    stream = [moved(1, None), moved(2, None), one, two, moved(1, "r-1"), moved(2, "r-1")]
+    assert list(in_groups(stream)) == [stream[:2], [one], [two], stream[4:]]
+
+
+def test_moves_are_told_after_a_moment_although_nothing_else_comes() -> None:
+    told = threading.Event()
+
+    def stream() -> Iterator[Event]:
+        yield moved(1, None)
+        assert told.wait(WAIT_S)
+        yield moved(2, None)
+
+    groups = in_groups(stream())
+    assert next(groups) == [moved(1, None)]
+    told.set()
+    assert list(groups) == [[moved(2, None)]]
+
+
+def test_what_breaks_the_stream_is_raised_after_what_came_before_it() -> None:
+    def stream() -> Iterator[Event]:
+        yield moved(1, None)
+        raise OSError("broken")
+
+    groups = in_groups(stream())
+    assert next(groups) == [moved(1, None)]
+    with pytest.raises(OSError, match="broken"):
+        next(groups)
+
+
+def shards_in(line: str) -> int:
+    """How many shards a line tells of."""
+    assert line, "the command has ended"
+    told = re.search(r" shards=(\d+) ", line)
+    return int(told[1]) if told else 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_hiccup_of_all_shards_is_a_line_for_each_owner_and_a_cut_connection_is_said(
+    as_json: bool,
+) -> None:
+    """The stream is cut within a chunk, as where the service is killed."""
+    moves = [moved(n, None) for n in range(64)] + [moved(n, "r-1") for n in range(64)]
+    body = "".join(f"event: {name}\ndata: {data}\n\n" for name, data in moves).encode()
+    head = HEAD.removesuffix(b"\r\n") + b"transfer-encoding: chunked\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT_S)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = following("--url", url, *(["--json"] if as_json else []))
+        watchdog = threading.Timer(WAIT_S, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            with listener.accept()[0] as connection:
+                connection.recv(65_536)
+                connection.sendall(head + f"{len(body):x}\r\n".encode() + body + b"\r\n")
+                lines: list[str] = []
+                while sum(map(shards_in, lines)) < 128:
+                    lines.append(process.stdout.readline().decode())
+            said = process.stderr.readline().decode()
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate(timeout=WAIT_S)
+    assert f"the connection to {url} broke: the service ended, or the network failed;" in said
+    assert "trying again in 1 s" in said
+    if as_json:
+        assert [json.loads(line)["data"]["shard"] for line in lines] == [*range(64), *range(64)]
+    else:
+        assert lines[0][8:].startswith(" moved shards=")
+        assert lines[-1].endswith(" owner=r-1 replica=r-1\n")
+        # Two, unless the machine stands still between them.
+        assert len(lines) < 10
 
 
 def following(*arguments: str) -> subprocess.Popen[bytes]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any, NamedTuple
 
 import typer
@@ -19,11 +22,24 @@ RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 15.0
 EVENT_BYTES_MAX = 1_048_576
 """A longer one is thrown away up to its end."""
+MOMENT_S = 0.5
+"""How long after the first of several moves the others are told with it: a lease that is lost and
+taken again moves each of a replica's shards."""
+MOVES_TOGETHER_MAX = 16_384
+"""As many shards as there can be."""
+READ_AHEAD_MAX = 1_000
+"""The most events that are read before they are shown."""
 
 
 class Event(NamedTuple):
     name: str
     data: str
+
+
+class _End(NamedTuple):
+    """No event follows; `error` is why, None where the stream ended as it should."""
+
+    error: Exception | None
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +62,13 @@ def events(asking: Asking) -> None:
                     note("connected again; what happened meanwhile was missed")
                 connected_before = True
                 pause_s = RETRY_FIRST_S
-                for event in read_events(pieces):
-                    _show(event, as_json=asking.as_json)
+                found = read_events(pieces)
+                if asking.as_json:
+                    for event in found:
+                        _show_json(event)
+                else:
+                    for group in in_groups(found):
+                        _show(group)
             note("the service ended the connection; connecting again")
         except Refused as refused:
             passing = isinstance(refused, Unreachable) or refused.status == 503
@@ -56,6 +77,53 @@ def events(asking: Asking) -> None:
             note(f"{refused}; trying again in {pause_s:.0f} s")
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, RETRY_MAX_S)
+
+
+def in_groups(found: Iterable[Event]) -> Iterator[list[Event]]:
+    """Each event alone and at once; `moved` ones that come within a moment together.
+
+    What `found` raises is raised here. A thread reads, because only the passing of time tells that
+    no other move follows.
+    """
+    arrived: Queue[Event | _End] = Queue(READ_AHEAD_MAX)
+    Thread(target=_read_ahead, args=(found, arrived), daemon=True).start()
+    moves: list[Event] = []
+    told_at = 0.0
+    while True:
+        if len(moves) >= MOVES_TOGETHER_MAX:
+            yield moves
+            moves = []
+        try:
+            # What has arrived already is taken also when the moment is over.
+            event = arrived.get(timeout=max(0.0, told_at - time.monotonic()) if moves else None)
+        except Empty:
+            yield moves
+            moves = []
+            continue
+        if isinstance(event, Event) and event.name == "moved":
+            if not moves:
+                told_at = time.monotonic() + MOMENT_S
+            moves.append(event)
+            continue
+        if moves:
+            yield moves
+            moves = []
+        if isinstance(event, Event):
+            yield [event]
+        elif event.error is not None:
+            raise event.error
+        else:
+            return
+
+
+def _read_ahead(found: Iterable[Event], arrived: Queue[Event | _End]) -> None:
+    try:
+        for event in found:
+            arrived.put(event)
+    except Exception as error:  # noqa: BLE001 - whoever shows the events raises it
+        arrived.put(_End(error))
+    else:
+        arrived.put(_End(None))
 
 
 def read_events(pieces: Iterable[bytes]) -> Iterator[Event]:
@@ -88,15 +156,33 @@ def _event(block: bytes) -> Event | None:
     return Event(name, "\n".join(data)) if data else None
 
 
-def _show(event: Event, *, as_json: bool) -> None:
-    try:
-        data: Any = json.loads(event.data)
-    except ValueError:
-        data = event.data
-    if as_json:
-        line = json_text({"event": event.name, "data": data})
-    else:
-        facts = data if isinstance(data, dict) else {"data": data}
-        words = [f"{printable(str(name))}={text(value)}" for name, value in facts.items()]
-        line = " ".join([f"{datetime.now():%H:%M:%S}", printable(event.name), *words])
+def _show_json(event: Event) -> None:
+    print(json_text({"event": event.name, "data": _data(event)}), flush=True)
+
+
+def _show(group: list[Event]) -> None:
+    """One line; of several moves one for each replica and new owner."""
+    if len(group) == 1:
+        data = _data(group[0])
+        _show_line(group[0].name, data if isinstance(data, dict) else {"data": data})
+        return
+    moves: Counter[tuple[Any, Any]] = Counter()
+    for event in group:
+        data = _data(event)
+        facts = data if isinstance(data, dict) else {}
+        moves[facts.get("replica"), facts.get("owner")] += 1
+    for (replica, owner), shards in moves.items():
+        _show_line("moved", {"shards": shards, "owner": owner, "replica": replica})
+
+
+def _show_line(name: str, facts: dict[str, Any]) -> None:
+    words = [f"{printable(str(fact))}={text(value)}" for fact, value in facts.items()]
+    line = " ".join([f"{datetime.now():%H:%M:%S}", printable(name), *words])
     print(line, flush=True)
+
+
+def _data(event: Event) -> Any:
+    try:
+        return json.loads(event.data)
+    except ValueError:
+        return event.data
