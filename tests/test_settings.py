@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import (
     BY_NAME,
     VARIABLES,
@@ -71,35 +70,38 @@ def test_two_messages_always_fit_into_a_batch_that_is_left_at_its_default() -> N
     assert Settings(max_body_bytes=16_777_216).max_batch_bytes == 33_554_432
 
 
-def test_a_batch_too_small_for_two_messages_is_doubted_and_not_refused() -> None:
-    assert doubts(parse({})) == doubts(parse({"AQ_MAX_BODY": "16 MiB"})) == []
-    assert doubts(parse({"AQ_MAX_BATCH_BYTES": str(2 * 262_144)})) == []
-    (doubt,) = doubts(parse({"AQ_MAX_BATCH_BYTES": str(2 * 262_144 - 1)}))
-    assert "AQ_MAX_BATCH_BYTES is 524287" in doubt
-    assert "AQ_MAX_BODY" in doubt
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("REDIS_UR", "REDIS_URL"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("REDISURL", "REDIS_URL"),
+        ("redis_url", "REDIS_URL"),
+        ("REDIS_HOTS", "REDIS_HOST"),
+        ("WEBHOK_URL", "WEBHOOK_URL"),
+        ("WEBHOOKURL", "WEBHOOK_URL"),
+    ],
+)
+def test_what_is_missing_and_set_under_a_name_like_it_is_named(wrong: str, right: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({wrong: "redis://:hunter2@h"}, serving=True)
+    (sentence,) = [each for each in caught.value.sentences if "did you mean" in each]
+    assert f"{right.replace('HOST', 'URL')} is not set" in sentence
+    assert sentence.endswith(f"{wrong} is set: did you mean {right}?")
+    assert "hunter2" not in sentence
 
 
-def test_a_key_that_is_for_admin_and_for_less_is_doubted_without_being_shown() -> None:
-    (doubt,) = doubts(parse({"AQ_API_KEYS": "ingest:hunter22,read:hunter22,admin:hunter22"}))
-    assert "the scopes admin and ingest and read" in doubt
-    assert "hunter22" not in doubt
-    # Two scopes that do not include each other need not be two keys.
-    assert doubts(parse({"AQ_API_KEYS": "ingest:hunter22,read:hunter22,admin:other-one"})) == []
-
-
-def test_a_key_that_is_soon_guessed_is_doubted_where_others_can_connect() -> None:
-    for key, bind, count in (
-        ("hunter2", "0.0.0.0:80", 1),
-        ("hunter22", "0.0.0.0:80", 0),
-        ("h", "127.0.0.1:80", 0),
-    ):
-        found = doubts(parse({"AQ_API_KEYS": f"admin:long-enough,ingest:{key}", "AQ_BIND": bind}))
-        assert len(found) == count
-        assert all("fewer than 8 characters" in each and "hunter" not in each for each in found)
+@pytest.mark.parametrize(
+    "name", ["REDIS_PORT_6379_TCP", "REDIS_SERVICE_HOST", "REDIS_PORT", "WEBHOOK_SECRET", "PATH"]
+)
+def test_a_name_that_means_something_else_is_not_taken_for_a_slip(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse({name: "6379", "REDIS_UR": " ", "AQ_BIND": "0.0.0.0:1", "PORTS": "1"}, serving=True)
+    assert "did you mean" not in str(caught.value)
 
 
 def test_every_field_has_a_variable() -> None:
-    derived = {"redis_set_by"}
+    derived = {"redis_set_by", "redis_password_unused"}
     assert {v.field for v in VARIABLES} - {None} == set(Settings.__dataclass_fields__) - derived
 
 

@@ -12,7 +12,7 @@ KEY_CHARS_FEW = 8
 
 def doubts(settings: Settings) -> list[str]:
     """One sentence for each, without secrets."""
-    return [*_batch_size(settings), *_api_keys(settings)]
+    return [*_batch_size(settings), *_redis_password(settings), *_api_keys(settings)]
 
 
 def _batch_size(settings: Settings) -> Iterator[str]:
@@ -21,6 +21,15 @@ def _batch_size(settings: Settings) -> Iterator[str]:
             f"AQ_MAX_BATCH_BYTES is {settings.max_batch_bytes}, less than twice AQ_MAX_BODY, which"
             f" is {settings.max_body_bytes}: large messages will go one by one; raise the first,"
             " or lower the second"
+        )
+
+
+def _redis_password(settings: Settings) -> Iterator[str]:
+    if settings.redis_password_unused:
+        yield (
+            "REDIS_PASSWORD is set and not used, because it belongs to REDIS_HOST and REDIS_URL is"
+            " set: write the password into REDIS_URL as redis://:password@host:6379, or set"
+            " REDIS_HOST instead of REDIS_URL"
         )
 
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from actor_queue.core import setting_kinds as kinds
 from actor_queue.core.batch import PayloadMode
 from actor_queue.core.setting_kinds import Kind
-from actor_queue.core.url import Unusable
+from actor_queue.core.url import Unusable, split
 
 PREFIX = "AQ_"
 """Names that start with this are ours: one that is not in the table is refused."""
@@ -74,6 +74,7 @@ class Settings:
 
     redis_url: str | None = field(default=None, repr=False)
     redis_set_by: RedisVariable = "REDIS_URL"  # what somebody wrote, for sentences that name it
+    redis_password_unused: bool = False  # REDIS_PASSWORD was set beside a REDIS_URL without it
     webhook_url: str | None = field(default=None, repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     bind: str = "127.0.0.1:8000"
@@ -277,7 +278,8 @@ def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
         mistakes += _untouched(error.mistakes, wrong)
     if serving:
         needed = Settings(**{name: found[name] for name in _NEEDED if name in found})
-        mistakes += _untouched(refusals_to_serve(needed, bind_set_by=reader.bind_set_by), wrong)
+        refused = refusals_to_serve(needed, bind_set_by=reader.bind_set_by)
+        mistakes += _untouched([_with_near_names(each, values) for each in refused], wrong)
     if settings is None or mistakes:
         raise SettingsError(*mistakes)
     return settings
@@ -310,6 +312,32 @@ def unknown_names(values: Mapping[str, str]) -> list[Mistake]:
             hint = f"did you mean {near[0]}?" if near else "the names are listed in .env.example"
             mistakes.append(Mistake((name,), f"{name} is not a setting; {hint}"))
     return mistakes
+
+
+_NEAR = 0.85
+"""How alike two names are of which one may be a slip of the other: REDIS_URL and REDIS_URI are."""
+
+
+def _with_near_names(mistake: Mistake, values: Mapping[str, str]) -> Mistake:
+    """If something that is missing may have been set under a wrong name, say which.
+
+    Not for names that start with AQ_: `unknown_names` refuses each of those that is wrong.
+    """
+    if mistake.names[0].startswith(PREFIX):
+        return mistake
+    names = [
+        name
+        for name in sorted(values)
+        if re.fullmatch(r"\w{1,40}", name, re.ASCII)
+        and name not in BY_NAME
+        and values[name].strip()
+    ]
+    for name in names:
+        near = difflib.get_close_matches(name.upper(), mistake.names, n=1, cutoff=_NEAR)
+        if near:
+            sentence = f"{mistake.sentence}; {name} is set: did you mean {near[0]}?"
+            return Mistake(mistake.names, sentence)
+    return mistake
 
 
 _NEEDED = ("redis_url", "webhook_url", "bind", "api_keys", "allow_anonymous")
@@ -421,6 +449,9 @@ class _Reader:
         if "REDIS_HOST" in self._given and "REDIS_URL" not in self._given:
             read["redis_url"] = self._redis_url()
             read["redis_set_by"] = "REDIS_HOST"
+        elif self._password and isinstance(url := read.get("redis_url"), str):
+            # Platforms set all of them; where they agree, nothing is lost.
+            read["redis_password_unused"] = split(url).password != self._password
         return {name: value for name, value in read.items() if value is not None}
 
     def _redis_url(self) -> str | None:
