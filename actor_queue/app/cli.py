@@ -7,6 +7,7 @@ the service carries nothing of the client.
 
 from __future__ import annotations
 
+import errno
 import gc
 import inspect
 import os
@@ -19,7 +20,17 @@ import typer
 
 from actor_queue.app.commands import cluster, dead, events, users
 from actor_queue.app.commands.asking import DOTENV, JsonOption, read_settings
-from actor_queue.app.terminal import NAME, NO, WRONG, complain, note, show_json
+from actor_queue.app.terminal import (
+    NAME,
+    NO,
+    WRONG,
+    complain,
+    give_up,
+    note,
+    open_closed_streams,
+    say,
+    show_json,
+)
 from actor_queue.core.setting_kinds import BOOLEAN
 from actor_queue.core.settings import (
     VARIABLES,
@@ -31,6 +42,8 @@ from actor_queue.core.settings import (
 INTERRUPTED = 130
 READER_GONE = 141
 """As of a program that a signal ended: SIGINT, SIGPIPE."""
+UNWRITABLE = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+"""Of standard output: closed, on a full disk, on a terminal that has gone."""
 
 FLAGS = {variable.flag: variable for variable in VARIABLES}
 
@@ -48,6 +61,7 @@ def main() -> None:
     """The console script."""
     # Imports make objects and no garbage; walking over them costs a fifth of the start.
     gc.disable()
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -58,9 +72,13 @@ def main() -> None:
         status = READER_GONE
     except KeyboardInterrupt:
         status = INTERRUPTED
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        status = complain(f"standard output cannot be written: {error.strerror}", NO)
+        give_up(sys.stdout)
     if status == READER_GONE:
-        # What is still buffered has nowhere to go, and the interpreter would complain of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)  # the interpreter would complain of what is still buffered
     sys.exit(status)
 
 
@@ -117,7 +135,7 @@ def _explain_usage(error: typer.TyperException) -> int:
         message = message.removeprefix(beginning)
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(message, file=sys.stderr)
+        say(f"{message}\n")
         return error.exit_code
     if context is not None:
         message = f"{message.rstrip('.')}; see `{context.command_path} --help`"

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +23,7 @@ from actor_queue.app.census import Colleague
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
 from actor_queue.app.queue import ActorQueue
+from actor_queue.app.terminal import show_address
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
 from actor_queue.http.arrivals import Arrivals
@@ -249,8 +250,7 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
     for doubt in doubts(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
-        with suppress(OSError):  # nobody reads it
-            print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+        show_address(f"http://{addresses[0]}{settings.root_path}/")
 
 
 def _warn_of_persistence(info: StoreInfo | None) -> None:

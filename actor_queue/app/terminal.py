@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, TextIO
 
 from actor_queue.app.logs import printable
 
@@ -40,13 +40,58 @@ Row = Mapping[str, Any]
 
 def complain(sentence: str, status: int) -> int:
     """One line on standard error; returns `status`."""
-    print(f"{NAME}: {printable(sentence)}", file=sys.stderr)
+    note(f"{NAME}: {sentence}")
     return status
 
 
 def note(sentence: str) -> None:
-    """What helps a person and would be in the way of a program."""
-    print(printable(sentence), file=sys.stderr)
+    """What helps a person and would be in the way of a program. It ends nothing if it is lost."""
+    say(f"{printable(sentence)}\n")
+
+
+def say(words: str) -> None:
+    """Exactly `words` on standard error. It ends nothing if they are lost."""
+    try:
+        print(words, end="", file=sys.stderr, flush=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def open_closed_streams() -> None:
+    """A standard stream that was closed gets one that has nothing to read, or takes nothing.
+
+    Writing to standard output then fails as to any that cannot be written: whoever wanted an
+    answer is told. What is said on standard error is lost. No connection gets their numbers.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    while descriptor <= 2:
+        if descriptor == 2:
+            give_up(descriptor)
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def show_address(url: str) -> None:
+    """Where `dev` listens. It goes on if nobody reads that."""
+    try:
+        print(f"{NAME}: {url}", flush=True)
+    except OSError:
+        give_up(sys.stdout)
+
+
+def give_up(stream: TextIO | int) -> None:
+    """Nothing that is written to `stream` from now on, or is buffered, goes anywhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream if isinstance(stream, int) else stream.fileno())
+    os.close(null)
 
 
 def confirmed(what: str, *, yes: bool) -> bool:
@@ -58,7 +103,7 @@ def confirmed(what: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise Unasked(f"{what}: give --yes to do it, because there is no terminal to ask")
-    print(f"{printable(what)}; go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    say(f"{printable(what)}; go on? [y/N] ")
     return sys.stdin.readline().strip().lower() in _YES
 
 

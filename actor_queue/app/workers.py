@@ -37,6 +37,7 @@ from hypercorn.utils import repr_socket_addr
 from actor_queue.app import logs
 from actor_queue.app.census import Counting
 from actor_queue.app.environment import log_injected
+from actor_queue.app.terminal import show_address
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
 from actor_queue.http.server import open_sockets
@@ -302,8 +303,7 @@ def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool
     for doubt in doubts(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
-        with suppress(OSError):  # nobody reads it
-            print(f"actor-queue: http://{addresses[0]}{settings.root_path}/", flush=True)
+        show_address(f"http://{addresses[0]}{settings.root_path}/")
 
 
 def _end(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from tests.cli.conftest import (
     environment,
     until_listened,
 )
+from tests.http.client import ask, until
 
 Started = list[tuple[Settings, bool]]
 
@@ -384,3 +386,79 @@ def test_an_interrupt_ends_a_test_that_waits_for_its_answer_without_a_word() -> 
                     continue
                 out, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def in_shell(line: str) -> subprocess.CompletedProcess[bytes]:
+    """`line` with `$AQ` for the command line."""
+    command = shlex.join([sys.executable, "-m", "actor_queue"])
+    return subprocess.run(
+        ["sh", "-c", line.replace("$AQ", command)],
+        env=environment(),
+        capture_output=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["--version", "--help", "new-secret --json", "users --help"])
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [(">/dev/full", b"No space left on device"), (">&-", b"Bad file descriptor")],
+)
+def test_an_answer_that_cannot_be_written_is_said_in_one_sentence(
+    command: str, redirection: str, why: bytes
+) -> None:
+    done = in_shell(f"$AQ {command} {redirection}")
+    sentence = b"actor-queue: standard output cannot be written: " + why + b"\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", sentence)
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_a_list_that_cannot_be_written_is_said_in_one_sentence(
+    ours: Ours, redirection: str
+) -> None:
+    for command in ("users", "users --json", "status", "shards"):
+        done = in_shell(f"$AQ {command} --url {ours.url} {redirection}")
+        assert (done.returncode, done.stdout) == (1, b""), done
+        assert done.stderr.startswith(b"actor-queue: standard output cannot be written: ")
+        assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_complaint_that_cannot_be_written_changes_no_exit_status(redirection: str) -> None:
+    for command in ("nonsense", "serve", "dev --shards 0"):
+        done = in_shell(f"$AQ {command} {redirection}")
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+    done = in_shell("$AQ new-secret 2>/dev/full")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"whsec_")
+
+
+def test_nobody_can_be_asked_where_standard_input_is_closed(ours: Ours) -> None:
+    assert in_shell(f"$AQ send ana hello --url {ours.url}").returncode == 0
+    done = in_shell(f"$AQ drop ana --url {ours.url} <&-")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done
+    assert b"--yes" in done.stderr
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("redirection", [">&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_service_whose_output_is_closed_stops_as_any_other(redirection: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = shlex.join([sys.executable, "-m", "actor_queue"])
+    settings = (
+        f"--bind 127.0.0.1:{port} --redis-url redis://127.0.0.1:1 --webhook-url http://127.0.0.1:1/"
+    )
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {command} serve {settings} {redirection}"], env=environment()
+    ) as process:
+        until(lambda: connects(port))
+        assert ask(("127.0.0.1", port), "GET", "/healthz").status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
