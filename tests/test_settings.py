@@ -446,6 +446,10 @@ def test_a_value_that_cannot_be_read_is_said_once_and_not_also_called_missing() 
         "AQ_BIND",
         "REDIS_HOST",
     ]
+    port = {"REDIS_HOST": "db", "REDIS_PORT": "99999", "WEBHOOK_URL": "http://bot"}
+    assert mistakes(serving=True, **port) == ["REDIS_PORT"]
+    unused = {"REDIS_PORT": "99999", "WEBHOOK_URL": "http://bot"}
+    assert mistakes(serving=True, **unused) == ["REDIS_URL"]
     assert mistakes(AQ_DEFAULT_TTL="86401", AQ_MAX_TTL="x") == ["AQ_MAX_TTL"]
 
 

@@ -351,7 +351,7 @@ def refusals_to_serve(settings: Settings, *, bind_set_by: str = "AQ_BIND") -> li
     if settings.redis_url is None:
         mistakes.append(
             Mistake(
-                ("REDIS_URL", "REDIS_HOST"),
+                ("REDIS_URL", "REDIS_HOST", "REDIS_PORT"),
                 "REDIS_URL is not set: say where Redis is, for example"
                 " REDIS_URL=redis://localhost:6379/0, or use `actor-queue dev`, which brings its"
                 " own",
