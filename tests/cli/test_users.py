@@ -302,6 +302,25 @@ def test_a_user_on_hold_is_known_although_nothing_waits(run: Run, ours: Ours) ->
     assert "no attempt was made" in said.out
 
 
+def test_while_the_first_attempt_is_being_made_it_is_not_said_that_there_was_none(
+    run: Run, scripted: Scripted
+) -> None:
+    scripted.answers["/api/users/ana"] = (
+        200,
+        {
+            "user": "ana",
+            "state": "delivering",
+            "pending": 0,
+            "batch": {"id": "b", "messages": 1, "attempts": 1, "attempt_for": 3.9},
+            "recent": [],
+        },
+    )
+    said = run("user", "ana", "--url", scripted.url)
+    assert said.status == 0
+    assert "an attempt is being made; none has ended yet" in said.out
+    assert "no attempt was made" not in said.out
+
+
 # What can be done about a user
 
 

@@ -286,6 +286,8 @@ def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) ->
     if recent:
         print("\nrecent attempts:")
         show_table(with_values(ATTEMPT_COLUMNS, ATTEMPT_OPTIONAL, recent), recent)
+    elif answer.get("state") == "delivering":
+        print("\nan attempt is being made; none has ended yet")
     else:
         print("\nno attempt was made within the last day")
 
