@@ -7,7 +7,9 @@ Source: the error codes of Redis 7 and Valkey 9, `server.c`, `script.c` and `clu
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 
@@ -103,6 +105,17 @@ _TROUBLES_BY_WORDS = (
     ("slots that no node serves", "cluster_down"),
     ("confirm", "unconfirmed"),
 )
+
+UNREACHED = "Redis cannot be reached"
+"""The beginning of the sentence; its end says why, where that is known."""
+
+_UNREACHED_KINDS: tuple[tuple[type[OSError], str], ...] = (
+    (socket.gaierror, "the name of its host does not resolve"),
+    (ConnectionRefusedError, "nothing listens at its address"),
+    (FileNotFoundError, "there is no socket at its path"),
+    (PermissionError, "this process may not connect to it"),
+)
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 NEVER_WORKS = ("NOAUTH", "WRONGPASS", "NOPERM", UNKNOWN_COMMAND)
 """At the start: these stay until somebody changes something."""
@@ -206,7 +219,22 @@ def unavailable(
         return StoreUnavailable("Redis does not answer", executed=executed)
     if any(isinstance(cause, InvalidResponse | ValueError | TypeError) for cause in causes):
         return StoreUnavailable("what answers does not speak as Redis does", executed=executed)
-    return StoreUnavailable("Redis cannot be reached", executed=executed)
+    return StoreUnavailable(f"{UNREACHED}{_why_unreached(causes)}", executed=executed)
+
+
+def _why_unreached(causes: list[BaseException]) -> str:
+    """The end of the sentence. A host with several addresses has an error for each."""
+    errors = list(causes)
+    for cause in causes:
+        if isinstance(cause, BaseExceptionGroup):
+            errors += cause.exceptions
+    for error in errors:
+        for kind, why in _UNREACHED_KINDS:
+            if isinstance(error, kind):
+                return f": {why}"
+        if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+            return ": there is no route to its host"
+    return ""
 
 
 def _tls_sentence(error: ssl.SSLError) -> str:

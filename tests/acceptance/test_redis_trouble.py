@@ -137,7 +137,7 @@ def test_without_redis_at_the_start_it_waits_says_so_and_begins_when_it_comes() 
         wait_until(
             lambda: (
                 shared.client.get("/readyz").json()["detail"]
-                == "starting, and waiting: Redis cannot be reached"
+                == "starting, and waiting: Redis cannot be reached: nothing listens at its address"
             ),
             "it says what it waits for",
         )
