@@ -141,15 +141,22 @@ def show_table(columns: Sequence[str], rows: Iterable[Row], *, heading: bool = T
             print("\t".join(row_cells))
         return
     room = shutil.get_terminal_size().columns
-    sentences = {number for number, column in enumerate(columns) if column in SENTENCES}
-    widths = _widths([titles, *cells], room // ALIGNED_SHARE, sentences)
-    groups = list(_groups(widths, room, sentences))
+    sentences, widths, groups = _layout(columns, cells, room)
     if heading:
         for line in _lines(titles, widths, groups, room, sentences):
             print(_bold(line))
     for row_cells in cells:
         for line in _lines(row_cells, widths, groups, room, sentences):
             print(line)
+
+
+def lines_of_a_row(columns: Sequence[str], rows: Sequence[Row]) -> int:
+    """How many lines `show_table` needs for one row where no sentence is wrapped; in a pipe one."""
+    if not sys.stdout.isatty():
+        return 1
+    cells = [[value_of(column, row.get(column)) for column in columns] for row in rows]
+    _, _, groups = _layout(columns, cells, shutil.get_terminal_size().columns)
+    return len(groups)
 
 
 def show_paragraphs(paragraphs: Sequence[tuple[str, str]]) -> None:
@@ -221,6 +228,16 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 # Layout
+
+
+def _layout(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], room: int
+) -> tuple[set[int], list[int], list[list[int]]]:
+    """Of a table: which columns are sentences, how wide each is, and which share a line."""
+    sentences = {number for number, column in enumerate(columns) if column in SENTENCES}
+    titles = [title(column) for column in columns]
+    widths = _widths([titles, *cells], room // ALIGNED_SHARE, sentences)
+    return sentences, widths, list(_groups(widths, room, sentences))
 
 
 def _widths(lines: Sequence[Sequence[str]], widest: int, sentences: Set[int]) -> list[int]:

@@ -283,6 +283,34 @@ def test_what_the_service_tells_of_an_attempt_is_shown_where_it_does(
     assert second.count("-") == 9
 
 
+@pytest.mark.parametrize("columns", [80, 240])
+def test_in_a_narrow_terminal_each_attempt_is_a_sentence_and_no_id_is_cut(
+    scripted: Scripted, columns: int
+) -> None:
+    batch_id = "b0022cb08e9d5d72b000000031t1795668958629"
+    attempt = {"at": "2025-01-30T01:19:45.120Z", "attempt": 3, "outcome": "retry", "status": 404,
+               "duration_ms": 31, "messages": 1, "replica": "r-3c40c86187c7",
+               "batch_id": batch_id, "reason": "answered 404",
+               "answer": "the workflow must be active\x9b"}  # fmt: skip
+    view = {"user": "ana", "state": "idle", "pending": 0, "recent": [attempt, attempt]}
+    scripted.answers["/api/users/ana"] = (200, view)
+    terminal = Terminal("user", "ana", "--url", scripted.url, columns=columns)
+    assert terminal.end() == 0
+    shown = "\n".join(terminal.lines).split("recent attempts:\n")[1]
+    assert shown.count(batch_id) == 2
+    if columns == 240:
+        assert shown.startswith("at ")
+        return
+    assert max(map(len, terminal.lines)) <= 80
+    assert " ".join(shown.split()) == " ".join(
+        [
+            f"- {batch_id} attempt 3 at 2025-01-30T01:19:45.120Z, retry: answered 404, after 31 ms,"
+            " 1 message, by r-3c40c86187c7; it said: the workflow must be active\\x9b"
+        ]
+        * 2
+    )
+
+
 def test_a_user_that_nobody_knows_is_a_no(run: Run, ours: Ours) -> None:
     said = run("user", "maria\x1b[2J", "--url", ours.url)
     assert said.status == 1

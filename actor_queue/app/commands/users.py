@@ -28,11 +28,14 @@ from actor_queue.app.terminal import (
     complain,
     confirmed,
     counted,
+    lines_of_a_row,
     note,
     show_fields,
     show_json,
+    show_paragraphs,
     show_table,
     span,
+    text,
     with_values,
 )
 from actor_queue.store.api import UserState
@@ -47,6 +50,8 @@ ATTEMPT_COLUMNS = (
     "at", "attempt", "outcome", "status", "duration_ms", "messages", "replica", "batch_id",
     "reason", "answer",
 )  # fmt: skip
+ATTEMPT_LINES_MAX = 2
+"""A table with more lines a row is harder to read than sentences."""
 ATTEMPT_OPTIONAL = ("duration_ms", "replica", "answer")
 DROPPED_COLUMNS = ("received_at", "message_id", "message")
 RESERVED = {
@@ -285,11 +290,33 @@ def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) ->
     recent = answer.get("recent") or []
     if recent:
         print("\nrecent attempts:")
-        show_table(with_values(ATTEMPT_COLUMNS, ATTEMPT_OPTIONAL, recent), recent)
+        columns = with_values(ATTEMPT_COLUMNS, ATTEMPT_OPTIONAL, recent)
+        if lines_of_a_row(columns, recent) <= ATTEMPT_LINES_MAX:
+            show_table(columns, recent)
+        else:
+            show_paragraphs([line for attempt in recent for line in _in_words(attempt)])
     elif answer.get("state") == "delivering":
         print("\nan attempt is being made; none has ended yet")
     else:
         print("\nno attempt was made within the last day")
+
+
+def _in_words(attempt: dict[str, Any]) -> list[tuple[str, str]]:
+    """The batch's id, on a line of its own to be copied, and a sentence about the attempt."""
+    took_ms, answer = attempt.get("duration_ms"), attempt.get("answer")
+    what = ": ".join(str(attempt[name]) for name in ("outcome", "reason") if attempt.get(name))
+    parts = [
+        f"attempt {attempt.get('attempt')} at {attempt.get('at')}",
+        what,
+        *([] if took_ms is None else [f"after {took_ms} ms"]),
+        counted(attempt.get("messages") or 0, "message"),
+        *([f"by {attempt['replica']}"] if attempt.get("replica") else []),
+    ]
+    said = f"; it said: {answer}" if answer else ""
+    return [
+        ("-", text(attempt.get("batch_id"))),
+        ("", ", ".join(parts) + said),
+    ]
 
 
 def _attempt_now(view: dict[str, Any]) -> int:
