@@ -111,8 +111,14 @@ class ActorQueue(Verbs):
     async def __aenter__(self) -> Self:
         if self._phase != "new":
             raise RuntimeError(f"this queue is {self._phase} already: make a new ActorQueue")
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "actor_queue.aio.ActorQueue is for asyncio, and no loop of asyncio runs here:"
+                " under Trio use actor_queue.ActorQueue"
+            ) from None
         self._phase = "opening"
-        self._loop = asyncio.get_running_loop()
         self._owner = asyncio.current_task()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trio
 
 from actor_queue import Batch, OnHold, Refused, Settings, StoreUnavailable
 from actor_queue.aio import ActorQueue
@@ -395,3 +396,15 @@ def test_a_loop_that_ends_without_closing_ends_the_thread_and_loses_nothing(
 
     run(main)
     assert texts == ["Oi"]
+
+
+def test_under_trio_the_queue_for_trio_is_named() -> None:
+    async def main() -> None:
+        async with ActorQueue(Settings(redis_url="redis://127.0.0.1:1"), deliver=ignore):
+            pass
+
+    async def ignore(batch: Batch) -> None:
+        del batch
+
+    with pytest.raises(RuntimeError, match=r"under Trio use actor_queue\.ActorQueue"):
+        trio.run(main)

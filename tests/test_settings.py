@@ -100,6 +100,22 @@ def test_a_name_that_means_something_else_is_not_taken_for_a_slip(name: str) -> 
     assert "did you mean" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AQ_BOGUS", None),
+        ("AQ_LOGS", "AQ_LOG"),
+        ("AQ_SHARD", "AQ_SHARDS"),
+        ("AQ_REDIS_URL", "REDIS_URL"),
+        ("AQ_URL", None),
+    ],
+)
+def test_only_a_name_that_is_close_is_proposed(name: str, meant: str | None) -> None:
+    said = sentence(**{name: "1"})
+    assert said.startswith(f"{name} is not a setting; ")
+    assert said.endswith(f"did you mean {meant}?" if meant else "are listed in .env.example")
+
+
 def test_every_field_has_a_variable() -> None:
     derived = {"redis_set_by", "redis_password_unused"}
     assert {v.field for v in VARIABLES} - {None} == set(Settings.__dataclass_fields__) - derived

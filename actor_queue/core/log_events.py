@@ -82,8 +82,8 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("connections_waited", "warning",
              "the limit of connections was reached and new ones had to wait; `count` as above"),
     LogEvent("requests_refused", "warning",
-             "requests ended before any handler saw them: broken, too large, too slow; `count` "
-             "as above"),
+             "requests ended before any handler saw them: broken, too large, too slow, or of a "
+             "foreign host or page (403); `count` as above"),
     LogEvent("request_failed", "error", "a fault of the service while it answered"),
     LogEvent("connection_failed", "error",
              "a fault of the service on one connection; the others go on"),

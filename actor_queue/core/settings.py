@@ -305,11 +305,16 @@ def injected(name: str, value: str) -> bool:
 def unknown_names(values: Mapping[str, str]) -> list[Mistake]:
     """A mistake for each name that looks like one of ours and is none; not for `injected` ones."""
     mistakes = []
+    known = {name.removeprefix(PREFIX): name for name in BY_NAME}
     for name in sorted(values):
         ours = name.startswith(PREFIX) and name not in BY_NAME
         if ours and not injected(name, values[name]):
-            near = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.7)
-            hint = f"did you mean {near[0]}?" if near else "the names are listed in .env.example"
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.7)
+            hint = (
+                f"did you mean {known[near[0]]}?"
+                if near
+                else "the names are listed in .env.example"
+            )
             mistakes.append(Mistake((name,), f"{name} is not a setting; {hint}"))
     return mistakes
 
