@@ -175,13 +175,16 @@ class Http1(H11Protocol):
             STREAM_ID,
         )
         self.stream.flush = self.flush
+        path, host = _origin_form(request.target)
+        if host is not None:
+            headers = [field for field in headers if field[0] != b"host"] + [(b"host", host)]
         await self.stream.handle(
             Request(
                 stream_id=STREAM_ID,
                 headers=headers,
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
-                raw_path=_origin_form(request.target),
+                raw_path=path,
                 state=self.connection_state,
             )
         )
@@ -233,15 +236,16 @@ def _unacceptable(request: h11.Request, headers: Headers) -> int | None:
     return None
 
 
-def _origin_form(target: bytes) -> bytes:
-    """`http://host/path` means `/path` (RFC 9112, section 3.2.2)."""
-    if target.startswith(b"/"):
-        return target
+def _origin_form(target: bytes) -> tuple[bytes, bytes | None]:
+    """`http://host/path` means `/path` at `host`, whatever `Host` says (RFC 9112, section 3.2.2).
+
+    None where the target names no host.
+    """
     if not target.lower().startswith((b"http://", b"https://")):
-        return target
+        return target, None
     try:
         parts = urlsplit(target)
     except ValueError:
-        return b"*"
-    path = parts.path or b"/"
-    return path + b"?" + parts.query if parts.query else path
+        return b"*", None
+    path, host = parts.path or b"/", parts.netloc.rpartition(b"@")[2]
+    return (path + b"?" + parts.query if parts.query else path), host

@@ -310,3 +310,25 @@ def test_the_order_in_which_pages_ask_changes_no_answer(start: Callable[..., Ser
         answer = sent(server, "POST", "/api/message", origin=origin)
         assert answer.headers["access-control-allow-origin"] == origin
     assert sent(server, "POST", "/api/message").headers["vary"] == "origin"
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://evil.example/api/users", b"localhost", 403),
+        (b"http://localhost@evil.example/api/users", b"localhost", 403),
+        (b"http://localhost/api/users", b"evil.example", 200),
+        (b"http://127.0.0.1:8000/api/users?limit=1", b"localhost", 200),
+        (b"http:///api/users", b"localhost", 403),
+        (b"/api/users", b"evil.example", 403),
+    ],
+)
+def test_the_host_in_the_target_counts_more_than_the_header(
+    target: bytes, host: bytes, status: int
+) -> None:
+    with served() as server:
+        answer = send_raw(
+            server.address,
+            b"GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n" % (target, host),
+        )
+    assert int(answer.split(b" ", 2)[1]) == status
