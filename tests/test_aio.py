@@ -326,9 +326,11 @@ def test_a_call_while_it_closes_is_carried_out_or_refused_and_never_forgotten(
 def test_an_interrupt_closes_the_queue_and_ends_the_program(front: str, settings: Settings) -> None:
     runs = "asyncio" if front.endswith("aio") else "trio"
     code = f"""
+import signal
 import {runs}
 from actor_queue import Settings
 from {front} import ActorQueue
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started us may ignore it
 async def ignore(batch): pass
 async def main():
     settings = Settings(redis_url={settings.redis_url!r}, namespace={settings.namespace!r})
@@ -343,10 +345,13 @@ except KeyboardInterrupt:
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=PATIENCE_S)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
     assert said == ("interrupted\n", "")
     assert process.returncode == 0
 

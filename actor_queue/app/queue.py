@@ -161,8 +161,13 @@ class ActorQueue(Verbs):
             await self._stack.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             # Raised inside the block: it goes on as it is, not in the groups of our nurseries.
-            if not _is_only(group, error):
-                raise
+            if _is_only(group, error):
+                return
+            cause = _only(group)
+            if isinstance(cause, KeyboardInterrupt):
+                # Ctrl-C reached one of our tasks: for the program it came where it waited.
+                raise cause from None
+            raise
         finally:
             self._phase = "closed"
 
