@@ -292,7 +292,7 @@ def _dropped_midway(story: Story) -> Iterator[str]:
         for drop in batch.dropped:
             last = [claim for claim in batch.claims if claim.executed.at <= drop.at][-1]
             waits = any(last.executed.at <= e.at <= drop.at for e in batch.retries)
-            waits |= last.limit_ms <= drop.now_ms
+            waits |= last.limit_ms <= drop.now_ms or story.put_to_wait(last, drop.at)
             if not waits and batch.user not in story.shaken:
                 yield f"a drop at {drop.at:.3f} took {batch.id}, whose attempt was under way"
 

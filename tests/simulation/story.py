@@ -154,6 +154,20 @@ class Story:
             name = divided_from(name)
         return found
 
+    def put_to_wait(self, claim: Claimed, at: float) -> bool:
+        """Whether by then a claim found the attempt's limit passed, and the user held.
+
+        From then on the batch waits, wherever the server's clock is set afterwards.
+        """
+        return any(
+            e.script == "claim"
+            and (e.args[3], _said(e)) == (claim.batch.user, b"wait")
+            and e.args[4] != claim.token
+            and claim.executed.at <= e.at <= at
+            and claim.limit_ms <= e.now_ms
+            for e in self.history.of(Executed)
+        )
+
     def forgot(self, at: float) -> bool:
         return any(each.start <= at <= each.end for each in self.lost)
 
