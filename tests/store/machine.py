@@ -179,7 +179,7 @@ class Machine(Judged):
 
     def body(self, size: int = 0) -> bytes:
         self.serial += 1
-        return json.dumps({"n": self.serial, "pad": "x" * size}).encode()
+        return json.dumps({"n": self.serial, "message": "x" * size}).encode()
 
     def append(self, messages: Sequence[Message], *, lost: bool = False) -> None:
         answers: list[Appended] = self.ask("append", messages, lost=lost)
