@@ -331,16 +331,20 @@ def test_a_worker_that_refuses_its_settings_is_not_tried_again(tmp_path: Path) -
         assert len(crew.started(1)) == 1
 
 
-def test_a_command_that_cannot_be_started_ends_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from actor_queue.core.settings import Settings
-
-    monkeypatch.setattr(workers, "PAUSE_FIRST_S", 0.001)
-    settings = Settings(bind="127.0.0.1:0", redis_url="redis://127.0.0.1:9")
-    missing = [str(tmp_path / "missing")]
-    assert workers.run_workers(settings, dev=False, command=missing) == 1
-    assert "5 times in a row" in capfd.readouterr().err
+def test_a_command_that_cannot_be_started_ends_in_a_sentence(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from actor_queue.app import workers
+from actor_queue.core.settings import Settings
+workers.PAUSE_FIRST_S = 0.001
+settings = Settings(bind="127.0.0.1:0", redis_url="redis://127.0.0.1:9")
+sys.exit(workers.run_workers(settings, dev=False, command=[{str(tmp_path / "missing")!r}]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "5 times in a row" in ended.stderr
 
 
 def test_an_address_in_use_is_named(tmp_path: Path) -> None:

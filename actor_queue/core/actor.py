@@ -126,7 +126,7 @@ class Attempted:
 
     outcome: Outcome
     jitter: float
-    took_ms: int = 0
+    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
