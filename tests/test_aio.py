@@ -322,7 +322,7 @@ def test_a_call_while_it_closes_is_carried_out_or_refused_and_never_forgotten(
     run(main)
 
 
-@pytest.mark.parametrize("front", ["actor_queue.aio"])
+@pytest.mark.parametrize("front", ["actor_queue", "actor_queue.aio"])
 def test_an_interrupt_closes_the_queue_and_ends_the_program(front: str, settings: Settings) -> None:
     runs = "asyncio" if front.endswith("aio") else "trio"
     code = f"""

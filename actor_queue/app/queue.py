@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 import trio
 
 from actor_queue.app.deliver import DeliverCallback, Receiver, attempts_of
+from actor_queue.app.interrupt import spared
 from actor_queue.app.logs import redact_url
 from actor_queue.app.verbs import Verbs
 from actor_queue.core.admission import AdmissionPolicy
@@ -140,9 +141,11 @@ class ActorQueue(Verbs):
         self._phase = "opening"
         try:
             async with AsyncExitStack() as stack:
+                ours = stack.enter_context(spared())
                 await stack.enter_async_context(self._connected())
                 await self._start()
                 await stack.enter_async_context(self.engine.running())
+                ours.complete()
                 self._stack = stack.pop_all()
         except BaseExceptionGroup as group:
             raise _only(group) from None
@@ -163,10 +166,9 @@ class ActorQueue(Verbs):
             # Raised inside the block: it goes on as it is, not in the groups of our nurseries.
             if _is_only(group, error):
                 return
-            cause = _only(group)
-            if isinstance(cause, KeyboardInterrupt):
-                # Ctrl-C reached one of our tasks: for the program it came where it waited.
-                raise cause from None
+            if group.split(KeyboardInterrupt)[1] is None:
+                # A second Ctrl-C was raised in one of our tasks: for the program it is the first.
+                raise KeyboardInterrupt from None
             raise
         finally:
             self._phase = "closed"
