@@ -25,14 +25,24 @@ from actor_queue.http.health import Health, Readiness
 from actor_queue.http.ingest import Ingest
 from actor_queue.http.numbers import Census
 from actor_queue.http.origins import Origins, with_headers
-from actor_queue.http.problem import INTERNAL, Problem, problem_of, send_nothing, send_problem
+from actor_queue.http.problem import (
+    INTERNAL,
+    Problem,
+    not_found,
+    problem_of,
+    send_nothing,
+    send_problem,
+)
 from actor_queue.http.request import USER_IN_SCOPE
+from actor_queue.http.targets import USERS, is_as_written
 from actor_queue.http.traffic import Traffic
 
 USER_VERBS: Final = frozenset({b"flush", b"typing", b"hold", b"release"})
-USERS: Final = b"/api/users/"
 NO_PAGES: Final = frozenset({b"/healthz", b"/readyz", b"/metrics", b"/openapi.json"})
 INGEST: Final = frozenset({b"/api/message", b"/api/messages"})
+
+OTHER_METHOD: Final = Problem(501, "methods are written in capital letters, as GET and POST")
+"""A method's letters count (RFC 9110, section 9.1), and Quart would read `Get` as `GET`."""
 
 Handler = Callable[[HTTPScope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 """What ASGI calls an application, less the scopes that are not HTTP."""
@@ -113,10 +123,16 @@ class Application:
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
     ) -> None:
+        if scope["method"] != scope["method"].upper():
+            await send_problem(send, OTHER_METHOD)
+            return
         if path is None:
             await _redirect(send, self._prefix + b"/")
             return
         handler = self._raw.get(path)
+        if handler is None and not is_as_written(path):
+            await send_problem(send, not_found())
+            return
         if handler is None and path.endswith(b"/"):
             path = _without_slash(path)
             handler = self._raw.get(path)
@@ -181,7 +197,7 @@ def _user_in_scope(path: bytes) -> dict[str, Any]:
     """Take the user out of the path, as sent: decoded, `a/b` or `..` would be other paths."""
     segment, slash, verb = path[len(USERS) :].partition(b"/")
     if slash and verb not in USER_VERBS:
-        raise Refused(404, "Not Found", "there is nothing at this path")
+        raise Refused(404, "Not Found", not_found().detail)
     fixed = USERS + b"-" + slash + verb
     return {**_path_in_scope(fixed), USER_IN_SCOPE: user_from_path(segment)}
 

@@ -7,6 +7,8 @@
   `Upgrade` header is ignored, as RFC 9110 section 7.8 allows; HTTP/2 gets 505.
 - Both Content-Length and Transfer-Encoding is refused, as a smuggler's request (RFC 9112,
   section 6.1). The size of a head is checked also when it arrives in one piece.
+- A `Host` or a target that is none, and a second `Authorization`, are refused (RFC 9112, section
+  3.2): a proxy in front may have judged by the other one. A method keeps its letters.
 - Line breaks that belong to no request are ignored, before a request line (RFC 9112, section
   2.2) and behind a body: some senders end a body with one that its length does not count.
 - Nothing here waits for a peer: what arrived is digested, what is to be sent is handed over.
@@ -20,7 +22,6 @@ import re
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Final, cast
-from urllib.parse import urlsplit
 from wsgiref.handlers import format_date_time
 
 import h11
@@ -32,6 +33,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ASGISendEvent
 
 from actor_queue.http.problem import PROBLEM_TYPE, Problem
+from actor_queue.http.targets import is_host, is_target, origin_form
 from actor_queue.http.traffic import Traffic
 
 HEAD_BYTES_MAX: Final = 16 * 1024
@@ -47,6 +49,10 @@ REFUSALS: Final = {
     501: "only Transfer-Encoding: chunked is understood",
     505: "only HTTP/1.1 is spoken here",
 }
+
+NO_HOST: Final = "the Host header must name one host, as RFC 9112 section 3.2 has it"
+NO_TARGET: Final = "the request's target must be a path, or a URL with a host and no user"
+TWO_KEYS: Final = "send one Authorization header, not several"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -102,11 +108,14 @@ class Http1(H11Protocol):
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=headers))
             await self.flush()
 
-    async def refuse(self, status: int) -> None:
-        """Answer for the service if nothing was answered yet, and end the connection."""
+    async def refuse(self, status: int, detail: str = "") -> None:
+        """Answer for the service if nothing was answered yet, and end the connection.
+
+        `detail` says more than the status does.
+        """
         self.traffic.requests_refused += 1
         if self.wire.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            await self._send_error_response(status if status in REFUSALS else 400)
+            await self._send_error_response(status if status in REFUSALS else 400, detail)
             # A handler with several tasks may have an answer of its own under way.
             await self._close_stream()
         await self.send(Closed())
@@ -129,9 +138,9 @@ class Http1(H11Protocol):
                 await self._to_stream(EndBody(stream_id=STREAM_ID))
             elif isinstance(event, h11.Request):
                 headers = list(event.headers)
-                status = _unacceptable(event, headers)
-                if status is not None:
-                    await self.refuse(status)
+                refusal = _unacceptable(event, headers)
+                if refusal is not None:
+                    await self.refuse(*refusal)
                     return
                 await self._open(event, headers)
             else:
@@ -175,7 +184,7 @@ class Http1(H11Protocol):
             STREAM_ID,
         )
         self.stream.flush = self.flush
-        path, host = _origin_form(request.target)
+        path, host = origin_form(request.target)
         if host is not None:
             headers = [field for field in headers if field[0] != b"host"] + [(b"host", host)]
         await self.stream.handle(
@@ -183,14 +192,14 @@ class Http1(H11Protocol):
                 stream_id=STREAM_ID,
                 headers=headers,
                 http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
+                method=request.method.decode("ascii"),
                 raw_path=path,
                 state=self.connection_state,
             )
         )
 
-    async def _send_error_response(self, status_code: int) -> None:
-        body = Problem(status_code, REFUSALS[status_code]).render()
+    async def _send_error_response(self, status_code: int, detail: str = "") -> None:
+        body = Problem(status_code, detail or REFUSALS[status_code]).render()
         headers = [
             (b"content-type", PROBLEM_TYPE),
             (b"content-length", str(len(body)).encode()),
@@ -219,33 +228,25 @@ class Exchange(HTTPStream):
             await self.flush()
 
 
-def _unacceptable(request: h11.Request, headers: Headers) -> int | None:
-    """The status that refuses a request for its head alone."""
+def _unacceptable(request: h11.Request, headers: Headers) -> tuple[int, str] | None:
+    """The status that refuses a request for its head alone, and what more is to be said."""
     if request.http_version not in {b"1.1", b"1.0"}:
-        return 505
+        return 505, ""
     size = len(request.target)
-    framings = 0
+    framings = keys = 0
     for name, value in headers:
         size += len(name) + len(value) + 4
         if name == b"content-length" or name == b"transfer-encoding":
             framings += 1 if name == b"content-length" else 2
+        elif name == b"host":  # that there is one, and one only, h11 sees to
+            if not is_host(value):
+                return 400, NO_HOST
+        elif name == b"authorization":
+            keys += 1
     if framings > 2 or (framings == 2 and request.http_version == b"1.0"):
-        return 400
+        return 400, ""
     if size > HEAD_BYTES_MAX or len(headers) > HEADERS_MAX:
-        return 431
-    return None
-
-
-def _origin_form(target: bytes) -> tuple[bytes, bytes | None]:
-    """`http://host/path` means `/path` at `host`, whatever `Host` says (RFC 9112, section 3.2.2).
-
-    None where the target names no host.
-    """
-    if not target.lower().startswith((b"http://", b"https://")):
-        return target, None
-    try:
-        parts = urlsplit(target)
-    except ValueError:
-        return b"*", None
-    path, host = parts.path or b"/", parts.netloc.rpartition(b"@")[2]
-    return (path + b"?" + parts.query if parts.query else path), host
+        return 431, ""
+    if keys > 1:
+        return 400, TWO_KEYS
+    return None if is_target(request.target) else (400, NO_TARGET)
