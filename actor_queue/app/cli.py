@@ -72,14 +72,22 @@ def main() -> None:
         status = READER_GONE
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        status = complain(f"standard output cannot be written: {error.strerror}", NO)
+    except Exception as error:  # noqa: BLE001  # Python would print what it says
+        status = complain(_fault(error), NO)
         give_up(sys.stdout)
     if status == READER_GONE:
         give_up(sys.stdout)  # the interpreter would complain of what is still buffered
     sys.exit(status)
+
+
+def _fault(error: Exception) -> str:
+    """What is said of an error that nobody foresaw. Its text may quote a message, a secret, or
+    what Redis sent, so it is not repeated."""
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"standard output cannot be written: {error.strerror}"
+    from actor_queue.runtime.lines import described
+
+    return f"stopped by a fault of this program, please report it: {described(error)}"
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ PROBE_INTERVAL_S = 0.5
 BARRIER_TIMEOUT_MS = 1_500
 """An append-only file that is synced every second keeps a message waiting for up to a second."""
 
-_BARRIERS: dict[Durability, Command | None] = {
+BARRIERS: dict[Durability, Command | None] = {
     "memory": None,
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
     "replica": Command(b"WAIT", (1, BARRIER_TIMEOUT_MS)),
@@ -54,7 +54,7 @@ class Node:
         settle: Settle | None = None,
         set_by: RedisVariable = "REDIS_URL",
     ) -> None:
-        barrier = _BARRIERS[durability]
+        barrier = BARRIERS[durability]
         self._intake = Pipe(connect, barrier, moves=moves, settle=settle, set_by=set_by)
         self._rest = Pipe(connect, moves=moves, set_by=set_by)
         # A claim that was rolled back after its attempt would let a message go twice under two
@@ -108,7 +108,7 @@ class Node:
     async def check_rights(self, probe: Call, *besides: Command) -> None:
         """Raises `StoreMisconfigured` when a script would be stopped half-way for want of one."""
         if not self.plain:
-            barrier = _BARRIERS[self._durability]
+            barrier = BARRIERS[self._durability]
             commands = besides if barrier is None else (*besides, barrier)
             (reply,) = await self.run([rights_call(probe.keys[0], commands)])
             if missing := missing_rights(reply):

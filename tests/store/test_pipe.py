@@ -178,8 +178,8 @@ def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
     valkey_server: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a server without a replica, what waits for one is in doubt."""
-    assert server._BARRIERS["replica"] is not None
-    monkeypatch.setitem(server._BARRIERS, "replica", WAIT)
+    assert server.BARRIERS["replica"] is not None
+    monkeypatch.setitem(server.BARRIERS, "replica", WAIT)
     doubts: list[str] = []
 
     async def main() -> None:

@@ -25,7 +25,10 @@ from actor_queue.store.address import scheme_of
 from actor_queue.store.aim import Aim
 from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
 from actor_queue.store.embedded import running_server_url
-from actor_queue.store.refusals import NO_DATABASE, NoSuchDatabase
+from actor_queue.store.keys import Keys
+from actor_queue.store.refusals import ACL_RECIPE, NO_DATABASE, NoSuchDatabase
+from actor_queue.store.rights import missing_rights, rights_call
+from actor_queue.store.server import BARRIERS
 
 VERSION_MIN = (6, 2)
 WAITAOF_VERSION_MIN = (7, 2)
@@ -33,6 +36,19 @@ MEMORY_SHARE_WARN = 0.8
 SKEW_WARN_S = 1.0
 LATENCY_WARN_MS = 5.0
 LATENCY_ROUNDS = 20
+
+PLAIN_SCRIPT = "return redis.call('TIME')[1]"
+COMMANDS = {
+    "info": "INFO",
+    "eviction": "CONFIG GET",
+    "clock": "TIME",
+    "latency": "PING",
+    "shards": "HGET",
+}
+"""Of the checks that a user of few rights may be refused."""
+UNREADABLE = (redis.RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""Whatever comes of a server that refuses, has gone, or is no Redis. An error may quote what the
+server sent, so its text is shown nowhere."""
 
 Info = Mapping[str, Any]
 
@@ -68,7 +84,7 @@ def _many(url: str, settings: Settings) -> Iterator[Finding]:
     except StoreMisconfigured as error:
         yield Finding("fail", "redis", str(error))
         return
-    except (redis.RedisError, OSError) as error:
+    except UNREADABLE as error:
         yield _unreachable(redact_url(url), error, Aim(url))
         return
     if not places:
@@ -119,13 +135,13 @@ def _server(client: redis.Redis, where: str, settings: Settings, aim: Aim) -> It
     """The checks that need a connection; each fails for itself."""
     try:
         client.ping()
-    except (redis.RedisError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         yield _unreachable(where, error, aim)
         return
     yield Finding("ok", "redis", f"answers at {where}")
     try:
         info: Info = client.info()
-    except redis.RedisError as error:
+    except UNREADABLE as error:
         yield _unable("info", error)
         info = {}
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
@@ -135,21 +151,25 @@ def _server(client: redis.Redis, where: str, settings: Settings, aim: Aim) -> It
         ("persistence", lambda: _persistence(info, settings)),
         ("replication", lambda: _replication(info, settings)),
         ("clock", lambda: _clock(client)),
-        ("scripts", lambda: _scripts(client)),
+        ("scripts", lambda: _scripts(client, info, settings)),
         ("latency", lambda: _latency(client)),
         ("shards", lambda: _shards(client, settings)),
     ]
     for name, check in checks:
         try:
             yield from check()
-        except (redis.RedisError, OSError) as error:
+        except UNREADABLE as error:
             yield _unable(name, error)
 
 
 def _unable(check: str, error: Exception) -> Finding:
-    # The server's words begin with a code and never quote data in the commands used here.
-    words = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return Finding("warn", check, f"could not be checked ({words}): allow the command to this user")
+    """Says what kind of error it was. What the server answered may be anybody's text."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        command = COMMANDS.get(check, "the command")
+        text = f"could not be checked: allow {command} to this user, if it is to be"
+    else:
+        text = f"could not be checked ({type(error).__name__}): look at the log of Redis"
+    return Finding("warn", check, text)
 
 
 def _version(info: Info, settings: Settings) -> Iterator[Finding]:
@@ -261,15 +281,25 @@ def _clock(client: redis.Redis) -> Iterator[Finding]:
         yield Finding("ok", "clock", f"{skew * 1000:+.0f} ms from this machine's")
 
 
-def _scripts(client: redis.Redis) -> Iterator[Finding]:
+def _scripts(client: redis.Redis, info: Info, settings: Settings) -> Iterator[Finding]:
+    """Asks what the service asks at its start, with rights that the service itself needs."""
+    plain = str(info.get("redis_version", "")).startswith("6.")
+    barrier = BARRIERS[settings.durability]
+    call = rights_call(Keys(settings.namespace, 1).meta, () if barrier is None else (barrier,))
     try:
-        client.eval("return redis.call('TIME')[1]", 0)
-    except redis.ResponseError:
-        yield Finding(
-            "fail", "scripts", "this user may not run scripts: allow EVAL, EVALSHA and SCRIPT LOAD"
-        )
+        if plain:  # Redis 6.2 cannot be asked for rights
+            client.evalsha(client.script_load(PLAIN_SCRIPT), 0)
+            missing = None
+        else:
+            client.script_load(call.script.source)
+            reply: Any = client.evalsha(call.script.sha, 0, *call.args)
+            missing = missing_rights([name.encode() for name in reply])
+    except redis.exceptions.NoPermissionError:
+        missing = f"this user may not run scripts: give it the rights in {ACL_RECIPE}"
+    if missing is None:
+        yield Finding("ok", "scripts", "scripts run" + ("" if plain else ", with all their rights"))
     else:
-        yield Finding("ok", "scripts", "scripts run")
+        yield Finding("fail", "scripts", missing)
 
 
 def _latency(client: redis.Redis) -> Iterator[Finding]:
@@ -293,6 +323,9 @@ def _shards(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
         return  # another node of the cluster has the key, and is asked too
     if answer is None:
         yield Finding("ok", "shards", f"the namespace {settings.namespace} has not been used yet")
+    elif not (answer.isascii() and answer.isdigit()):
+        text = f"the key {settings.namespace}:meta holds something that the service did not write"
+        yield Finding("fail", "shards", f"{text}: use another AQ_NAMESPACE, or drop what is there")
     elif answer == str(settings.shards):
         yield Finding("ok", "shards", f"{answer}, as the namespace {settings.namespace} was made")
     else:
