@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from actor_queue.core.settings import BY_NAME, Settings, parse, refusals_to_serve
+from actor_queue.core.settings import Settings, parse, refusals_to_serve
+from actor_queue.core.variables import BY_NAME
 from actor_queue.http.openapi import document
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actor_queue.core.settings import (
-    BY_NAME,
-    VARIABLES,
-    Settings,
-    SettingsError,
-    parse,
-    refusals_to_serve,
-)
+from actor_queue.core.settings import Settings, SettingsError, parse, refusals_to_serve
+from actor_queue.core.variables import BY_NAME, VARIABLES
 
 # fmt: off
 CONTRACT_NAMES = frozenset((

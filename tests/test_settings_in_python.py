@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actor_queue
-from actor_queue.core.settings import (
-    BY_NAME,
-    VARIABLES,
-    Settings,
-    SettingsError,
-    Variable,
-    parse,
-)
+from actor_queue.core.settings import Settings, SettingsError, parse
+from actor_queue.core.variables import BY_NAME, VARIABLES, Variable
 
 
 @pytest.mark.parametrize(

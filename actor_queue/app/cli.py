@@ -32,12 +32,8 @@ from actor_queue.app.terminal import (
     show_json,
 )
 from actor_queue.core.setting_kinds import BOOLEAN
-from actor_queue.core.settings import (
-    VARIABLES,
-    Settings,
-    SettingsError,
-    Variable,
-)
+from actor_queue.core.settings import Settings, SettingsError
+from actor_queue.core.variables import VARIABLES, Variable
 
 INTERRUPTED = 130
 READER_GONE = 141

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actor_queue.core import settings as core
-from actor_queue.core.settings import BY_NAME, Mistake, Settings, SettingsError, injected, parse
+from actor_queue.core.settings import Mistake, Settings, SettingsError, injected, parse
+from actor_queue.core.variables import BY_NAME
 
 DOTENV_BYTES_MAX = 1_048_576
 INJECTED_SHOWN_MAX = 10

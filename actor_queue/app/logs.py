@@ -23,8 +23,9 @@ from typing import Any, TextIO
 
 from actor_queue.app.line_writer import PIECE_BYTES_MAX, LineWriter
 from actor_queue.core.flood import Flood
-from actor_queue.core.settings import VARIABLES, LogForm, LogLevel, Settings
+from actor_queue.core.settings import LogForm, LogLevel, Settings
 from actor_queue.core.url import split
+from actor_queue.core.variables import VARIABLES
 from actor_queue.runtime.lines import tell
 
 FRAMES_MAX = 15

@@ -1,9 +1,8 @@
-"""Every setting, with its name outside, its default and its bounds.
+"""The settings as the program has them, and how texts become them.
 
-`VARIABLES` is the one table: the environment, the flags of the command line, `.env.example`
-and the error sentences all come from it. `parse` turns a mapping of names to texts into
-`Settings` or raises `SettingsError`, which names everything that is wrong and not only the first
-thing: who has five mistakes corrects them in one go. It reads no environment itself.
+`parse` turns a mapping of names to texts into `Settings`, by the table in `core.variables`, or
+raises `SettingsError`, which names everything that is wrong and not only the first thing: who has
+five mistakes corrects them in one go. It reads no environment itself.
 """
 
 from __future__ import annotations
@@ -19,14 +18,10 @@ from urllib.parse import quote
 
 from actor_queue.core import setting_kinds as kinds
 from actor_queue.core.batch import PayloadMode
-from actor_queue.core.setting_kinds import Kind
 from actor_queue.core.url import Unusable, split
-
-PREFIX = "AQ_"
-"""Names that start with this are ours: one that is not in the table is refused."""
+from actor_queue.core.variables import BY_NAME, PREFIX, VARIABLES, Variable
 
 SHOWN_CHARS_MAX = 80
-YEAR_S = 31_536_000
 MIB = 1_048_576
 
 Durability = Literal["memory", "fsync", "replica"]
@@ -152,110 +147,6 @@ read_environment: Callable[[Path | str | None], Settings] | None = None
 """What `Settings.from_env` calls. `app.environment` puts it here, because nothing in the core looks
 at the environment or at files."""
 
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One row of the table: a setting as the outside knows it."""
-
-    name: str
-    field: str | None
-    """The field of `Settings`; None where `parse` combines several variables into one field."""
-    kind: Kind
-    default: str
-    """As one would write it; empty = unset."""
-    help: str
-    secret: bool = False
-    """The value may hold a credential, so it appears in no message."""
-
-    @property
-    def allowed(self) -> str:
-        return self.kind.allowed
-
-    @property
-    def flag(self) -> str:
-        """`AQ_DEFAULT_TTL` → `default-ttl`, `REDIS_URL` → `redis-url`."""
-        return self.name.removeprefix(PREFIX).lower().replace("_", "-")
-
-
-# fmt: off
-VARIABLES: tuple[Variable, ...] = (
-    Variable("REDIS_URL", "redis_url", kinds.REDIS_URL, "",
-             "where Redis is: redis://user:password@host:6379/0, rediss://… with TLS, unix://…, or"
-             " redis+cluster://host:6379,host:6379, redis+sentinel://host:26379,host:26379/name",
-             secret=True),
-    Variable("REDIS_HOST", None, kinds.HOST, "",
-             "the host of Redis, used when REDIS_URL is not set"),
-    Variable("REDIS_PORT", None, kinds.REDIS_PORT, "6379",
-             "the port of REDIS_HOST"),
-    Variable("REDIS_PASSWORD", None, kinds.TEXT, "",
-             "the password of REDIS_HOST", secret=True),
-    Variable("WEBHOOK_URL", "webhook_url", kinds.WEBHOOK_URL, "",
-             "where batches go", secret=True),
-    Variable("WEBHOOK_SECRET", "webhook_secrets", kinds.SECRETS, "",
-             "signs the webhooks; two, separated by a space, while rotating", secret=True),
-    Variable("AQ_BIND", "bind", kinds.ADDRESS, "127.0.0.1:8000",
-             "the address to listen on"),
-    Variable("PORT", None, kinds.PORT, "",
-             "alone it means AQ_BIND=0.0.0.0:$PORT; AQ_BIND wins"),
-    Variable("AQ_WORKERS", "workers", kinds.whole(1, 256), "1",
-             "processes sharing the socket; each is a replica"),
-    Variable("AQ_DEFAULT_TTL", "default_ttl_ms", kinds.seconds(0, YEAR_S), "15",
-             "seconds of quiet after which a user's batch goes, when the message names no ttl"),
-    Variable("AQ_MAX_TTL", "max_ttl_ms", kinds.seconds("0.001", YEAR_S), "86400",
-             "the longest ttl a message may ask for, in seconds"),
-    Variable("AQ_MAX_WAIT", "max_wait_ms", kinds.seconds(0, YEAR_S), "0",
-             "seconds after a batch's first message at which it goes whatever happens; 0 = off"),
-    Variable("AQ_MAX_MESSAGES", "max_messages", kinds.whole(1, 10_000), "500",
-             "a batch with this many messages goes at once"),
-    Variable("AQ_MAX_BATCH_BYTES", "max_batch_bytes", kinds.size(1, 67_108_864), "",
-             "a batch of this many bytes goes at once; a message that would make it larger opens"
-             " the next one; unset, it is the greater of 1 MiB and twice AQ_MAX_BODY"),
-    Variable("AQ_MAX_BODY", "max_body_bytes", kinds.size(64, 16_777_216), "262144",
-             "the largest request for one message, in bytes"),
-    Variable("AQ_MAX_PENDING", "max_pending", kinds.whole(1, 1_000_000), "10000",
-             "messages waiting for one user above which its POSTs get 429"),
-    Variable("AQ_DEDUP_WINDOW", "dedup_window_ms", kinds.seconds("0.1", YEAR_S), "3600",
-             "seconds a message_id is remembered"),
-    Variable("AQ_RETRY_SCHEDULE", "retry_schedule_ms", kinds.SCHEDULE, "1,5,15,60,300",
-             "seconds before each retry; after the last the batch is a dead letter"),
-    Variable("AQ_WEBHOOK_TIMEOUT", "webhook_timeout_ms", kinds.seconds("0.1", 3_600), "30",
-             "seconds for one attempt, from connect to the end of the answer"),
-    Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",
-             "attempts under way at once, per replica"),
-    Variable("AQ_PAYLOAD", "payload", kinds.choice("classic", "detailed"), "classic",
-             "the webhook's body: the plain one, or with each message's own fields and times"),
-    Variable("AQ_SHARDS", "shards", kinds.whole(1, 16_384), "64",
-             "fixed when the namespace is first used"),
-    Variable("AQ_LEASE_TTL", "lease_ttl_ms", kinds.seconds(1, 600), "5",
-             "seconds after which a dead replica's users are taken over"),
-    Variable("AQ_NAMESPACE", "namespace", kinds.NAMESPACE, "aq",
-             "prefix of every key in Redis"),
-    Variable("AQ_DURABILITY", "durability", kinds.choice("memory", "fsync", "replica"), "memory",
-             "what a 202 waits for: Redis has it, it is on disk, or one replica has it"),
-    Variable("AQ_API_KEYS", "api_keys", kinds.API_KEYS, "",
-             "who may call: scope:key,… with the scopes ingest, read and admin", secret=True),
-    Variable("AQ_ALLOW_ANONYMOUS", "allow_anonymous", kinds.BOOLEAN, "false",
-             "without keys, listen on more than loopback all the same"),
-    Variable("AQ_ALLOW_EVICTION", "allow_eviction", kinds.BOOLEAN, "false",
-             "accept a Redis that may evict keys, and with them messages"),
-    Variable("AQ_DATA_DIR", "data_dir", kinds.PATH, "./data",
-             "the embedded server's files"),
-    Variable("AQ_ROOT_PATH", "root_path", kinds.ROOT_PATH, "",
-             "prefix of every path behind a proxy, for example /redis-api"),
-    Variable("AQ_PUBLIC_URL", "public_url", kinds.PUBLIC_URL, "",
-             "where others reach this service, for example https://queue.example/redis-api"),
-    Variable("AQ_CORS_ORIGINS", "cors_origins", kinds.ORIGINS, "",
-             "the web pages that may send messages: https://chat.example,… or * for any"),
-    Variable("AQ_LOG", "log", kinds.choice("text", "json"), "text",
-             "the form of the log on standard error: one line an event, as text or as JSON"),
-    Variable("AQ_LOG_LEVEL", "log_level", kinds.choice("debug", "info", "warning", "error"), "info",
-             "the least important level that is logged"),
-    Variable("AQ_LOG_USERS", "log_users", kinds.BOOLEAN, "false",
-             "name users in the log; otherwise each appears as a short hash that stays the same"),
-)
-# fmt: on
-
-BY_NAME: Mapping[str, Variable] = {variable.name: variable for variable in VARIABLES}
 
 _DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(Settings)}
 

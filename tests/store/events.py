@@ -1,0 +1,34 @@
+"""What happens to one user in a row: the words that `machine.Machine` understands.
+
+An exclamation mark: the answer is lost, and the caller asks again.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+EVENTS = (
+    *["send 1000", "send 5000!", "send 0", "repeat", "flush", "flush!"],
+    *["typing 0", "typing 5000", "typing 5000"],
+    *["fire", "fire", "fire", "fire!", "ack", "ack!", "retry", "retry", "retry!", "bury", "bury!"],
+    *["divide", "divide", "divide!"],
+    *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
+    *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
+    *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
+    *["give back"],
+)
+ROUNDS = (
+    *[("fire", "divide"), ("fire", "divide"), ("fire", "divide!"), ("fire", "ack")],
+    *[("fire", "retry"), ("fire", "bury"), ("late",), ("late", "divide"), ("fire", "stale")],
+    *[
+        ("fire", "limit", "fire", "wrong"),
+        ("fire", "retry", "fire", "wrong"),
+        ("limit",),
+        ("replay",),
+        ("send 0",),
+        ("flush",),
+    ],
+)
+
+divisions = st.lists(st.sampled_from(ROUNDS), max_size=8)
+episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
