@@ -16,7 +16,8 @@ from actor_queue.core.variables import BY_NAME, VARIABLES
 # fmt: off
 CONTRACT_NAMES = frozenset((
     "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "WEBHOOK_URL", "WEBHOOK_SECRET",
-    "PORT", "AQ_BIND", "AQ_WORKERS", "AQ_DEFAULT_TTL", "AQ_MAX_TTL", "AQ_MAX_WAIT",
+    "WEBHOOK_HEADERS", "PORT", "AQ_BIND", "AQ_WORKERS", "AQ_DEFAULT_TTL", "AQ_MAX_TTL",
+    "AQ_MAX_WAIT",
     "AQ_MAX_MESSAGES", "AQ_MAX_BATCH_BYTES", "AQ_MAX_BODY", "AQ_MAX_PENDING", "AQ_DEDUP_WINDOW",
     "AQ_RETRY_SCHEDULE", "AQ_WEBHOOK_TIMEOUT", "AQ_MAX_DELIVERIES", "AQ_PAYLOAD", "AQ_SHARDS",
     "AQ_LEASE_TTL", "AQ_NAMESPACE", "AQ_DURABILITY", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS",
@@ -151,6 +152,7 @@ def test_an_empty_text_is_the_same_as_none() -> None:
         ("AQ_BIND", "localhost:9", "localhost:9"),
         ("AQ_API_KEYS", "ingest:a:b, admin:x", (("ingest", "a:b"), ("admin", "x"))),
         ("WEBHOOK_SECRET", f"{SECRET}  {SECRET}", (SECRET, SECRET)),
+        ("WEBHOOK_HEADERS", '{"X-Bot": "a\\tb", "b": "c"}', (("x-bot", "a\tb"), ("b", "c"))),
         ("WEBHOOK_URL", "http://user:p@bot:81/x?y=1", "http://user:p@bot:81/x?y=1"),
         ("REDIS_URL", "redis://u:p%40@h:1/15", "redis://u:p%40@h:1/15"),
         ("REDIS_URL", "rediss://h", "rediss://h"),
@@ -239,6 +241,7 @@ def test_a_value_out_of_bounds_stops_with_name_value_and_what_is_allowed(
         ("WEBHOOK_SECRET", "whsec_aHVudGVyMg=="),
         ("WEBHOOK_SECRET", "whsec_hunter2hunter2hunter2hunter2hunter2!"),
         ("WEBHOOK_SECRET", " ".join([SECRET] * 3)),
+        ("WEBHOOK_HEADERS", "hunter2"),
         ("WEBHOOK_URL", "ftp://u:hunter2@h"),
         ("WEBHOOK_URL", "https://"),
         ("WEBHOOK_URL", "bot.example/hunter2"),

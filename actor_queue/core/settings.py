@@ -72,6 +72,7 @@ class Settings:
     redis_password_unused: bool = False  # REDIS_PASSWORD was set beside a REDIS_URL without it
     webhook_url: str | None = field(default=None, repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    webhook_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     bind: str = "127.0.0.1:8000"
     workers: int = 1
     default_ttl_ms: int = 15_000
@@ -308,6 +309,13 @@ def _contradictions(settings: Settings) -> Iterator[Mistake]:
             ("AQ_DEFAULT_TTL", "AQ_MAX_TTL"),
             f"AQ_DEFAULT_TTL (default_ttl_ms) is {settings.default_ttl_ms / 1000:g}; allowed: "
             f"at most AQ_MAX_TTL (max_ttl_ms), which is {settings.max_ttl_ms / 1000:g}",
+        )
+    authorized = any(name == "authorization" for name, _ in settings.webhook_headers)
+    if authorized and settings.webhook_url and split(settings.webhook_url).userinfo:
+        yield Mistake(
+            ("WEBHOOK_HEADERS", "WEBHOOK_URL"),
+            "WEBHOOK_HEADERS has an authorization, and so has the user in WEBHOOK_URL:"
+            " take one of them away",
         )
 
 

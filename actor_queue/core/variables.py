@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from actor_queue.core import setting_kinds as kinds
 from actor_queue.core.setting_kinds import Kind
+from actor_queue.core.webhook_headers import WEBHOOK_HEADERS
 
 PREFIX = "AQ_"
 """Names that start with this are ours: one that is not in the table is refused."""
@@ -58,6 +59,9 @@ VARIABLES: tuple[Variable, ...] = (
              "where batches go", secret=True),
     Variable("WEBHOOK_SECRET", "webhook_secrets", kinds.SECRETS, "",
              "signs the webhooks; two, separated by a space, while rotating", secret=True),
+    Variable("WEBHOOK_HEADERS", "webhook_headers", WEBHOOK_HEADERS, "",
+             'a JSON object of headers for each webhook, such as {"authorization": "Bearer …"}',
+             secret=True),
     Variable("AQ_BIND", "bind", kinds.ADDRESS, "127.0.0.1:8000",
              "the address to listen on"),
     Variable("PORT", None, kinds.PORT, "",

@@ -22,7 +22,7 @@ import time
 import zlib
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -80,16 +80,18 @@ class WebhookClient:
         url: str,
         *,
         secrets: Sequence[str] = (),
+        headers: Sequence[tuple[str, str]] = (),
         max_deliveries: int = 100,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Raises ValueError, without secrets, for a URL or a secret that cannot be used.
 
-        `tls` replaces the trusted certificates (certifi's and the system's); `now` is Unix
-        time, for signatures and for `Retry-After` dates.
+        `headers` are added to each webhook, in ASCII; a `user-agent` replaces ours. `tls` replaces
+        the trusted certificates (certifi's and the system's); `now` is Unix time, for signatures
+        and for `Retry-After` dates.
         """
-        self._url, self._fixed_headers = _target(url)
+        self._url, self._fixed_headers = _target(url, dict(headers))
         self._signer = Signer(secrets)
         self._now = now
         self._origin = Origin.of(self._url, _context(self._url, tls))
@@ -102,6 +104,7 @@ class WebhookClient:
         return cls(
             settings.webhook_url,
             secrets=settings.webhook_secrets,
+            headers=settings.webhook_headers,
             max_deliveries=settings.max_deliveries,
         )
 
@@ -335,7 +338,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 # Set-up
 
 
-def _target(url: str) -> tuple[httpx.URL, tuple[_Header, ...]]:
+def _target(url: str, added: Mapping[str, str]) -> tuple[httpx.URL, tuple[_Header, ...]]:
     """Where to POST, and the headers that are the same for every batch."""
     try:
         target = httpx.URL(url)
@@ -349,15 +352,16 @@ def _target(url: str) -> tuple[httpx.URL, tuple[_Header, ...]]:
     if target.port is not None and not 1 <= target.port <= 65_535:
         raise ValueError("the port of the webhook's URL must be from 1 to 65535")
     version = importlib.metadata.version("actor-queue")
-    headers: tuple[_Header, ...] = (
-        (b"host", target.netloc),
-        (b"content-type", b"application/json"),
-        (b"user-agent", f"actor-queue/{version}".encode("ascii")),
-    )
+    headers = {"user-agent": f"actor-queue/{version}"}
     if target.userinfo:
         credentials = b64encode(f"{target.username}:{target.password}".encode())
-        headers += ((b"authorization", b"Basic " + credentials),)
-    return target.copy_with(username=None, password=None), headers
+        headers["authorization"] = f"Basic {credentials.decode('ascii')}"
+    headers |= added
+    return target.copy_with(username=None, password=None), (
+        (b"host", target.netloc),
+        (b"content-type", b"application/json"),
+        *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()),
+    )
 
 
 def trusting_context() -> ssl.SSLContext:

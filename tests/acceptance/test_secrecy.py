@@ -35,6 +35,7 @@ def test_no_secret_and_no_text_in_logs_metrics_and_errors_whatever_happens() -> 
             REDIS_URL=f"unix://:{MARK}-senha@{path}",
             WEBHOOK_URL=f"http://{MARK}-nome:{MARK}-senha@127.0.0.1:{port}/hook?token={MARK}-url",
             WEBHOOK_SECRET=f"whsec_{WEBHOOK_KEY}",
+            WEBHOOK_HEADERS=f'{{"x-bot": "{MARK}-bot"}}',
             AQ_API_KEYS=f"admin:{MARK}-chave-da-api",
         )
         client = shared.client

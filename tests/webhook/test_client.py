@@ -51,6 +51,25 @@ def test_a_batch_arrives_with_its_id_its_signature_and_the_body_as_rendered() ->
     Webhook(SECRET).verify(request.body, request.headers)
 
 
+def test_the_operators_headers_are_sent_with_every_webhook() -> None:
+    received: list[Received] = []
+    headers = (("authorization", "Bearer x"), ("user-agent", "bot/1"))
+
+    async def main() -> None:
+        async with receiving(answering(200)) as receiver:
+            settings = Settings(webhook_url=receiver.url, webhook_headers=headers)
+            async with WebhookClient.of(settings) as client:
+                for name in "b1", "b2":
+                    await client.deliver(batch(name), AMPLE_S)
+            received.extend(receiver.received)
+
+    run(main)
+    assert [
+        (each.headers["authorization"], each.headers["user-agent"], each.headers["webhook-id"])
+        for each in received
+    ] == [("Bearer x", "bot/1", "b1"), ("Bearer x", "bot/1", "b2")]
+
+
 def test_every_attempt_has_the_same_body_and_a_signature_of_its_own_time() -> None:
     times = iter([1_000_000_000.9, 1_000_000_060.0])
     received: list[Received] = []
