@@ -13,8 +13,9 @@ import redis
 from tests.redis_topologies import SENTINEL_NAME, Cluster, TcpServer, Watched, wait_for
 from tests.store.slots import slot_of
 
-FOLLOWS_S = 60.0
-"""Sentinels leave a primary that comes back alone for some ten seconds."""
+PATIENCE_S = 180.0
+"""Sentinels leave a primary that comes back alone for some ten seconds, and do nothing at all for
+half a minute whenever their own clock was held up for two seconds (their TILT mode)."""
 AHEAD_S = 1.0
 STEP_S = 0.05
 """Between two steps of a slot's move, so that calls meet each of them."""
@@ -25,9 +26,9 @@ def primary_killed(store: object, chance: random.Random) -> None:
     primary = _some_primary(store, chance)
     primary.kill()
     # Empty as it is, it must not come back as the primary.
-    wait_for(lambda: _others_lead(store, primary))
+    wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
     primary.start()
-    wait_for(lambda: _follows(primary), FOLLOWS_S)
+    wait_for(lambda: _follows(primary), PATIENCE_S)
 
 
 def primary_killed_ahead(store: Watched) -> None:
@@ -39,9 +40,9 @@ def primary_killed_ahead(store: Watched) -> None:
     time.sleep(AHEAD_S)
     primary.kill()
     replica.thaw()
-    wait_for(lambda: _others_lead(store, primary))
+    wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
     primary.start()
-    wait_for(lambda: _follows(primary), FOLLOWS_S)
+    wait_for(lambda: _follows(primary), PATIENCE_S)
 
 
 def handed_over(store: object, chance: random.Random) -> None:
@@ -53,8 +54,8 @@ def handed_over(store: object, chance: random.Random) -> None:
     else:
         assert isinstance(store, Watched)
         wait_for(lambda: store.sentinels[0].ask("SENTINEL", "FAILOVER", SENTINEL_NAME))
-    wait_for(lambda: _others_lead(store, primary))
-    wait_for(lambda: _follows(primary), FOLLOWS_S)
+    wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
+    wait_for(lambda: _follows(primary), PATIENCE_S)
 
 
 def slots_moved(store: object, chance: random.Random, shards: int) -> None:

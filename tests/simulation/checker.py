@@ -248,6 +248,9 @@ def _attempt_early(story: Story) -> Iterator[str]:
                 continue
             if not between:
                 due_ms, why = earlier.limit_ms, "the limit of the one before"
+                flushes = [e.at for e in story.flushed[batch.user] if since.at <= e.at <= until.at]
+                if any(story.put_to_wait(earlier, at) for at in flushes):
+                    continue
             else:
                 due_ms, why = between[-1].now_ms + int(between[-1].args[6]), "its retry was due"
                 if any(between[-1].at <= e.at <= until.at for e in story.flushed[batch.user]):
@@ -333,7 +336,7 @@ def _one_claim_one_attempt(story: Story) -> Iterator[str]:
 
 def _fence(story: Story) -> Iterator[str]:
     """Only who holds the lease claims; whoever does not changes nothing."""
-    given: dict[int, tuple[int, str]] = {}
+    given: defaultdict[int, list[tuple[float, tuple[int, str]]]] = defaultdict(list)
     for e in story.history.of(Executed):
         said = e.reply[0] if isinstance(e.reply, list) and e.reply else e.reply
         if said in (b"fenced", b"gone") and e.wrote:
@@ -342,7 +345,8 @@ def _fence(story: Story) -> Iterator[str]:
             case "claim" | "claim_replay" | "retry" | "bury" | "divide":
                 claimed = (int(e.args[1]), e.args[2])
                 ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
-                last = not e.script.startswith("claim") and given.get(e.shard) == claimed
+                known = [who for at, who in given[e.shard] if not story.forgot(at, by=e.at)]
+                last = not e.script.startswith("claim") and known[-1:] == [claimed]
                 if e.wrote and not ours and not last:
                     yield f"{e.script} of {e.replica} at {e.at:.3f} wrote without the lease"
             case "renew":
@@ -351,7 +355,7 @@ def _fence(story: Story) -> Iterator[str]:
             case "release" if said == 1:
                 if (int(e.args[0]), e.args[1]) != e.lease[:2]:
                     yield f"{e.replica} gave back shard {e.shard}, which is {e.lease.owner}'s"
-                given[e.shard] = (int(e.args[0]), e.args[1])
+                given[e.shard].append((e.at, (int(e.args[0]), e.args[1])))
 
 
 def _epochs(story: Story) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -168,8 +169,9 @@ class Story:
             for e in self.history.of(Executed)
         )
 
-    def forgot(self, at: float) -> bool:
-        return any(each.start <= at <= each.end for each in self.lost)
+    def forgot(self, at: float, by: float = math.inf) -> bool:
+        """Whether the server lost what it did at `at`, and had lost it before `by`."""
+        return any(each.start <= at <= each.end <= by for each in self.lost)
 
     def _read(self, e: Executed) -> None:
         match e.script:

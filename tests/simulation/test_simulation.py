@@ -47,6 +47,7 @@ def test_every_guarantee_holds_in_random_worlds_from(start: int) -> None:
         1_000_046,
         1_000_937,
         1_005_019,
+        1_006_704,
     ],
 )
 def test_what_once_failed_stays_right(seed: int) -> None:
