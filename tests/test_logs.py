@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from actor_queue.app import logs
-from actor_queue.app.logs import redact_url, set_up, shown_receiver, shown_settings
+from actor_queue.app.logs import redact_url, set_up, shown_settings
 from actor_queue.core.flood import LINES_A_SECOND_MAX
 from actor_queue.core.settings import LogForm, LogLevel, parse
+from actor_queue.core.url import shown_receiver
 from actor_queue.runtime.lines import tell
 
 log = logging.getLogger("actor_queue")

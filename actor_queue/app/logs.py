@@ -17,14 +17,13 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from hashlib import blake2b
 from types import TracebackType
 from typing import Any, TextIO
 
 from actor_queue.app.line_writer import PIECE_BYTES_MAX, LineWriter
 from actor_queue.core.flood import Flood
 from actor_queue.core.settings import LogForm, LogLevel, Settings
-from actor_queue.core.url import split
+from actor_queue.core.url import shown_receiver, split
 from actor_queue.core.variables import VARIABLES
 from actor_queue.runtime.lines import tell
 
@@ -311,23 +310,6 @@ def redact_url(url: str) -> str:
     except ValueError:
         return "(unreadable address)"
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
-def shown_receiver(url: str) -> str:
-    """`https://n8n.example/#5e884898`: where it is, and a hash of the path and the query.
-
-    A path is often a secret: who knows it can post. The hash only tells two of them apart.
-    """
-    try:
-        parts = split(url)
-        parts.hosts()
-    except ValueError:
-        return "(unreadable address)"
-    rest = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    if rest in ("", "/"):
-        return f"{parts.scheme}://{parts.netloc}/"
-    digest = blake2b(rest.encode(), digest_size=4).hexdigest()
-    return f"{parts.scheme}://{parts.netloc}/#{digest}"
 
 
 def shown_settings(settings: Settings) -> dict[str, object]:

@@ -26,6 +26,7 @@ from actor_queue.app.queue import ActorQueue
 from actor_queue.app.terminal import show_address
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
+from actor_queue.core.url import shown_receiver
 from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
@@ -245,7 +246,7 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
             "listening",
             url=f"http://{address}{settings.root_path}/",
             redis=logs.redact_url(settings.redis_url),
-            webhook=logs.shown_receiver(settings.webhook_url),
+            webhook=shown_receiver(settings.webhook_url),
         )
     for doubt in doubts(settings):
         tell("settings_doubtful", reason=doubt)

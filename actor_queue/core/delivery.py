@@ -13,6 +13,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Outcome, Retry, Verdict
+from actor_queue.core.url import shown_receiver
 
 JITTER = 0.2
 """A delay is this much shorter or longer, so that users who failed together part ways."""
@@ -30,6 +31,7 @@ ANSWER_BYTES_MAX = 300
 REASON_CHARACTERS_MAX = 500
 
 _HEADER_CHARACTERS_MAX = 100
+_REDIRECTED = re.compile(rf" to (.+)(?=; {REDIRECTS_NOT_FOLLOWED})")
 _DELTA_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
@@ -71,6 +73,12 @@ def outcome_of_status(
         retry_after_s=retry_after_s,
         final=status == GONE,
     )
+
+
+def loggable(reason: str) -> str:
+    """A reason as the log may have it. The address that a redirect names is often the webhook's own
+    with another scheme or host, and its path is a secret: its host and a hash stay."""
+    return _REDIRECTED.sub(lambda found: f" to {shown_receiver(found[1])}", reason)
 
 
 def retry_after_seconds(header: str, now_s: float) -> float | None:

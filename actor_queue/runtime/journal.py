@@ -15,6 +15,7 @@ from typing import Literal
 
 import trio
 
+from actor_queue.core.delivery import loggable
 from actor_queue.core.outage import (
     Absence,
     Away,
@@ -129,7 +130,7 @@ class Journal:
             self._began(began, user)
 
     def _began(self, began: Began, user: str) -> None:
-        self._tell("receiver_failing", reason=began.reason, user=self.names(user))
+        self._tell("receiver_failing", reason=loggable(began.reason), user=self.names(user))
 
     def _recovered(self, end: Ended) -> None:
         self._tell(
@@ -143,7 +144,7 @@ class Journal:
             attempts_failed=period.failures,
             attempts_delivered=period.successes,
             users=period.users,
-            reason=period.reason,
+            reason=loggable(period.reason),
         )
 
     def dead_letter(self, user: str, batch_id: str, attempts: int, reason: str) -> None:
@@ -152,7 +153,7 @@ class Journal:
             batch=batch_id,
             user=self.names(user),
             attempts=attempts,
-            reason=reason,
+            reason=loggable(reason),
         )
 
     # Redis

@@ -33,7 +33,8 @@ def test_no_secret_and_no_text_in_logs_metrics_and_errors_whatever_happens() -> 
         port, path = shared.receiver.port, shared.redis.url.removeprefix("unix://")
         shared.service.start(
             REDIS_URL=f"unix://:{MARK}-senha@{path}",
-            WEBHOOK_URL=f"http://{MARK}-nome:{MARK}-senha@127.0.0.1:{port}/hook?token={MARK}-url",
+            WEBHOOK_URL=f"http://{MARK}-nome:{MARK}-senha@127.0.0.1:{port}"
+            f"/{MARK}-caminho?token={MARK}-url",
             WEBHOOK_SECRET=f"whsec_{WEBHOOK_KEY}",
             WEBHOOK_HEADERS=f'{{"x-bot": "{MARK}-bot"}}',
             AQ_API_KEYS=f"admin:{MARK}-chave-da-api",
@@ -46,6 +47,7 @@ def test_no_secret_and_no_text_in_logs_metrics_and_errors_whatever_happens() -> 
                 "bem": [],
                 "erro": [replace(reply(500, x_header=f"{MARK}-cabecalho"), body=f"{MARK}-eco")],
                 "fechado": [CLOSE],
+                "mudou": [reply(308, location=f"/{MARK}-outro-caminho?{MARK}")],
                 "lixo": [GARBAGE],
                 "mudo": [HANG],
                 "morto": [reply(410)],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from actor_queue.core.delivery import (
     RETRY_AFTER_MAX_S,
     decide,
+    loggable,
     outcome_of_status,
     retry_after_seconds,
 )
@@ -175,3 +176,13 @@ def test_a_time_limit_is_told_as_it_was_set_and_not_as_what_the_claim_left_of_it
     left_s: float, said: str
 ) -> None:
     assert timed_out(left_s) == f"timed out after {said} s"
+
+
+@pytest.mark.parametrize("to", ["https://bot/s3cret", "/s3cret?x=s3cret", "https://bot/ s3cret"])
+def test_the_log_has_no_path_of_the_address_that_a_redirect_names(to: str) -> None:
+    failed = outcome_of_status(308, None, redirected_to=to)
+    assert isinstance(failed, Failed)
+    assert "s3cret" in failed.reason
+    assert "s3cret" not in loggable(failed.reason)
+    assert loggable(failed.reason).startswith("answered 308 to ")
+    assert loggable("answered 500") == "answered 500"
