@@ -138,7 +138,7 @@ class Oracle(Grants, Letters):
             if flight.retry_at_ms is None:
                 self._silent(line, flight)
             # The attempt that was under way when the batch was acknowledged has had its time.
-            line.flight = None
+            line.flight = flight = None
             step = line.next_step_ms()
             if step is None:
                 return Nothing()
@@ -149,8 +149,8 @@ class Oracle(Grants, Letters):
                 self._silent(line, flight)
                 flight.retry_at_ms = flight.limit_at_ms
             return NotDue(step - now_ms)
-        if line.flight and line.flight.retry_at_ms is None:
-            self._silent(line, line.flight)
+        if flight and flight.retry_at_ms is None:
+            self._silent(line, flight)
         if line.flight is None:
             line.flight = Flight(self._close(line, user, batch_id, now_ms))
         line.last_token = line.flight.token = token

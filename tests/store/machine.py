@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
 from tests.store.driver import Now, Subject
+from tests.store.events import divisions, episodes
 from tests.store.judge import Judged, pick
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
@@ -46,31 +48,11 @@ SAID = '{"olá": "\\n"}'
 users = st.sampled_from([USERS[0]] * 4 + [*USERS[1:]])
 """Mostly the same one: what is interesting needs many steps with one user."""
 replicas = st.sampled_from(REPLICAS)
-shards = st.integers(0, SHARDS - 1)
 ttls = st.sampled_from([0, 100, 1_000, 5_000])
-sizes = st.sampled_from([0, 0, 60])
-delays = st.sampled_from([0, 500, 4_000])
 recent = st.integers(0, 5)
 """Which of the things that happened: 0 is the last one."""
 lost_answers = st.sampled_from([False, False, True])
 verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury", "divide"])
-
-
-EVENTS = (
-    *["send 1000", "send 5000!", "send 0", "repeat", "flush", "flush!"],
-    *["typing 0", "typing 5000", "typing 5000"],
-    *["fire", "fire", "fire", "fire!", "ack", "ack!", "retry", "retry", "retry!", "bury", "bury!"],
-    *["divide", "divide", "divide!"],
-    *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
-    *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
-    *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
-    *["give back"],
-)
-STEPS = ("fire", "fire", "fire", "ack", "divide", "divide!", "retry", "bury", "replay", "send 0")
-divisions = st.lists(
-    st.sampled_from((*STEPS, "flush", "late", "stale", "wrong", "limit")), max_size=14
-)
-episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
 
 
 class Machine(Judged):
@@ -97,11 +79,12 @@ class Machine(Judged):
 
     @initialize(
         max_wait=st.sampled_from([0, 3_000]),
-        max_messages=st.sampled_from([1, 3, 100]),
-        max_bytes=st.sampled_from([120, 100_000]),
-        max_pending=st.sampled_from([4, 12]),
+        max_messages=st.sampled_from([1, 3, 100, 100]),
+        max_bytes=st.sampled_from([120, 100_000, 100_000]),
+        max_pending=st.sampled_from([4, 12, 12]),
         payload=st.sampled_from(["classic", "detailed"]),
         events=episodes,
+        rounds=st.one_of(st.just([]), divisions),
     )
     def start(
         self,
@@ -111,6 +94,7 @@ class Machine(Judged):
         max_pending: int,
         payload: Any,
         events: list[str],
+        rounds: list[tuple[str, ...]],
     ) -> None:
         self.settings = Settings(
             namespace=fresh_namespace(),
@@ -132,6 +116,8 @@ class Machine(Judged):
         for shard in range(SHARDS):
             self.take_lease("r0", shard)
         self.episode(USERS[0], events)
+        if rounds:
+            self.a_receiver_finds_it_too_large(USERS[0], 6, rounds)
 
     def teardown(self) -> None:
         try:
@@ -265,11 +251,14 @@ class Machine(Judged):
     def settle_after_losing_the_lease(self, user: str, verdict: str, again: bool) -> None:
         """While an attempt is under way its replica's lease runs out and another one takes over."""
         self.fire(user, again=False)
-        lost = self.live_lease(user)
-        self.now.ms += LEASE_TTL_MS
-        self.known = None
-        self.live_lease(user)
+        lost = self.lose_the_lease(user)
         self.settle(self.an_attempt(0), verdict, lost, 500, lost=again)
+
+    def lose_the_lease(self, user: str) -> Lease:
+        lost = self.live_lease(user)
+        self.time_passes(LEASE_TTL_MS)
+        self.live_lease(user)
+        return lost
 
     @rule(which=recent, number=st.integers(0, 3), known=st.booleans(), verdict=verdicts)
     def settle_wrongly(self, which: int, number: int, known: bool, verdict: str) -> None:
@@ -278,6 +267,13 @@ class Machine(Judged):
         other = replace(real, id=batch_id(shard_of(real.user, SHARDS), "f" * 20))
         attempt = Attempt(real if known else other, number, 1_000, "of no claim")
         self.settle(attempt, verdict, self.live_lease(real.user), 100)
+
+    def hear_late(self, user: str) -> None:
+        """The first attempt's ack comes when its time is over and the next one is under way."""
+        self.fire(user, again=False)
+        self.time_passes(ATTEMPT_MS)
+        self.fire(user, again=False)
+        self.settle(self.an_attempt(1), "ack", self.live_lease(user), 0, lost=True)
 
     def an_attempt(self, which: int) -> Attempt:
         while not self.attempts:
@@ -360,18 +356,21 @@ class Machine(Judged):
         found: str = pick(self.letters, which)
         return found
 
-    @rule(user=users, count=st.integers(2, 5), steps=divisions)
-    def a_receiver_finds_it_too_large(self, user: str, count: int, steps: list[str]) -> None:
+    @rule(user=users, count=st.integers(2, 6), rounds=divisions)
+    def a_receiver_finds_it_too_large(
+        self, user: str, count: int, rounds: list[tuple[str, ...]]
+    ) -> None:
         self.append([self.message(user, 1_000, named=False, size=0) for _ in range(count)])
-        for step in ("fire", "divide", *steps):
-            if step in ("stale", "wrong"):
-                lease = pick(self.leases, 1) if step == "stale" else self.live_lease(user)
-                self.settle(self.an_attempt(int(step == "wrong")), "divide", lease, 0)
-            elif step in ("limit", "late"):
+        for step in chain(("fire", "divide"), *rounds):
+            if step == "stale":
+                lost = self.lose_the_lease(user)
+                self.settle(self.an_attempt(0), "divide", lost, 0)
+            elif step == "wrong":
+                self.settle(self.an_attempt(1), "divide", self.live_lease(user), 0)
+            elif step == "limit":
                 self.time_passes(ATTEMPT_MS)
-                if step == "late":
-                    self.fire(user, again=False)
-                    self.settle(self.an_attempt(1), "ack", self.live_lease(user), 0)
+            elif step == "late":
+                self.hear_late(user)
             else:
                 self.happen(step, user)
             self.what_is_kept_is_what_must_be()
@@ -413,6 +412,7 @@ class Machine(Judged):
                 self.now.ms += LEASE_TTL_MS
                 self.known = None
                 self.take_lease(who, shard_of(user, SHARDS))
+                self.ask("renew", [pick(self.leases, 1)], LEASE_TTL_MS)
             case _:
                 self.go_wrong(event, user)
 
@@ -424,7 +424,7 @@ class Machine(Judged):
             case "late verdict":
                 self.settle(self.an_attempt(1), "retry", self.live_lease(user), 500)
             case "late ack":
-                self.settle(self.an_attempt(1), "ack", self.live_lease(user), 0)
+                self.hear_late(user)
             case "wrong number":
                 self.settle_wrongly(0, self.an_attempt(0).number + 1, known=True, verdict="retry")
             case "old lease":
