@@ -40,6 +40,7 @@ def run(quick: bool) -> Result:
             ) as service,
             redis.Redis.from_url(valkey.url) as eye,
         ):
+            _wait_for_all(service.port)
             for gap_ms in GAPS_MS:
                 wrong = _wrong(service.port, eye, bursts, gap_ms)
                 limit = Target("at most", 0) if gap_ms else Target("under", 1)
@@ -50,6 +51,17 @@ def run(quick: bool) -> Result:
                     limit if workers == 1 else None,
                 )
     return result
+
+
+def _wait_for_all(port: int) -> None:
+    """Until every worker is ready: which of them takes a connection is chance."""
+    ready, deadline = 0, time.monotonic() + TIMEOUT_S
+    while ready < 2 * CONNECTIONS:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as sock:
+            sock.sendall(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            ready = ready + 1 if sock.recv(65_536).startswith(b"HTTP/1.1 200 ") else 0
+        if time.monotonic() > deadline:
+            raise RuntimeError("not every worker becomes ready")
 
 
 def _wrong(port: int, eye: redis.Redis, bursts: int, gap_ms: float) -> int:
@@ -87,9 +99,9 @@ def _read_answer(sock: socket.socket) -> None:
     received = b""
     while b'"duplicate"' not in received:
         piece = sock.recv(65_536)
+        received += piece
         if not piece or not received.startswith(b"HTTP/1.1 202 "[: len(received)]):
             raise RuntimeError(f"the service answered {received!r}")
-        received += piece
 
 
 def _waiting(eye: redis.Redis, user: str) -> list[str]:
