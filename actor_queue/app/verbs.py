@@ -29,10 +29,13 @@ T = TypeVar("T")
 
 
 class QueueFull(Exception):
-    """`pending` messages of this user wait already, as many as are kept for one user."""
+    """`pending` messages of this user wait already: as many as are kept for one user, or with as
+    many bytes."""
 
     def __init__(self, full: Full) -> None:
-        super().__init__(f"{full.pending} messages wait for this user already")
+        many = f"{full.pending} messages wait for this user already"
+        bytes_too = ", with as many bytes as are kept for one"
+        super().__init__(many + (bytes_too if full.of == "bytes" else ""))
         self.pending = full.pending
         self.due_in_s = full.due_in_ms / 1000
 

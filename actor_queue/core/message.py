@@ -8,7 +8,7 @@ needs to understand them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 USER_BYTES_MAX = 512
 MESSAGE_ID_BYTES_MAX = 512
@@ -43,14 +43,20 @@ class Accepted(NamedTuple):
     batch's retry; -1 if there is none."""
 
 
+FullOf = Literal["messages", "bytes"]
+"""Which limit was reached: AQ_MAX_PENDING or AQ_MAX_PENDING_BYTES."""
+
+
 @dataclass(frozen=True, slots=True)
 class Full:
-    """The user has `pending` messages waiting, as many as the service keeps for one user."""
+    """The user has `pending` messages waiting, as many as the service keeps for one user, or as
+    many bytes."""
 
     user: str
     message_id: str
     pending: int
     due_in_ms: int
+    of: FullOf = "messages"
 
 
 Appended = Accepted | Full

@@ -82,6 +82,7 @@ class Settings:
     max_batch_bytes: int = 0  # 0 = the greater of 1 MiB and twice max_body_bytes; never 0 later
     max_body_bytes: int = 262_144
     max_pending: int = 10_000
+    max_pending_bytes: int = 67_108_864
     dedup_window_ms: int = 3_600_000
     retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
     webhook_timeout_ms: int = 30_000

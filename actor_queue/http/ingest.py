@@ -117,9 +117,10 @@ def accepted_json(accepted: Accepted) -> str:
 
 
 def full(appended: Full) -> Problem:
+    many = f"{appended.pending} messages of this user are waiting already"
     return Problem(
         429,
-        f"{appended.pending} messages of this user are waiting already",
+        many if appended.of == "messages" else f"{many}, with as many bytes as are kept for one",
         headers=(retry_after(ceil(appended.due_in_ms / 1000)),),
     )
 

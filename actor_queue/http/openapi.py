@@ -26,7 +26,7 @@ _PROBLEMS: Final = {
     "413": "The body is too large",
     "415": "A form, not JSON, or a content coding that is not gzip or deflate",
     "422": "A field or parameter breaks its rule; `field` names it",
-    "429": "The user has too many messages waiting; see Retry-After",
+    "429": "The user has too many messages, or too many bytes, waiting; see Retry-After",
     "503": "The store is away, the service is starting or stopping, or too many long requests to "
     "/api/messages are under way; see Retry-After",
 }

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring
 import anyio
 
 from actor_queue.core.clock import StoreClock
-from actor_queue.core.message import Accepted, Appended, Full, Message
+from actor_queue.core.message import Accepted, Appended, Full, FullOf, Message
 from actor_queue.core.payload import counted_bytes
 from actor_queue.store.base import READING, StoreBase, expect, listed, number
 from actor_queue.store.keys import ShardKeys
@@ -84,6 +84,7 @@ class Intake(StoreBase):
             s.max_batch_bytes,
             *counted_bytes(s.payload),
             s.max_wait_ms,
+            s.max_pending_bytes,
             len(part),
         ]
         for user, indexed in part.items():
@@ -132,7 +133,8 @@ def _parts(by_user: dict[str, _Indexed]) -> Iterator[dict[str, _Indexed]]:
 
 def _result(message: Message, said: list[int], since_ms: float) -> Appended:
     what, pending, due, following = said
-    if what == 2:
-        return Full(message.user, message.message_id, pending, due)
+    if what in (2, 3):
+        limit: FullOf = "messages" if what == 2 else "bytes"
+        return Full(message.user, message.message_id, pending, due, limit)
     next_in_ms = max(0.0, following - since_ms) if following > 0 else float(following)
     return Accepted(message.user, message.message_id, pending, due, what == 1, next_in_ms)

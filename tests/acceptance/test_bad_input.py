@@ -215,6 +215,19 @@ def test_a_user_over_the_most_pending_gets_429_with_retry_after_and_loses_nothin
     wait_until(lambda: guarded.client.post(user, ttl=0).status == 202, "accepted again")
 
 
+def test_a_user_over_the_most_pending_bytes_gets_429_and_one_large_message_is_taken() -> None:
+    with world(AQ_MAX_PENDING_BYTES="2000", AQ_MAX_BODY="8 KiB") as shared:
+        user = fresh_user("pesado")
+        texts = [shared.client.accepted(user, fresh_text() + "x" * 4_000, ttl=1.0)]
+        answer = shared.client.post(user, ttl=1.0)
+        assert_problem(answer, 429)
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "bytes" in answer.json()["detail"]
+        (attempt,) = wait_for_end(shared.receiver, user)
+        assert list(attempt.texts) == texts
+        wait_until(lambda: shared.client.post(user, ttl=0).status == 202, "accepted again")
+
+
 def test_in_a_bulk_request_each_bad_message_gets_its_own_answer(guarded: World) -> None:
     user = fresh_user("lote")
     too_large: dict[str, Any] = {"user": VICTIM, "message": "x" * MAX_BODY}

@@ -82,6 +82,10 @@ FAULTS = (
     Fault("what is full by bytes stays open", "append_v2", "u.ob >= max_bytes and", "false and"),
     Fault("the window before it goes late", "append_v2", "u.sd = at", "u.sd = u.od"),
     Fault("no limit of pending", "append_v2", "pending >= max_pending then", "false then"),
+    Fault("no limit of bytes", "append_v2", "u.pb + #item > max_pending_bytes", "false"),
+    Fault("a single message is too many", "append_v2", "pending > 0 and u.pb", "u.pb"),
+    Fault("what is claimed goes on counting", "claim_v2", "bytes = bytes - #page[i]", ""),
+    Fault("what is put back does not count", "divide_v1", "bytes = bytes + #page[i]", ""),
     Fault("newest first", "append_v2", "redis.call('RPUSH', p.list", "redis.call('LPUSH', p.list"),
     # Claims
     Fault("due is not looked at again", "claim_v2", "if now < at then", "if false then"),

@@ -65,11 +65,12 @@ class Oracle(Grants, Letters):
         now_ms = max(now_ms, line.clock_ms)
         if message.remembered and self._knows(line, message.message_id, now_ms):
             return self._receipt(line, message, now_ms, duplicate=True)
-        if line.pending() >= self.settings.max_pending:
+        item = Item(line.seq + 1, now_ms, message.message_id, message.body)
+        if full := line.full_of(self.settings, item):
             due_in = self._due_in(line, now_ms)
-            return Full(message.user, message.message_id, line.pending(), due_in)
+            return Full(message.user, message.message_id, line.pending(), due_in, full)
         line.clock_ms = now_ms
-        self._push(line, message, now_ms)
+        self._push(line, item, message.ttl_ms)
         if message.remembered:
             line.remembered[message.message_id] = now_ms + self.settings.dedup_window_ms
         return self._receipt(line, message, now_ms, duplicate=False)
@@ -77,9 +78,8 @@ class Oracle(Grants, Letters):
     def _knows(self, line: Line, message_id: str, now_ms: int) -> bool:
         return now_ms <= line.remembered.get(message_id, -1)
 
-    def _push(self, line: Line, message: Message, now_ms: int) -> None:
-        line.seq += 1
-        item = Item(line.seq, now_ms, message.message_id, message.body)
+    def _push(self, line: Line, item: Item, ttl_ms: int) -> None:
+        line.seq, now_ms = item.seq, item.at_ms
         frame, times, each = counted_bytes(self.settings.payload)
         size = times * len(item.encoded()) + each
         if line.open and line.open.bytes + size > self.settings.max_batch_bytes:
@@ -88,8 +88,8 @@ class Oracle(Grants, Letters):
         line.open = window
         window.items.append(item)
         window.bytes += size
-        window.last_ttl_ms = message.ttl_ms
-        window.due_at_ms = now_ms + message.ttl_ms
+        window.last_ttl_ms = ttl_ms
+        window.due_at_ms = now_ms + ttl_ms
         if window.max_wait_deadline_ms:
             window.due_at_ms = min(window.due_at_ms, window.max_wait_deadline_ms)
         if len(window.items) >= self.settings.max_messages:

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 
 from actor_queue.core.batch import Batch, Reason
+from actor_queue.core.message import FullOf
+from actor_queue.core.settings import Settings
 from actor_queue.store.api import AttemptRecord, DeadLetter, Lease
 
 
@@ -101,6 +103,15 @@ class Line:
     def pending(self) -> int:
         waiting = sum(len(sealed.items) for sealed in self.sealed)
         return waiting + (len(self.open.items) if self.open else 0)
+
+    def full_of(self, settings: Settings, item: Item) -> FullOf | None:
+        """Which limit keeps this message out."""
+        waiting = [item for sealed in self.sealed for item in sealed.items]
+        waiting += self.open.items if self.open else ()
+        if len(waiting) >= settings.max_pending:
+            return "messages"
+        size = sum(len(each.encoded()) for each in [*waiting, item])
+        return "bytes" if waiting and size > settings.max_pending_bytes else None
 
     def next_step_ms(self) -> int | None:
         """When something is due for this user; None when nothing waits."""

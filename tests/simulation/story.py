@@ -209,8 +209,8 @@ class Story:
     def _appended(self, e: Executed) -> None:
         if not isinstance(e.reply, list):
             return
-        place, said = 13, e.reply[1:]
-        for _ in range(int(e.args[12])):
+        place, said = 14, e.reply[1:]
+        for _ in range(int(e.args[13])):
             user, count = e.args[place], int(e.args[place + 1])
             self._shake(e, user)
             place += 2

@@ -175,6 +175,30 @@ class DivisionConformance:
         assert await s.store.divide(lease, second, *TOO_LARGE) == Settled(None, known=True)
         assert await s.claim(lease) == Nothing()
 
+    @scenario(max_messages=2, max_pending_bytes=600)
+    async def test_a_user_with_too_many_bytes_is_refused_until_some_have_gone(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.store.append([s.message(letter * 200, ttl_ms=0) for letter in "ab"])
+        (full,) = await s.changes_nothing("append", [s.message("c" * 200, message_id="x")])
+        assert (full.pending, full.of) == (2, "bytes")
+        whole = await s.attempt(lease)
+        # What is in flight does not wait, and what comes back from there does.
+        assert (await s.accepted("c" * 200, ttl_ms=0)).pending == 1
+        await s.store.divide(lease, whole, *TOO_LARGE)
+        (full,) = await s.changes_nothing("append", [s.message("d" * 200)])
+        assert (full.pending, full.of) == (2, "bytes")
+        await s.store.ack(await s.attempt(lease), 200)
+        await s.attempt(lease)
+        assert (await s.accepted("d" * 200)).pending == 2
+
+    @scenario(max_pending_bytes=100)
+    async def test_a_single_message_is_never_too_many_bytes(self, s: Stage) -> None:
+        assert (await s.accepted("a" * 200)).pending == 1
+        (full,) = await s.changes_nothing("append", [s.message("")])
+        assert (full.pending, full.of) == (1, "bytes")
+
     @scenario(max_messages=5_000, max_pending=10_000)
     async def test_thousands_of_messages_are_divided_in_order(self, s: Stage) -> None:
         lease = await s.own()

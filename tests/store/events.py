@@ -30,5 +30,16 @@ ROUNDS = (
     ],
 )
 
+LIMITS: dict[str, st.SearchStrategy[object]] = {
+    "max_wait_ms": st.sampled_from([0, 3_000]),
+    "max_messages": st.sampled_from([1, 3, 100, 100]),
+    "max_batch_bytes": st.sampled_from([120, 100_000, 100_000]),
+    "max_pending": st.sampled_from([4, 12, 12]),
+    "max_pending_bytes": st.sampled_from([100, 400, 1_000_000, 1_000_000]),
+    "payload": st.sampled_from(["classic", "detailed"]),
+}
+"""Fields of the settings. Mostly such that a batch can have several messages."""
+
 divisions = st.lists(st.sampled_from(ROUNDS), max_size=8)
 episodes = st.lists(st.sampled_from(EVENTS), min_size=4, max_size=30)
+rounds_at_first = st.one_of(st.just([]), divisions)

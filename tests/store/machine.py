@@ -34,7 +34,7 @@ from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
 from tests.store.driver import Now, Subject
-from tests.store.events import divisions, episodes
+from tests.store.events import LIMITS, divisions, episodes, rounds_at_first
 from tests.store.judge import Judged, pick
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
@@ -77,38 +77,19 @@ class Machine(Judged):
         self.nonces = dict.fromkeys(REPLICAS, 0)
         self.serial = 0
 
-    @initialize(
-        max_wait=st.sampled_from([0, 3_000]),
-        max_messages=st.sampled_from([1, 3, 100, 100]),
-        max_bytes=st.sampled_from([120, 100_000, 100_000]),
-        max_pending=st.sampled_from([4, 12, 12]),
-        payload=st.sampled_from(["classic", "detailed"]),
-        events=episodes,
-        rounds=st.one_of(st.just([]), divisions),
-    )
+    @initialize(limits=st.fixed_dictionaries(LIMITS), events=episodes, rounds=rounds_at_first)
     def start(
-        self,
-        max_wait: int,
-        max_messages: int,
-        max_bytes: int,
-        max_pending: int,
-        payload: Any,
-        events: list[str],
-        rounds: list[tuple[str, ...]],
+        self, limits: dict[str, Any], events: list[str], rounds: list[tuple[str, ...]]
     ) -> None:
         self.settings = Settings(
             namespace=fresh_namespace(),
             shards=SHARDS,
             max_ttl_ms=5_000,
             default_ttl_ms=1_000,
-            max_wait_ms=max_wait,
-            max_messages=max_messages,
-            max_batch_bytes=max_bytes,
-            max_pending=max_pending,
             webhook_timeout_ms=ATTEMPT_MS - 1_000,
             lease_ttl_ms=LEASE_TTL_MS,
             dedup_window_ms=20_011 if self.ids_expire else 86_400_000,
-            payload=payload,
+            **limits,
         )
         self.subject = self.subject_for(self.settings, self.now)
         self.oracle = Oracle(self.settings, lambda user: shard_of(user, SHARDS))

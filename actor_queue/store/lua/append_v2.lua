@@ -1,26 +1,32 @@
 #!lua
+-- with prelude_v2
 -- append_v2: keep messages of one shard, reset their users' windows. Called by any replica.
 --
 -- KEYS  lease, due, then per user: u p s, then per message that the sender named: id
 -- ARGV  now, caller, channel, shard, max_pending, remember_ms, max_messages, max_bytes, frame, times, each,
---       max_wait_ms, users,
+--       max_wait_ms, max_pending_bytes, users,
 --       then per user: user, messages, then per message: ttl_ms, named (1|0), payload
 --       A payload is `"message_id",{object}`; stored as [seq,now,"message_id",{object}].
 --       A window counts as `frame` bytes, and each of its messages as `times` its stored length plus `each`.
--- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full),
---       messages waiting after it, ms until they close, ms until the user's next step (-1: none).
+-- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full of
+--       messages, 3 full of bytes), messages waiting after it, ms until they close, ms until the user's next step (-1: none).
 -- Repeatable for named messages: the second time they are duplicates. Everything that can fail is read in the
 -- first pass; the second pass only writes, because a script is not rolled back.
 --
 -- append_v1 let a message into the window that it made too large. Here it closes the window before it, which
 -- goes at once, and opens the next one. The two count bytes in different units where `times` is not 1: a window
 -- that replicas of both releases filled may be closed sooner or later than either would alone.
+--
+-- `pb` is the stored length of what waits, and of no meaning while nothing does. Who claims a batch beside which
+-- more waits takes its length away; an older release does not, and what it left over is forgotten with the last
+-- message that waits. So a limit on bytes may be reached too soon while both releases run, and never too late by
+-- more than what the older one has appended.
 
 local now = clock(ARGV[1])
 local max_pending, remember_ms = num(ARGV[5]), ARGV[6]
 local max_messages, max_bytes = num(ARGV[7]), num(ARGV[8])
 local frame, times, each = num(ARGV[9]), num(ARGV[10]), num(ARGV[11])
-local max_wait = num(ARGV[12])
+local max_wait, max_pending_bytes = num(ARGV[12]), num(ARGV[13])
 
 local function closes_in(u, at)
   if u.closed then
@@ -40,9 +46,8 @@ end
 
 -- Add one message to the window in memory; before it, close a window that it would make too large, and after
 -- it one that is full.
-local function take(p, u, at, ttl, payload)
+local function take(p, u, at, ttl, item)
   u.seq = u.seq + 1
-  local item = '[' .. text(u.seq) .. ',' .. text(at) .. ',' .. payload .. ']'
   local size = times * #item + each
   p.items[#p.items + 1] = item
   if u.on > 0 and u.ob + size > max_bytes then
@@ -67,8 +72,8 @@ end
 
 local owner = owner_besides(KEYS[1], ARGV[2], now)
 redis.call('ZCARD', KEYS[2])
-local key, arg, reply, plan, seen = 3, 14, { now }, {}, {}
-for _ = 1, num(ARGV[13]) do
+local key, arg, reply, plan, seen = 3, 15, { now }, {}, {}
+for _ = 1, num(ARGV[14]) do
   local p = { user = ARGV[arg], hash = KEYS[key], list = KEYS[key + 1], line = KEYS[key + 2], items = {}, seals = {}, ids = {} }
   local u = load_user(p.hash)
   local pending = redis.call('LLEN', p.list)
@@ -76,6 +81,9 @@ for _ = 1, num(ARGV[13]) do
   -- A clock that steps back must not let a later message be due, or look, earlier than its predecessor.
   local at = math.max(now, u.ol)
   u.closed = u.on == 0
+  if pending == 0 then
+    u.pb = 0
+  end
   local messages = num(ARGV[arg + 1])
   key, arg = key + 3, arg + 2
   for _ = 1, messages do
@@ -87,12 +95,15 @@ for _ = 1, num(ARGV[13]) do
         what = 1
       end
     end
+    local item = '[' .. text(u.seq + 1) .. ',' .. text(at) .. ',' .. ARGV[arg + 2] .. ']'
     if what == 0 and pending >= max_pending then
       what = 2
+    elseif what == 0 and pending > 0 and u.pb + #item > max_pending_bytes then
+      what = 3
     end
     if what == 0 then
-      take(p, u, at, num(ARGV[arg]), ARGV[arg + 2])
-      pending = pending + 1
+      take(p, u, at, num(ARGV[arg]), item)
+      pending, u.pb = pending + 1, u.pb + #item
       if id then
         seen[id] = true
         p.ids[#p.ids + 1] = id
@@ -116,7 +127,7 @@ for _, p in ipairs(plan) do
       seal(p.line, s, s.count, s.due, s.reason)
     end
     redis.call('HSET', p.hash, 'seq', text(u.seq), 'on', u.on, 'ob', u.ob, 'of', text(u.of), 'ol', text(u.ol),
-      'ot', text(u.ot), 'ow', text(u.ow), 'od', text(u.od), 'sn', u.sn, 'sd', text(u.sd))
+      'ot', text(u.ot), 'ow', text(u.ow), 'od', text(u.od), 'sn', u.sn, 'sd', text(u.sd), 'pb', text(u.pb))
     for _, id in ipairs(p.ids) do
       redis.call('SET', id, '1', 'PX', remember_ms)
     end

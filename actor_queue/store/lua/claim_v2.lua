@@ -67,11 +67,17 @@ local function lift(count)
     redis.call('RENAME', list, flight)
     return
   end
+  local bytes = u.pb
   for from = 0, count - 1, 1000 do
-    local to = math.min(from + 999, count - 1)
-    redis.call('RPUSH', flight, unpack(redis.call('LRANGE', list, from, to)))
+    local page = redis.call('LRANGE', list, from, math.min(from + 999, count - 1))
+    for i = 1, #page do
+      bytes = bytes - #page[i]
+    end
+    redis.call('RPUSH', flight, unpack(page))
   end
   redis.call('LTRIM', list, count, -1)
+  -- What an older release appended was not counted.
+  redis.call('HSET', user_key, 'pb', text(math.max(0, bytes)))
 end
 
 local function fly(count, first, last, due, reason, half)

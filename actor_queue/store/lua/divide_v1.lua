@@ -27,7 +27,7 @@ if u.fs ~= 'a' or u.fid ~= ARGV[5] or u.fo ~= ARGV[6] then
 end
 local list, line, flight = KEYS[4], KEYS[5], KEYS[6]
 redis.call('ZCARD', KEYS[2])
-redis.call('LLEN', list)
+local bytes = redis.call('LLEN', list) > 0 and u.pb or 0
 redis.call('LLEN', KEYS[7])
 local pivot = redis.call('LINDEX', line, u.rn)
 local known = delivered(u)
@@ -46,6 +46,7 @@ local function put_back(from, count)
     local reversed = {}
     for i = #page, 1, -1 do
       reversed[#reversed + 1] = page[i]
+      bytes = bytes + #page[i]
     end
     redis.call('LPUSH', list, unpack(reversed))
     last = first - 1
@@ -75,7 +76,7 @@ local function divide()
     redis.call('HSET', user_key, 'sd', text(now))
   end
   u.sn, u.fs, u.fu = u.sn + 1, 'r', now
-  redis.call('HSET', user_key, 'sn', u.sn, 'hv', halves, 'fs', 'r', 'fu', text(now), 'fa', 0, 'fn', kept,
+  redis.call('HSET', user_key, 'sn', u.sn, 'hv', halves, 'fs', 'r', 'fu', text(now), 'fa', 0, 'fn', kept, 'pb', text(bytes),
     'fl', kept_at(edge[1]), 'bseq', u.bseq + 1, 'fseq', u.bseq + 1, 'fid', string.format('%sx%x', ARGV[5], u.bseq + 1))
 end
 

@@ -13,6 +13,7 @@
 --   fa, fo         attempts started, token of the last claim that started one (kept when the batch is done)
 --   fk             the batch is delivered, which was said while the attempt of this token was under way. The user's turn
 --                  ends with that attempt. It counts only while it equals `fo`: scripts of prelude_v1 leave it behind.
+--   pb             stored bytes of what waits, see append_v2
 --   hv             of the halves in the line, in its order: "first message's seq and time, divided batch, when that was
 --                  closed, payload mode", separated by spaces, and by `;` from each other
 -- The line `s:` holds closed batches not yet claimed, "count,first,last,due,reason", and "R<id>" for a replay.
@@ -58,11 +59,12 @@ end
 
 local function load_user(key)
   local h = redis.call('HMGET', key, 'seq', 'on', 'ob', 'of', 'ol', 'ot', 'ow', 'od',
-    'sn', 'sd', 'rn', 'hu', 'fs', 'fu', 'fid', 'fa', 'fo', 'bseq', 'fk')
+    'sn', 'sd', 'rn', 'hu', 'fs', 'fu', 'fid', 'fa', 'fo', 'bseq', 'fk', 'pb')
   return {
     seq = num(h[1]), on = num(h[2]), ob = num(h[3]), of = num(h[4]), ol = num(h[5]), ot = num(h[6]),
     ow = num(h[7]), od = num(h[8]), sn = num(h[9]), sd = num(h[10]), rn = num(h[11]), hu = num(h[12]),
     fs = h[13], fu = num(h[14]), fid = h[15], fa = num(h[16]), fo = h[17], bseq = num(h[18]), fk = h[19],
+    pb = num(h[20]),
   }
 end
 
