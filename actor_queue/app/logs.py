@@ -73,7 +73,8 @@ def complain(sentence: str) -> None:
     if _handler is not None and _handler.writer is not None:
         _handler.writer.write(f"actor-queue: {sentence}")
     else:
-        print(f"actor-queue: {sentence}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"actor-queue: {sentence}\n")
+        sys.stderr.flush()
 
 
 def flush(within_s: float = AT_EXIT_S) -> None:

@@ -82,7 +82,9 @@ def open_closed_streams() -> None:
 def show_address(url: str) -> None:
     """Where `dev` listens. It goes on if nobody reads that."""
     try:
-        print(f"{NAME}: {url}", flush=True)
+        # In one piece: `print` may write the line's end by itself, behind a line of the log.
+        sys.stdout.write(f"{NAME}: {url}\n")
+        sys.stdout.flush()
     except OSError:
         give_up(sys.stdout)
 
