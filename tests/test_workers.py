@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from actor_queue.app import workers
+from actor_queue.app.listening import Sockets
 from actor_queue.app.service import run_service
 from tests.servers import Server
 
@@ -71,7 +72,7 @@ def poll(*files):
     return select.select(files, [], [])[0]
 
 threads = []
-while 0 not in (readable := poll(0, *orders.sockets)):
+while 0 not in (readable := poll(0, *orders.sockets.door)):
     for listener in readable:
         listener.setblocking(False)
         try:
@@ -84,7 +85,7 @@ while 0 not in (readable := poll(0, *orders.sockets)):
 assert os.read(0, 1) == b""
 if behaviour == "deaf":
     threading.Event().wait(60)
-for listener in orders.sockets:
+for listener in orders.sockets.door:
     listener.close()
 for thread in threads:
     thread.join()
@@ -266,7 +267,7 @@ def test_orders_that_were_read_are_the_settings_that_were_sent() -> None:
     os.close(theirs)
     orders = workers.read_orders(ours)
     os.close(ours)
-    assert orders == workers.Orders(settings, True, ())
+    assert orders == workers.Orders(settings, True, Sockets([], []))
     assert hash(orders.settings) == hash(settings)
 
 

@@ -22,6 +22,7 @@ from actor_queue.app import logs
 from actor_queue.app.census import Colleague
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
+from actor_queue.app.listening import CannotListen, Sockets, listen
 from actor_queue.app.queue import ActorQueue
 from actor_queue.app.terminal import show_address
 from actor_queue.core.doubts import doubts
@@ -31,7 +32,8 @@ from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
 from actor_queue.http.numbers import Report
-from actor_queue.http.server import open_sockets, serve
+from actor_queue.http.probes import LIMITS, Probes
+from actor_queue.http.server import serve
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.journal import Journal
 from actor_queue.runtime.lines import tell
@@ -47,30 +49,26 @@ LAST_WORDS_S = 0.2
 """For the log, when the process ends at once."""
 
 
-class CannotListen(Exception):
-    """The address cannot be had; one sentence."""
-
-
 def run_service(
     settings: Settings,
     *,
     dev: bool,
-    sockets: list[socket.socket] | None = None,
+    inherited: Sockets | None = None,
     stop_when_closed: int | None = None,
     report_to: socket.socket | None = None,
 ) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit status.
 
-    As a worker it takes over listening `sockets`, and also stops when the pipe whose descriptor
+    As a worker it takes over listening sockets, and also stops when the pipe whose descriptor
     is `stop_when_closed` ends; its parent has said where it listens. Over `report_to` it tells the
     parent its numbers, and hears those of all workers.
     """
     logs.set_up(settings.log, settings.log_level)
-    if sockets is None:
+    if inherited is None:
         log_injected(os.environ)
     status = 0
     try:
-        trio.run(_main, settings, dev, sockets, stop_when_closed, report_to)
+        trio.run(_main, settings, dev, inherited, stop_when_closed, report_to)
     except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
             logs.complain(str(error))
@@ -87,7 +85,7 @@ def run_service(
 async def _main(
     settings: Settings,
     dev: bool,
-    inherited: list[socket.socket] | None,
+    inherited: Sockets | None,
     stop_when_closed: int | None,
     report_to: socket.socket | None,
 ) -> None:
@@ -98,14 +96,14 @@ async def _main(
             settings = replace(settings, redis_url=server.url)
         if inherited is None:
             tell("configuration", **logs.shown_settings(settings))
-        sockets = _open_sockets(settings.bind) if inherited is None else inherited
-        for sock in sockets:
+        sockets = listen(settings) if inherited is None else inherited
+        for sock in (*sockets.door, *sockets.probes):
             stack.callback(sock.close)
         mounts: Mapping[str, ASGIFramework] = {}
         if dev:
             mounts = {"/dev/": Inbox(settings.data_dir)}
             if settings.webhook_url is None:
-                settings = replace(settings, webhook_url=_inbox_url(sockets[0].getsockname()))
+                settings = replace(settings, webhook_url=_inbox_url(sockets.door[0].getsockname()))
         webhook = await stack.enter_async_context(WebhookClient.of(settings))
         traffic = Traffic()
         arrivals = Arrivals(traffic)
@@ -137,10 +135,12 @@ async def _main(
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
             addresses = await nursery.start(
-                partial(_serve, application, sockets, arrivals, shared=inherited is not None),
+                partial(_serve, application, sockets.door, arrivals, shared=inherited is not None),
                 stopping,
                 served,
             )
+            if sockets.probes:
+                await nursery.start(_serve_probes, application, sockets, settings)
             if inherited is None:
                 _announce(settings, addresses, dev=dev)
             async with queue:
@@ -176,14 +176,22 @@ def _colleague(
     return colleague
 
 
-def _open_sockets(bind: str) -> list[socket.socket]:
-    try:
-        return open_sockets(bind)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {bind} (AQ_BIND or PORT): {error.strerror or error};"
-            " stop what uses the address, or choose another one"
-        ) from error
+async def _serve_probes(
+    application: Application,
+    sockets: Sockets,
+    settings: Settings,
+    *,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Until cancelled, so that a stop can be watched to its end."""
+    await serve(
+        Probes(application, settings.root_path),
+        sockets=sockets.probes,
+        shutdown=trio.Event(),
+        limits=LIMITS,
+        shared=settings.workers > 1,
+        task_status=task_status,
+    )
 
 
 async def _serve(

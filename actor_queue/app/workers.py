@@ -37,10 +37,10 @@ from hypercorn.utils import repr_socket_addr
 from actor_queue.app import logs
 from actor_queue.app.census import Counting
 from actor_queue.app.environment import log_injected
+from actor_queue.app.listening import CannotListen, Sockets, listen
 from actor_queue.app.terminal import show_address
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
-from actor_queue.http.server import open_sockets
 from actor_queue.runtime.lines import tell
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 
@@ -82,13 +82,8 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
     gc.enable()
     try:
         status = trio.run(_main, settings, dev, command)
-    except EmbeddedServerError as error:
+    except (EmbeddedServerError, CannotListen) as error:
         _complain(str(error))
-    except OSError as error:
-        _complain(
-            f"cannot listen on {settings.bind} (AQ_BIND or PORT): {error.strerror or error};"
-            " stop what uses the address, or choose another one"
-        )
     else:
         tell("stopped", status=status)
         return status
@@ -102,15 +97,15 @@ async def _main(settings: Settings, dev: bool, command: Sequence[str]) -> int:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
         tell("configuration", **logs.shown_settings(settings))
-        sockets = open_sockets(settings.bind)
-        for sock in sockets:
+        sockets = listen(settings)
+        for sock in (*sockets.door, *sockets.probes):
             stack.callback(sock.close)
         crew = _Crew(settings, sockets, dev=dev, command=command)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crew.obey_signals)
             if server is not None:
                 nursery.start_soon(crew.depend_on, server)
-            _announce(settings, sockets, dev=dev)
+            _announce(settings, sockets.door, dev=dev)
             status = await crew.work()
             nursery.cancel_scope.cancel()
         return status
@@ -122,7 +117,7 @@ class _Crew:
     def __init__(
         self,
         settings: Settings,
-        sockets: Sequence[socket.socket],
+        sockets: Sockets,
         *,
         dev: bool,
         command: Sequence[str],
@@ -130,8 +125,9 @@ class _Crew:
         self._size = settings.workers
         self._drain_s = settings.webhook_timeout_ms / 1000 + DRAIN_MARGIN_S
         self._command = command
-        self._sockets = sockets
-        self._descriptors = [sock.fileno() for sock in sockets]
+        self._sockets = [*sockets.door, *sockets.probes]
+        self._descriptors = [sock.fileno() for sock in self._sockets]
+        self._probes = len(sockets.probes)
         self._settings, self._dev = settings, dev
         self._counting = Counting()
         self._processes: set[trio.Process] = set()
@@ -221,6 +217,7 @@ class _Crew:
                     self._settings,
                     dev=self._dev,
                     descriptors=self._descriptors,
+                    probes=self._probes,
                     report_to=theirs.fileno(),
                 )
                 process = await self._start(theirs.fileno())
@@ -325,7 +322,7 @@ class Orders:
 
     settings: Settings
     dev: bool
-    sockets: tuple[socket.socket, ...]
+    sockets: Sockets
     report_to: socket.socket | None = None
     """One end of a pair, over which parent and worker tell each other numbers."""
 
@@ -342,7 +339,7 @@ def main() -> int:
     return serve(
         orders.settings,
         dev=orders.dev,
-        sockets=list(orders.sockets),
+        inherited=orders.sockets,
         stop_when_closed=LIFELINE,
         report_to=orders.report_to,
     )
@@ -358,14 +355,15 @@ def read_orders(lifeline: int) -> Orders | None:
         text += piece
     said = json.loads(text)
     fields = {name: _tuples(value) for name, value in said["settings"].items()}
-    sockets = tuple(socket.socket(fileno=number) for number in said["sockets"])
+    sockets = [socket.socket(fileno=number) for number in said["sockets"]]
     for sock in sockets:
         sock.set_inheritable(False)
     report_to = said.get("report_to")
     line = None if report_to is None else socket.socket(fileno=report_to)
     if line is not None:
         line.set_inheritable(False)
-    return Orders(Settings(**fields), said["dev"], sockets, line)
+    first = len(sockets) - said["probes"]
+    return Orders(Settings(**fields), said["dev"], Sockets(sockets[:first], sockets[first:]), line)
 
 
 def _orders(
@@ -373,13 +371,15 @@ def _orders(
     *,
     dev: bool,
     descriptors: Sequence[int],
+    probes: int = 0,
     report_to: int | None = None,
 ) -> bytes:
-    """One line of JSON."""
+    """One line of JSON. Of the sockets, the last `probes` are those of AQ_PROBE_BIND."""
     said = {
         "settings": asdict(settings),
         "dev": dev,
         "sockets": list(descriptors),
+        "probes": probes,
         "report_to": report_to,
     }
     return json.dumps(said).encode() + b"\n"

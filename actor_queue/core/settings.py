@@ -74,6 +74,7 @@ class Settings:
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     webhook_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     bind: str = "127.0.0.1:8000"
+    probe_bind: str | None = None
     workers: int = 1
     default_ttl_ms: int = 15_000
     max_ttl_ms: int = 86_400_000

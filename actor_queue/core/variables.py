@@ -66,6 +66,8 @@ VARIABLES: tuple[Variable, ...] = (
              "the address to listen on"),
     Variable("PORT", None, kinds.PORT, "",
              "alone it means AQ_BIND=0.0.0.0:$PORT; AQ_BIND wins"),
+    Variable("AQ_PROBE_BIND", "probe_bind", kinds.ADDRESS, "",
+             "a second address, for /healthz, /readyz and /metrics alone"),
     Variable("AQ_WORKERS", "workers", kinds.whole(1, 256), "1",
              "processes sharing the socket; each is a replica"),
     Variable("AQ_DEFAULT_TTL", "default_ttl_ms", kinds.seconds(0, YEAR_S), "15",

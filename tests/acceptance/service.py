@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.acceptance.checker import Expected, verify
 from tests.acceptance.client import MARK, Client
@@ -140,7 +141,9 @@ class Service:
         while time.monotonic() < deadline:
             for line in self.log()[said_before:].splitlines():
                 if '"listening"' in line and line.endswith("}"):
-                    return int(json.loads(line)["url"].rstrip("/").rpartition(":")[2])
+                    port = urlsplit(json.loads(line)["url"]).port
+                    assert port is not None
+                    return port
             assert self.running.poll() is None, f"it did not start:\n{self.log()[-2_000:]}"
             time.sleep(0.01)
         raise AssertionError(f"it does not listen:\n{self.log()[-2_000:]}")

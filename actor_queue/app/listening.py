@@ -1,0 +1,44 @@
+"""Where the service listens: its door, and beside it the listener for probes."""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple
+
+from actor_queue.core.settings import Settings
+from actor_queue.http.server import open_sockets
+
+
+class CannotListen(Exception):
+    """An address cannot be had; one sentence."""
+
+
+class Sockets(NamedTuple):
+    """Bound and listening."""
+
+    door: list[socket.socket]
+    probes: list[socket.socket]
+    """Of AQ_PROBE_BIND; empty without one."""
+
+
+def listen(settings: Settings) -> Sockets:
+    """Raises `CannotListen`."""
+    door = _listening(settings.bind, "AQ_BIND or PORT")
+    if settings.probe_bind is None:
+        return Sockets(door, [])
+    try:
+        return Sockets(door, _listening(settings.probe_bind, "AQ_PROBE_BIND"))
+    except CannotListen:
+        for sock in door:
+            sock.close()
+        raise
+
+
+def _listening(bind: str, set_by: str) -> list[socket.socket]:
+    try:
+        return open_sockets(bind)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {bind} ({set_by}): {error.strerror or error};"
+            " stop what uses the address, or choose another one"
+        ) from error
