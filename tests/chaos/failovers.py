@@ -10,12 +10,13 @@ import time
 
 import redis
 
-from tests.redis_topologies import SENTINEL_NAME, Cluster, TcpServer, Watched, wait_for
+from tests.redis_topologies import HOST, SENTINEL_NAME, Cluster, TcpServer, Watched, wait_for
 from tests.store.slots import slot_of
 
 PATIENCE_S = 180.0
 """Sentinels leave a primary that comes back alone for some ten seconds, and do nothing at all for
 half a minute whenever their own clock was held up for two seconds (their TILT mode)."""
+SENTINELS_S = 60.0
 AHEAD_S = 1.0
 STEP_S = 0.05
 """Between two steps of a slot's move, so that calls meet each of them."""
@@ -28,7 +29,7 @@ def primary_killed(store: object, chance: random.Random) -> None:
     # Empty as it is, it must not come back as the primary.
     wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
     primary.start()
-    wait_for(lambda: _follows(primary), PATIENCE_S)
+    _wait_until_it_follows(store, primary)
 
 
 def primary_killed_ahead(store: Watched) -> None:
@@ -42,7 +43,7 @@ def primary_killed_ahead(store: Watched) -> None:
     replica.thaw()
     wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
     primary.start()
-    wait_for(lambda: _follows(primary), PATIENCE_S)
+    _wait_until_it_follows(store, primary)
 
 
 def handed_over(store: object, chance: random.Random) -> None:
@@ -55,7 +56,7 @@ def handed_over(store: object, chance: random.Random) -> None:
         assert isinstance(store, Watched)
         wait_for(lambda: store.sentinels[0].ask("SENTINEL", "FAILOVER", SENTINEL_NAME))
     wait_for(lambda: _others_lead(store, primary), PATIENCE_S)
-    wait_for(lambda: _follows(primary), PATIENCE_S)
+    _wait_until_it_follows(store, primary)
 
 
 def slots_moved(store: object, chance: random.Random, shards: int) -> None:
@@ -84,6 +85,26 @@ def _others_lead(store: object, primary: TcpServer) -> bool:
     return len(leaders) == len(store.primaries) and all(
         b"cluster_state:ok" in server.ask("CLUSTER", "INFO") for server in others
     )
+
+
+def _wait_until_it_follows(store: object, server: TcpServer) -> None:
+    """Or until it leads again and is followed, where sentinels have changed their minds.
+
+    Once in some dozens of times, on a busy machine, sentinels never told a primary that had come
+    back to follow. What an operator would do then is done here: it is the service that is tested.
+    """
+    try:
+        wait_for(lambda: _in_step(store, server), SENTINELS_S)
+    except AssertionError:
+        if isinstance(store, Watched) and store.primary is not server:
+            server.ask("REPLICAOF", HOST, store.primary.port)
+        wait_for(lambda: _in_step(store, server), PATIENCE_S)
+
+
+def _in_step(store: object, server: TcpServer) -> bool:
+    if isinstance(store, Watched) and store.primary is server:
+        return all(_follows(other) for other in store.servers if other is not server)
+    return _follows(server)
 
 
 def _follows(server: TcpServer) -> bool:
