@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actor_queue.core.batch import Attempt, batch_id, divided_from
-from actor_queue.core.message import Message
+from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import Lease, Settled
 from tests.store.driver import MemorySubject, Now, finished, memory_subject
@@ -31,11 +31,13 @@ class Mixed:
         assert isinstance(self.lease, Lease)
         self.serial = 0
 
-    def post(self, text: str) -> None:
+    def post(self, text: str) -> Appended:
         self.serial += 1
         body = json.dumps({"message": text}).encode()
         message = Message("ana", body, 0, f"m{self.serial}", remembered=False)
-        self.subject.call("append", [message])
+        (answer,) = self.subject.call("append", [message])
+        assert isinstance(answer, Accepted | Full)
+        return answer
 
     def claim(self) -> Any:
         self.serial += 1
@@ -64,6 +66,13 @@ class Mixed:
         call = self.subject.store._call(name, keys, self.now.ms, *args)
         return finished(call)
 
+    def old_post(self, text: str) -> None:
+        mine, shard = self.mine, self.shard
+        keys = (shard.lease, shard.due, mine.state, mine.pending, mine.line)
+        limits = (10_000, 1_000, 500, 1_048_576, 0)
+        payload = f'"old",{json.dumps({"message": text})}'
+        self.old("append_v1", keys, "r1", "aq:", 0, *limits, 1, "ana", 1, 0, 0, payload)
+
     def old_claim(self) -> Any:
         mine, shard = self.mine, self.shard
         keys = (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight)
@@ -88,7 +97,7 @@ class Mixed:
 @pytest.fixture
 def mixed() -> Iterator[Mixed]:
     now = Now()
-    settings = Settings(shards=1, webhook_timeout_ms=ATTEMPT_MS - 1_000)
+    settings = Settings(shards=1, webhook_timeout_ms=ATTEMPT_MS - 1_000, max_pending_bytes=200)
     with memory_subject(settings, now) as subject:
         yield Mixed(subject, now)
 
@@ -197,3 +206,13 @@ def test_its_history_and_dead_letters_are_read_and_it_can_read_ours(mixed: Mixed
     assert mixed.old_verdict("bury_v1", third, *places, why="gone")[0] == b"ok"
     found = mixed.subject.call("dead_letter", third.batch.id)
     assert (found.reason, found.status, found.answer, found.replica) == ("gone", None, None, None)
+
+
+def test_bytes_that_a_newer_replica_claimed_do_not_count_beside_what_it_appends(
+    mixed: Mixed,
+) -> None:
+    assert isinstance(mixed.post("a" * 100), Accepted)
+    assert mixed.texts() == ["a" * 100]
+    mixed.old_post("b" * 100)
+    assert isinstance(mixed.post("c" * 100), Accepted)
+    assert isinstance(mixed.post("d" * 100), Full)

@@ -8,8 +8,9 @@
 --       then per user: user, messages, then per message: ttl_ms, named (1|0), payload
 --       A payload is `"message_id",{object}`; stored as [seq,now,"message_id",{object}].
 --       A window counts as `frame` bytes, and each of its messages as `times` its stored length plus `each`.
--- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 full of
---       messages, 3 full of bytes), messages waiting after it, ms until they close, ms until the user's next step (-1: none).
+-- Returns a flat list: now, then four numbers per message, in order: what (0 accepted, 1 duplicate, 2 too many
+--       messages wait, 3 too many bytes), messages waiting after it, ms until they close, ms until the user's next
+--       step (-1: none).
 -- Repeatable for named messages: the second time they are duplicates. Everything that can fail is read in the
 -- first pass; the second pass only writes, because a script is not rolled back.
 --
@@ -17,10 +18,9 @@
 -- goes at once, and opens the next one. The two count bytes in different units where `times` is not 1: a window
 -- that replicas of both releases filled may be closed sooner or later than either would alone.
 --
--- `pb` is the stored length of what waits, and of no meaning while nothing does. Who claims a batch beside which
--- more waits takes its length away; an older release does not, and what it left over is forgotten with the last
--- message that waits. So a limit on bytes may be reached too soon while both releases run, and never too late by
--- more than what the older one has appended.
+-- `pb` is the stored length of what waits: an append adds to it, a division too, a claim says what is left. An older
+-- release does none of that. What it claimed goes on counting, and what it appended does not, until a claim of this
+-- release takes all that waits, or an append finds that nothing does.
 
 local now = clock(ARGV[1])
 local max_pending, remember_ms = num(ARGV[5]), ARGV[6]

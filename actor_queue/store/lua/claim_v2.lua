@@ -61,11 +61,12 @@ if now < at then
   return { 'wait', at - now }
 end
 
--- Move the first `count` pending messages into flight; all of them costs one rename.
+-- Move the first `count` pending messages into flight; all of them costs one rename. Returns the stored bytes of
+-- those that go on waiting.
 local function lift(count)
   if count == pending then
     redis.call('RENAME', list, flight)
-    return
+    return 0
   end
   local bytes = u.pb
   for from = 0, count - 1, 1000 do
@@ -77,10 +78,11 @@ local function lift(count)
   end
   redis.call('LTRIM', list, count, -1)
   -- What an older release appended was not counted.
-  redis.call('HSET', user_key, 'pb', text(math.max(0, bytes)))
+  return math.max(0, bytes)
 end
 
 local function fly(count, first, last, due, reason, half)
+  local bytes = lift(count)
   -- With the batch's number and the time in it: a second copy of a claim, even on a server that has forgotten the
   -- first, could not give one id to two batches.
   local id, closed, mode = ARGV[6] .. string.format('%xt%.0f', u.bseq + 1, now), text(now), ARGV[8]
@@ -89,7 +91,7 @@ local function fly(count, first, last, due, reason, half)
     id, closed, mode = string.format('%sy%x', half.parent, u.bseq + 1), half.closed, half.mode
   end
   redis.call('HSET', user_key, 'bseq', u.bseq + 1, 'fid', id, 'fseq', u.bseq + 1, 'fn', count, 'fr', reason,
-    'fm', mode, 'ff', first, 'fl', last, 'fd', due, 'fc', closed)
+    'fm', mode, 'ff', first, 'fl', last, 'fd', due, 'fc', closed, 'pb', text(bytes))
 end
 
 -- What divide_v1 wrote down of the closed batch that begins with the first pending message, if that is a half.
@@ -126,14 +128,12 @@ if not u.fs then
     count = num(count)
     assert(count > 0 and count <= pending, 'a closed batch is longer than what waits')
     local half = take_half()
-    lift(count)
     redis.call('LPOP', line)
     fly(count, first, last, due, reason, half)
     u.sn = u.sn - 1
     redis.call('HSET', user_key, 'sn', u.sn)
   else
     assert(u.on == pending and pending > 0, 'the window and its messages disagree')
-    lift(u.on)
     fly(u.on, text(u.of), text(u.ol), text(u.od), u.ow > 0 and u.od == u.ow and 'max_wait' or 'quiet')
     redis.call('HSET', user_key, 'on', 0, 'ob', 0)
     u.on = 0

@@ -76,8 +76,9 @@ local function divide()
     redis.call('HSET', user_key, 'sd', text(now))
   end
   u.sn, u.fs, u.fu = u.sn + 1, 'r', now
-  redis.call('HSET', user_key, 'sn', u.sn, 'hv', halves, 'fs', 'r', 'fu', text(now), 'fa', 0, 'fn', kept, 'pb', text(bytes),
-    'fl', kept_at(edge[1]), 'bseq', u.bseq + 1, 'fseq', u.bseq + 1, 'fid', string.format('%sx%x', ARGV[5], u.bseq + 1))
+  redis.call('HSET', user_key, 'sn', u.sn, 'hv', halves, 'fs', 'r', 'fu', text(now), 'fa', 0, 'fn', kept,
+    'pb', text(bytes), 'fl', kept_at(edge[1]), 'bseq', u.bseq + 1, 'fseq', u.bseq + 1,
+    'fid', string.format('%sx%x', ARGV[5], u.bseq + 1))
 end
 
 if known then
