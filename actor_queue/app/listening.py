@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
+from hypercorn.utils import repr_socket_addr
+
 from actor_queue.core.settings import Settings
 from actor_queue.http.server import open_sockets
 
@@ -19,6 +21,11 @@ class Sockets(NamedTuple):
     door: list[socket.socket]
     probes: list[socket.socket]
     """Of AQ_PROBE_BIND; empty without one."""
+
+    def log_fields(self) -> dict[str, str]:
+        """Where the probes are answered, for the line that says where the service listens."""
+        found = [repr_socket_addr(each.family, each.getsockname()) for each in self.probes]
+        return {"probes": ", ".join(found)} if found else {}
 
 
 def listen(settings: Settings) -> Sockets:

@@ -140,9 +140,9 @@ async def _main(
                 served,
             )
             if sockets.probes:
-                await nursery.start(_serve_probes, application, sockets, settings)
+                await nursery.start(_serve_probes, application, sockets.probes, settings)
             if inherited is None:
-                _announce(settings, addresses, dev=dev)
+                _announce(settings, addresses, sockets.log_fields(), dev=dev)
             async with queue:
                 if not dev:
                     _warn_of_persistence(queue.store_info)
@@ -178,7 +178,7 @@ def _colleague(
 
 async def _serve_probes(
     application: Application,
-    sockets: Sockets,
+    sockets: list[socket.socket],
     settings: Settings,
     *,
     task_status: trio.TaskStatus[list[str]],
@@ -186,10 +186,9 @@ async def _serve_probes(
     """Until cancelled, so that a stop can be watched to its end."""
     await serve(
         Probes(application, settings.root_path),
-        sockets=sockets.probes,
+        sockets=sockets,
         shutdown=trio.Event(),
         limits=LIMITS,
-        shared=settings.workers > 1,
         task_status=task_status,
     )
 
@@ -246,7 +245,9 @@ async def _watch(server: EmbeddedServer) -> None:
     await server.watch()
 
 
-def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
+def _announce(
+    settings: Settings, addresses: list[str], probes: Mapping[str, str], *, dev: bool
+) -> None:
     assert settings.redis_url is not None
     assert settings.webhook_url is not None
     for address in addresses:
@@ -255,6 +256,7 @@ def _announce(settings: Settings, addresses: list[str], *, dev: bool) -> None:
             url=f"http://{address}{settings.root_path}/",
             redis=logs.redact_url(settings.redis_url),
             webhook=shown_receiver(settings.webhook_url),
+            **probes,
         )
     for doubt in doubts(settings):
         tell("settings_doubtful", reason=doubt)

@@ -105,7 +105,7 @@ async def _main(settings: Settings, dev: bool, command: Sequence[str]) -> int:
             nursery.start_soon(crew.obey_signals)
             if server is not None:
                 nursery.start_soon(crew.depend_on, server)
-            _announce(settings, sockets.door, dev=dev)
+            _announce(settings, sockets, dev=dev)
             status = await crew.work()
             nursery.cancel_scope.cancel()
         return status
@@ -286,16 +286,17 @@ class _Crew:
                 sock.close()
 
 
-def _announce(settings: Settings, sockets: Sequence[socket.socket], *, dev: bool) -> None:
+def _announce(settings: Settings, sockets: Sockets, *, dev: bool) -> None:
     """What `dev` and `serve` say of themselves, once for all workers."""
     assert settings.redis_url is not None
-    addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in sockets]
+    addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in sockets.door]
     for address in addresses:
         tell(
             "listening",
             url=f"http://{address}{settings.root_path}/",
             redis=logs.redact_url(settings.redis_url),
             workers=settings.workers,
+            **sockets.log_fields(),
         )
     for doubt in doubts(settings):
         tell("settings_doubtful", reason=doubt)

@@ -27,7 +27,7 @@ PREFIX: Final = "actor_queue"
 _HELP: Final = {
     "accepted": "Messages accepted, repetitions not counted",
     "duplicates": "Messages that were here already",
-    "refused_full": "Messages refused because their user has too many waiting",
+    "refused_full": "Messages refused because their user has too many, or too many bytes, waiting",
     "claims": "Attempts claimed",
     "claims_early": "Claims that came before their time, which the store put off",
     "fenced": "Claims or verdicts refused because the lease was lost",

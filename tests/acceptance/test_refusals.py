@@ -49,6 +49,7 @@ NAMED = {
     "an unknown variable": "AQ_MAX_WIAT",
     "a secret that is none": "WEBHOOK_SECRET",
     "an address in use": "AQ_BIND",
+    "an address for probes in use": "AQ_PROBE_BIND",
 }
 """What is wrong, and the variable to look at."""
 
@@ -69,6 +70,7 @@ def wrong(used_url: str, evicting_url: str, occupied: str) -> dict[str, dict[str
         "an unknown variable": {"AQ_MAX_WIAT": "5"},
         "a secret that is none": {"WEBHOOK_SECRET": f"{MARK}-no-secret"},
         "an address in use": {"AQ_BIND": occupied},
+        "an address for probes in use": {"AQ_PROBE_BIND": occupied},
     }
     return {name: {**good, **change} for name, change in changes.items()}
 
