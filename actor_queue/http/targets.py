@@ -76,6 +76,5 @@ def is_as_written(path: bytes) -> bool:
     """
     if not path.startswith(b"/") or path.startswith(b"//"):
         return False
-    if path.startswith(USERS):
-        return b"%" not in path[len(USERS) :].partition(b"/")[2]
-    return b"%" not in path
+    # Behind a user's name stands a verb or nothing, and verbs are compared as they are written.
+    return path.startswith(USERS) or b"%" not in path
