@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from actor_queue.core.delivery import outcome_of_status
 from actor_queue.core.log_events import LEVEL_OF
 from actor_queue.runtime.journal import Journal, UserNames, ranges
 from tests.runtime.harness import FAILED, GONE, Stage, in_turn, run, stage, until
@@ -79,6 +80,21 @@ def test_a_dead_letter_is_one_line_that_names_the_batch_and_no_user(said: Said) 
                     },
                 )
             ]
+
+    run(main)
+
+
+def test_no_line_about_a_redirect_has_the_path_of_the_webhook(said: Said) -> None:
+    async def main() -> None:
+        async with stage(retry_schedule_ms=(60_000,) * 2) as s:
+            a = await s.start("ra")
+            moved = outcome_of_status(308, None, redirected_to="https://bot.example/s3cret")
+            s.answer = in_turn(*[moved] * 3)
+            await a.post("ana", "oi", ttl_s=0)
+            await until(lambda: bool(of(said, "dead_letter")))
+            assert of(said, "receiver_still_failing")
+            assert str(said).count("https://bot.example/#") >= 3
+            assert "s3cret" not in str(said)
 
     run(main)
 
