@@ -76,8 +76,10 @@ def _is_coroutine_function(function: object) -> bool:
 def _require_one_parameter(deliver: object) -> None:
     try:
         signature = inspect.signature(deliver)  # type: ignore[arg-type]
-    except ValueError:
-        return  # built in: nothing is known about it
+    except (TypeError, ValueError):
+        # Nothing is known about it: it is built in, or a mock, which some releases of Python
+        # take for a function and then fail to read.
+        return
     try:
         signature.bind(None)
     except TypeError:
