@@ -25,11 +25,10 @@ Decided here where the contract leaves it open:
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -102,14 +101,19 @@ def milliseconds(field: str, given: object) -> int | None:
     if type(given) is int:
         return given * 1_000
     if type(given) is float:
-        return math.ceil(Decimal(repr(given)) * 1_000)
+        return _up(Decimal(repr(given)))
     if type(given) is str:
         digits = given.strip(" ")
         if not digits:
             return None
         if _PLAIN_DECIMAL.fullmatch(digits):
-            return math.ceil(Decimal(digits) * 1_000)
+            return _up(Decimal(digits))
     refuse_field(field, f"`{field}` must be a number of seconds, or a string of one.")
+
+
+def _up(seconds: Decimal) -> int:
+    """Away from zero, so that what is less than nothing stays that: -0.0001 is no ttl of 0."""
+    return int((seconds * 1_000).to_integral_value(ROUND_UP))
 
 
 def user_of(value: object) -> str:

@@ -227,6 +227,7 @@ def test_without_a_ttl_the_default_holds() -> None:
 @pytest.mark.parametrize(
     "ttl",
     ["true", "false", "[]", "{}", "-1", "-0.001", "86400.001", "86401", "1e300", "9" * 900]
+    + ["-0.0001", "-1e-300", '"-0.0001"']
     + [
         f'"{text}"'
         for text in ("abc", "-1", "86401", "1e3", "+1", "1,5", ".5", "5.", "0x10", "NaN")
