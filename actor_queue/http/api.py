@@ -34,6 +34,7 @@ from actor_queue.http.routing import (
     BODY_BYTES_MAX,
     NEEDS,
     TAKES,
+    BatchId,
     needs,
     problem_answer,
     raw_answer,
@@ -60,9 +61,13 @@ def build(
     """The application, ready to be called. Imports and builds for about half a second."""
     app = QuartTrio(__name__, static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=BODY_BYTES_MAX, BODY_TIMEOUT=BODY_TIMEOUT_S, RESPONSE_TIMEOUT=None
+        MAX_CONTENT_LENGTH=BODY_BYTES_MAX,
+        BODY_TIMEOUT=BODY_TIMEOUT_S,
+        RESPONSE_TIMEOUT=None,
+        PROVIDE_AUTOMATIC_OPTIONS=False,  # what a path answers is told by a 405, everywhere alike
     )
     app.url_map.merge_slashes = False
+    app.url_map.converters["batch"] = BatchId
     for blueprint in (
         users_api.routes(backend),
         dead_api.routes(backend),

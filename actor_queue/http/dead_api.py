@@ -34,7 +34,7 @@ def routes(backend: Backend) -> Blueprint:
         letters = [shapes.dead_letter(letter) for letter in page.letters]
         return answer({"dead": letters, "cursor": page.cursor})
 
-    @api.get("/api/dead/<batch_id>")
+    @api.get("/api/dead/<batch:batch_id>")
     @needs("read")
     async def letter(batch_id: str) -> Response:
         found = await backend.dead_letter(batch_id)
@@ -44,14 +44,14 @@ def routes(backend: Backend) -> Blueprint:
         about = json.dumps(shapes.dead_letter(found), ensure_ascii=False).encode()
         return raw_answer(about[:-1] + b', "batch": ' + render(found.batch) + b"}")
 
-    @api.delete("/api/dead/<batch_id>")
+    @api.delete("/api/dead/<batch:batch_id>")
     @needs("admin")
     async def drop(batch_id: str) -> Response:
         if not await backend.dead_drop(batch_id):
             return problem_answer(UNKNOWN)
         return answer({"success": True, "id": batch_id})
 
-    @api.post("/api/dead/<batch_id>/replay")
+    @api.post("/api/dead/<batch:batch_id>/replay")
     @needs("admin")
     async def replay(batch_id: str) -> Response:
         inputs.nothing(await sent_body())

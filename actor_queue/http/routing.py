@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar, cast
 
 from quart import Response, request
+from werkzeug.routing import BaseConverter
 
 from actor_queue.core.codings import decoded
 from actor_queue.core.json_text import Refused
@@ -17,6 +18,14 @@ from actor_queue.http.request import NOT_A_FORM, USER_IN_SCOPE, Head, is_form
 NEEDS: Final = "needs_scope"
 TAKES: Final = "takes_parameters"
 BODY_BYTES_MAX: Final = 64 * 1024
+
+
+class BatchId(BaseConverter):
+    """One segment of a path, but not the word that stands in an id's place: `/api/dead/replay` is
+    a path of its own, and `DELETE` of it is 405, not a search for a batch of that name."""
+
+    regex = r"(?!replay$)[^/]+"
+
 
 View = Callable[..., Awaitable[Response]]
 AnyView = TypeVar("AnyView", bound=View)

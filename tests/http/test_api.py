@@ -333,11 +333,18 @@ def test_a_dead_letter_can_be_replayed_and_dropped(server: Served) -> None:
         ("GET", "/api/dead/unknown"),
         ("DELETE", "/api/dead/unknown"),
         ("POST", "/api/dead/unknown/replay"),
-        ("GET", "/api/dead/replay"),
     ],
 )
 def test_an_unknown_dead_letter_is_404(server: Served, method: str, path: str) -> None:
     assert call(server.address, method, path).status == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT", "OPTIONS"])
+def test_the_path_that_replays_all_is_no_dead_letter(server: Served, method: str) -> None:
+    server.engine.bury("replay")
+    answer = call(server.address, method, "/api/dead/replay")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert list(server.engine.letters) == ["replay"]
 
 
 def test_replaying_all_takes_the_oldest_first_and_none_twice(
