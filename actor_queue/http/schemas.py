@@ -21,6 +21,9 @@ MAYBE_STRING: Final[Schema] = {"type": ["string", "null"]}
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 SUCCESS: Final[Schema] = {"const": True}
 
+SECONDS_AS_TEXT: Final = r"^ *([0-9]{1,15}(\.[0-9]{1,15})?|-0{1,15}(\.0{1,15})?)? *$"
+"""Of what is not text, JSON Schema asks no pattern."""
+
 
 def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -50,6 +53,7 @@ def schemas(settings: Settings) -> Schema:
         "Result": {"oneOf": [ref("Accepted"), ref("Problem")]},
         "Typing": _typing(settings),
         "Hold": HOLD,
+        "Nothing": NOTHING,
         "User": USER,
         "UserDetail": USER_DETAIL,
         "TypingAnswer": TYPING_ANSWER,
@@ -77,6 +81,8 @@ def _message(settings: Settings) -> Schema:
         {
             "user": {
                 "type": ["string", "integer"],
+                "minLength": 1,
+                "maxLength": USER_BYTES_MAX,
                 "description": f"Whose message it is: 1 to {USER_BYTES_MAX} bytes as text.",
                 "examples": ["joao.silva"],
             },
@@ -89,6 +95,7 @@ def _message(settings: Settings) -> Schema:
                 "type": ["number", "string", "null"],
                 "minimum": 0,
                 "maximum": ttl_max,
+                "pattern": SECONDS_AS_TEXT,
                 "default": settings.default_ttl_ms / 1000,
                 "description": "Seconds of quiet before the batch goes, also as text; 0 sends at "
                 "once, an empty text is the default.",
@@ -96,6 +103,7 @@ def _message(settings: Settings) -> Schema:
             },
             "message_id": {
                 "type": ["string", "integer", "null"],
+                "maxLength": MESSAGE_ID_BYTES_MAX,
                 "description": "The platform's own id: a message with a known one is not taken "
                 f"twice. Up to {MESSAGE_ID_BYTES_MAX} bytes; an empty one is none.",
                 "examples": ["wamid.HBgL"],
@@ -121,7 +129,7 @@ ACCEPTED: Final = record(
 PROBLEM: Final = record(
     {
         "title": STRING,
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": STRING,
         "field": {**STRING, "description": "The field that is wrong, if one is."},
     },
@@ -135,6 +143,7 @@ def _typing(settings: Settings) -> Schema:
         "type": ["number", "string", "null"],
         "exclusiveMinimum": 0,
         "maximum": settings.max_ttl_ms / 1000,
+        "pattern": SECONDS_AS_TEXT,
         "description": "Seconds from now, also as text; without it, or with an empty text, the ttl "
         "of the user's last message.",
         "examples": [10],
@@ -149,6 +158,7 @@ HOLD: Final = {
                 "type": ["number", "string", "null"],
                 "exclusiveMinimum": 0,
                 "maximum": HOLD_MAX_S,
+                "pattern": SECONDS_AS_TEXT,
                 "default": HOLD_DEFAULT_S,
                 "description": "How long at most, also as text.",
             }
@@ -156,6 +166,12 @@ HOLD: Final = {
         optional=("seconds",),
     ),
     "additionalProperties": False,
+}
+
+NOTHING: Final[Schema] = {
+    "type": "object",
+    "maxProperties": 0,
+    "description": "An empty object: there is nothing to say.",
 }
 
 BATCH: Final = record(
@@ -191,6 +207,8 @@ USER: Final = record(_USER)
 
 STATUS: Final[Schema] = {
     "type": ["integer", "null"],
+    "minimum": 100,
+    "maximum": 999,
     "description": "The receiver's HTTP status.",
 }
 LAST_ATTEMPT: Final[Schema] = {
@@ -285,6 +303,7 @@ WEBHOOK: Final = {
             "messages": listed(STRING),
             "processed_at": {
                 **STRING,
+                "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$",
                 "description": "The moment the batch was closed, in UTC; its text names no zone.",
                 "examples": ["2025-01-30T01:19:45"],
             },
