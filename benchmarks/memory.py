@@ -49,7 +49,7 @@ def _measure(users: int, ttl_s: float) -> tuple[float, float]:
         tempfile.TemporaryDirectory(prefix="aqb-") as name,
         processes.receiver(Path(name) / "arrivals") as receiver,
         processes.valkey() as valkey,
-        processes.service(valkey.url, receiver.port) as service,
+        processes.service(valkey.url, receiver.port, AQ_MAX_ACTORS="1000000") as service,
     ):
         before, before_valkey = service.rss_bytes(), _used(valkey)
         processes.load(

@@ -88,6 +88,7 @@ class Settings:
     retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
     webhook_timeout_ms: int = 30_000
     max_deliveries: int = 100
+    max_actors: int = 50_000
     payload: PayloadMode = "classic"
     shards: int = 64
     lease_ttl_ms: int = 5_000

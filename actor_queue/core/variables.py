@@ -96,6 +96,9 @@ VARIABLES: tuple[Variable, ...] = (
              "seconds for one attempt, from connect to the end of the answer"),
     Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",
              "attempts under way at once, per replica"),
+    Variable("AQ_MAX_ACTORS", "max_actors", kinds.whole(1, 10_000_000), "50000",
+             "timers set at once in a replica, about 3.5 KB each; where more would be, timers are"
+             " set less far ahead, and nobody is late for it"),
     Variable("AQ_PAYLOAD", "payload", kinds.choice("classic", "detailed"), "classic",
              "the webhook's body: the plain one, or with each message's own fields and times"),
     Variable("AQ_SHARDS", "shards", kinds.whole(1, 16_384), "64",

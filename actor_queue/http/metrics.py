@@ -38,6 +38,7 @@ _HELP: Final = {
     "dead": "Batches that became dead letters",
     "store_failures": "Calls that the store did not answer",
     "sweeps": "Sweeps over a shard's due times",
+    "timers_put_off": "Timers that were left to the sweep, because AQ_MAX_ACTORS was near",
     "events_malformed": "Events or nudges of other replicas that could not be read",
     "lateness_s": "From a batch's due time to the start of its first attempt",
     "attempt_s": "Duration of one attempt",
@@ -86,6 +87,11 @@ class _Replica(Collector):
         backend = self._backend
         yield _gauge("ready", "Whether a message would be accepted", backend.unready() is None)
         yield _gauge("actors", "Users with a timer in this replica", backend.actors)
+        yield _gauge(
+            "horizon_seconds",
+            "Users due later than this get no timer yet; less than 120 when there are many",
+            backend.horizon_s,
+        )
         yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
         yield from _of_engine(backend.counters)
         yield from _of_traffic(self._traffic)

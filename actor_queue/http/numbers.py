@@ -19,8 +19,8 @@ SUMMED: Final = ("counter", "histogram")
 """Types that only grow: what a process that has ended had counted goes on counting."""
 PER_PROCESS: Final = "process_"
 """Numbers of a process as the system sees it: they have no sum."""
-LEAST: Final = ("actor_queue_ready",)
-"""A group is as ready as its least ready member."""
+LEAST: Final = ("actor_queue_ready", "actor_queue_horizon_seconds")
+"""A group is as ready, and looks as far ahead, as the least of its members."""
 
 
 class CensusFailed(Exception):

@@ -54,6 +54,8 @@ class Counters:
     dead: int = 0
     store_failures: int = 0
     sweeps: int = 0
+    timers_put_off: int = 0
+    """How often a user due within the longest horizon got no timer, because there were many."""
     events_malformed: int = 0
     """What came through Redis as events or nudges of others, and is none."""
     lateness_s: Histogram = field(default_factory=lambda: Histogram(LATENESS_BUCKETS_S))

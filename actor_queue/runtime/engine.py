@@ -16,6 +16,7 @@ from typing import Literal
 import trio
 
 from actor_queue.core.actor import Policy
+from actor_queue.core.horizon import HORIZON_S
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
@@ -25,8 +26,8 @@ from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.journal import Journal, UserNames
 from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import Owner, awake_time
-from actor_queue.runtime.recoverer import Recoverer
-from actor_queue.runtime.registry import HORIZON_S, Registry
+from actor_queue.runtime.recoverer import Recoverer, backlog_max
+from actor_queue.runtime.registry import Registry
 from actor_queue.runtime.relay import Relay
 from actor_queue.store.api import (
     DeadLetter,
@@ -110,7 +111,9 @@ class Engine:
                 journal=self.journal,
                 random=self._random,
                 entropy=self.entropy,
-            )
+            ),
+            actors_max=settings.max_actors,
+            besides=backlog_max(settings.max_deliveries),
         )
         self._recoverer = Recoverer(
             store, self._owner, self._registry, settings.max_deliveries, self.counters
@@ -172,6 +175,11 @@ class Engine:
     def actors(self) -> int:
         """Users with a timer task in this replica."""
         return len(self._registry)
+
+    @property
+    def horizon_s(self) -> float:
+        """Users who are due later than this get no timer yet."""
+        return self._registry.horizon_s
 
     @property
     def shards_owned(self) -> int:

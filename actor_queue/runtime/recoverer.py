@@ -9,18 +9,20 @@ as fast as it goes out, in the order in which it is due.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import trio
 
+from actor_queue.core.horizon import HORIZON_S, NEAR_S
 from actor_queue.runtime.actor import answered
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.owner import Owner
-from actor_queue.runtime.registry import AT_ONCE_S, Registry
-from actor_queue.store.api import Store, StoreUnavailable
+from actor_queue.runtime.registry import Registry
+from actor_queue.store.api import DueUser, Store, StoreUnavailable
 
 SWEEP_S = 1.0
-WITHIN_S = AT_ONCE_S
+WITHIN_S = 2.5
 """How far the sweep looks ahead: more than two sweeps, so that missing one makes nobody late."""
 BACKLOG_MAX = 400
 """Overdue users brought in at once: enough to keep every slot busy, too few to stall the loop."""
@@ -29,6 +31,30 @@ RETRY_S = 0.2
 KNOWN_MARGIN_S = 0.05
 BURST = 50
 """Actors started before others get a turn."""
+GLANCES = 1_000
+"""Users looked at before others get a turn."""
+LEAD_S = NEAR_S / 2
+"""How long before a user who was turned away is due the sweep looks again."""
+PACE_S = 0.1
+"""Between two sweeps that follow each other for that reason, at least."""
+DEEPER = 8
+LOOK_MAX = 5_000
+"""Users of one shard looked at in one sweep."""
+
+
+class _Found(NamedTuple):
+    """Somebody who is due, or was, at `at`; the store was asked at `asked` (trio clock)."""
+
+    at: float
+    user: str
+    shard: int
+    asked: float
+    overdue: bool
+
+
+def backlog_max(slots_max: int) -> int:
+    """How many overdue users are brought in at once."""
+    return max(BACKLOG_MAX, 2 * slots_max)
 
 
 class Recoverer:
@@ -40,12 +66,16 @@ class Recoverer:
         self._store = store
         self._owner = owner
         self._registry = registry
-        self._backlog_max = max(BACKLOG_MAX, 2 * slots_max)
+        registry.turned_away = self._turned_away
+        self._backlog_max = backlog_max(slots_max)
         self._counters = counters
         self._under_way: set[int] = set()
         """Shards that are being swept."""
         self._overtaken = False
         """Whether some of these should have been swept again already."""
+        self._pause = trio.CancelScope()
+        self._awaited_until = -math.inf
+        """When the last of those who may have been turned away is due."""
 
     async def run(self) -> None:
         """Until cancelled. A server of a cluster that is away holds up no sweep on the others."""
@@ -56,7 +86,8 @@ class Recoverer:
                 for shards in self._store.by_server(idle):
                     self._under_way.update(shards)
                     sweeps.start_soon(self._sweep, shards)
-                with trio.move_on_after(SWEEP_S):
+                self._pause = trio.CancelScope(deadline=trio.current_time() + SWEEP_S)
+                with self._pause:
                     await self._owner.gained.wait()
                 self._owner.gained = trio.Event()
 
@@ -75,6 +106,15 @@ class Recoverer:
     def look_again(self) -> None:
         """Something may have been missed: do not wait for the next sweep."""
         self._owner.gained.set()
+
+    def _turned_away(self, at: float) -> None:
+        """Somebody due at `at` has no timer, so a sweep must come by shortly before that."""
+        self._awaited_until = max(self._awaited_until, at)
+        self._look_before(at)
+
+    def _look_before(self, at: float) -> None:
+        soonest = max(at - LEAD_S, trio.current_time() + PACE_S)
+        self._pause.deadline = min(self._pause.deadline, soonest)
 
     async def run_once(self, shards: Sequence[int]) -> None:
         """One sweep of these shards of ours, and on through those that hold more than a look sees.
@@ -97,37 +137,73 @@ class Recoverer:
         so those who are awake already never hide everybody else.
         """
         limit = max(8, math.ceil(2 * self._backlog_max / max(1, len(shards))))
-        asked = trio.current_time()
-        answers = await self._store.due(shards, int(WITHIN_S * 1000), limit)
-        now = answered(asked)
-        found = sorted(
-            (user.remaining_ms, user.user, shard)
-            for shard, users in zip(shards, answers, strict=True)
-            for user in users
-        )
-        crowded = {
-            shard
-            for shard, users in zip(shards, answers, strict=True)
-            if len(users) == limit and users[-1].remaining_ms <= 0
-        }
+        if self._registry.horizon_s < HORIZON_S:
+            self._awaited_until = max(self._awaited_until, trio.current_time() + HORIZON_S)
+        found, crowded = await self._due(shards, limit)
         started = refused = 0
-        for remaining_ms, user, shard in found:
+        for looked, (at, user, shard, asked, overdue) in enumerate(found, 1):
             if user in self._registry:
                 # Its timer was set more exactly than this; only a much sooner one was missed.
-                self._registry.hint(user, now + remaining_ms / 1000 + KNOWN_MARGIN_S)
-            elif remaining_ms <= 0 and self._registry.awake >= self._backlog_max:
+                self._registry.hint(user, at + KNOWN_MARGIN_S)
+            elif overdue and self._registry.awake >= self._backlog_max:
                 crowded.add(shard)
                 refused += 1
-            else:
-                self._registry.nudge(user, shard, now + remaining_ms / 1000, asked)
+            elif self._registry.nudge(user, shard, at, asked):
                 started += 1
                 if started % BURST == 0:
                     await trio.lowlevel.checkpoint()
+            elif overdue:
+                crowded.add(shard)
+                refused += 1
+            if looked % GLANCES == 0:
+                await trio.lowlevel.checkpoint()
         # With nobody new in sight those who are there do not get on: not worth asking at once.
         return sorted(crowded) if started or refused else []
 
+    async def _due(self, shards: Sequence[int], limit: int) -> tuple[list[_Found], set[int]]:
+        """Who is due soon, soonest first, and the shards in which more is overdue than that.
+
+        Of each shard the first `limit` users, and more of those in which users with a timer may
+        hide some without.
+        """
+        found: list[_Found] = []
+        crowded: set[int] = set()
+        within_ms = int(WITHIN_S * 1000)
+        while shards:
+            asked = trio.current_time()
+            answers = await self._store.due(shards, within_ms, limit)
+            now = answered(asked)
+            deeper = []
+            for shard, users in zip(shards, answers, strict=True):
+                full = len(users) >= limit
+                if full and users[-1].remaining_ms <= 0:
+                    crowded.add(shard)
+                elif full and self._may_hide(users):
+                    if limit < LOOK_MAX:
+                        deeper.append(shard)
+                        continue
+                    self._look_before(now + users[-1].remaining_ms / 1000)
+                found += [
+                    _Found(now + u.remaining_ms / 1000, u.user, shard, asked, u.remaining_ms <= 0)
+                    for u in users
+                ]
+            if deeper and (reach_s := self._registry.horizon_s) < WITHIN_S:
+                # Whoever is due beyond the horizon would be turned away again.
+                within_ms = int(reach_s * 1000)
+                self._look_before(now + reach_s)
+            shards, limit = deeper, min(DEEPER * limit, LOOK_MAX)
+        return sorted(found), crowded
+
+    def _may_hide(self, users: Iterable[DueUser]) -> bool:
+        """Whether behind these somebody may stand who has no timer."""
+        if trio.current_time() < self._awaited_until:
+            return True
+        return any(user.user not in self._registry for user in users)
+
     async def _half_done(self) -> None:
-        """Until there is room for as many again."""
-        # A poll, because a signal would be paid for by every delivery.
-        while self._registry.awake > self._backlog_max // 2:  # noqa: ASYNC110
-            await trio.sleep(POLL_S)
+        """Until there is room for as many again, or the next sweep should have begun."""
+        registry, enough = self._registry, self._backlog_max // 2
+        with trio.move_on_after(SWEEP_S):
+            # A poll, because a signal would be paid for by every delivery.
+            while registry.awake > enough or registry.full:  # noqa: ASYNC110
+                await trio.sleep(POLL_S)

@@ -43,6 +43,7 @@ class MemoryEngine:
     settings: Settings = field(default_factory=Settings)
     replica_id: str = "r-test"
     actors: int = 0
+    horizon_s: float = 120.0
     shards_owned: int = 64
 
     def __post_init__(self) -> None:

@@ -360,3 +360,9 @@ def users_of_shards(shards: int) -> list[str]:
         if len(found) == shards:
             return [found[shard] for shard in range(shards)]
     raise AssertionError
+
+
+def users_in(shard: int, shards: int, count: int) -> list[str]:
+    """So many users of one shard."""
+    names = (f"user-{n}" for n in range(100 * shards * count))
+    return [name for name in names if shard_of(name, shards) == shard][:count]

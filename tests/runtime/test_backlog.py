@@ -7,12 +7,20 @@ import pytest
 import trio
 
 from actor_queue.core.message import Message
-from actor_queue.core.shard import shard_of
-from actor_queue.runtime import registry
 from actor_queue.runtime.recoverer import BACKLOG_MAX, BURST, SWEEP_S
 from actor_queue.store.redis import RedisStore
 from actor_queue.testing.memory import MemoryRunner
-from tests.runtime.harness import Replica, Stage, after, message, now_ms, run, stage, until
+from tests.runtime.harness import (
+    Replica,
+    Stage,
+    after,
+    message,
+    now_ms,
+    run,
+    stage,
+    until,
+    users_in,
+)
 
 CALL_MAX = 500
 TURN_S = 0.005
@@ -23,11 +31,6 @@ async def append_unheard(s: Stage, messages: list[Message]) -> None:
     store = RedisStore(MemoryRunner(now_ms, server=s.server), s.settings, clock=now_ms)
     for begin in range(0, len(messages), CALL_MAX):
         await store.append(messages[begin : begin + CALL_MAX])
-
-
-def users_in(shard: int, shards: int, count: int) -> list[str]:
-    names = (f"user-{n}" for n in range(100 * shards * count))
-    return [name for name in names if shard_of(name, shards) == shard][:count]
 
 
 def test_20000_overdue_users_are_never_in_memory_at_once() -> None:
@@ -59,45 +62,6 @@ def test_a_backlog_in_one_shard_of_many_goes_out_without_a_pause(shards: int, us
             start = trio.current_time()
             await until(lambda: len(s.seen) == users)
             assert trio.current_time() - start < 2 * SWEEP_S
-
-    run(main)
-
-
-def test_no_more_actors_than_allowed_wait_and_those_refused_go_in_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(registry, "ACTORS_MAX", 50)
-
-    async def main() -> None:
-        async with stage(shards=4) as s:
-            a = await s.start("ra")
-            start = trio.current_time()
-            for n in range(200):
-                await a.post(f"user-{n}", "oi", ttl_s=30)
-            assert a.engine.actors == 50
-            await trio.sleep(20)
-            assert a.engine.actors == 50
-            await until(lambda: len(s.seen) == 200)
-            assert set(s.times(start)) == {30.0}
-            assert a.engine.actors == 0
-
-    run(main)
-
-
-def test_who_is_due_now_is_sent_although_the_memory_is_full_of_those_who_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(registry, "ACTORS_MAX", 50)
-
-    async def main() -> None:
-        async with stage(shards=4) as s:
-            a = await s.start("ra")
-            for n in range(60):
-                await a.post(f"user-{n}", "oi", ttl_s=100)
-            start = trio.current_time()
-            await a.post("ana", "agora", ttl_s=0)
-            await until(lambda: bool(s.of("ana")))
-            assert s.of("ana")[0].at == start
 
     run(main)
 
