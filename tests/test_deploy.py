@@ -28,7 +28,7 @@ DEFAULTED = re.compile(r"\$\{\w+:-([^}]*)\}")
 SECRETS = {
     "REDIS_URL": "redis://redis:6379",
     "WEBHOOK_URL": "https://bot.example/webhook",
-    "AQ_API_KEYS": "ingest:a,admin:b",
+    "AQ_API_KEYS": "ingest:a1,admin:b1",
 }
 STOP_MARGIN_S = 15
 """What a stop may take beyond an attempt: requests under way, and the hand-over."""

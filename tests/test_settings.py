@@ -151,7 +151,7 @@ def test_an_empty_text_is_the_same_as_none() -> None:
         ),
         ("AQ_BIND", "[::1]:0", "[::1]:0"),
         ("AQ_BIND", "localhost:9", "localhost:9"),
-        ("AQ_API_KEYS", "ingest:a:b, admin:x", (("ingest", "a:b"), ("admin", "x"))),
+        ("AQ_API_KEYS", "ingest:a:b, admin:x1", (("ingest", "a:b"), ("admin", "x1"))),
         ("WEBHOOK_SECRET", f"{SECRET}  {SECRET}", (SECRET, SECRET)),
         ("WEBHOOK_HEADERS", '{"X-Bot": "a\\tb", "b": "c"}', (("x-bot", "a\tb"), ("b", "c"))),
         ("WEBHOOK_URL", "http://user:p@bot:81/x?y=1", "http://user:p@bot:81/x?y=1"),
@@ -268,6 +268,11 @@ def test_a_secret_value_is_refused_without_being_shown(name: str, text: str) -> 
     assert SECRET not in said
 
 
+@pytest.mark.parametrize("keys", ["admin:a", "ingest:longer,read:b", "admin::"])
+def test_a_key_of_one_character_is_refused(keys: str) -> None:
+    assert "key is 2 to 256 visible" in sentence(AQ_API_KEYS=keys)
+
+
 def test_a_wrong_address_shows_scheme_and_host_but_no_path() -> None:
     said = sentence(WEBHOOK_URL="ftp://bot.example/hooks/token")
     assert "ftp://bot.example" in said
@@ -307,7 +312,7 @@ def test_a_line_break_at_the_end_of_a_value_is_not_part_of_it(end: str) -> None:
         "REDIS_PASSWORD": " p w\t",
         "WEBHOOK_URL": "https://bot/",
         "WEBHOOK_SECRET": SECRET,
-        "AQ_API_KEYS": "admin:k",
+        "AQ_API_KEYS": "admin:k1",
         "AQ_DATA_DIR": "/data",
     }
     ended = parse({name: text + end for name, text in values.items()})
@@ -480,4 +485,4 @@ def test_serve_is_refused_until_redis_webhook_and_keys_are_right() -> None:
     assert refusal(WEBHOOK_URL="http://bot") == ""
     assert "AQ_API_KEYS" in refusal(AQ_BIND="0.0.0.0:80")
     assert refusal(AQ_ALLOW_ANONYMOUS="true") == ""
-    assert refusal(AQ_ALLOW_ANONYMOUS="", AQ_API_KEYS="admin:k") == ""
+    assert refusal(AQ_ALLOW_ANONYMOUS="", AQ_API_KEYS="admin:k1") == ""

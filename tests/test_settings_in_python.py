@@ -94,8 +94,8 @@ def test_python_may_say_what_the_environment_may_say_and_it_means_the_same(
 
 
 def test_a_list_is_as_good_as_a_tuple_and_addresses_take_their_usual_form() -> None:
-    lists: Any = {"retry_schedule_ms": [50], "api_keys": [["admin", "k"]]}
-    assert Settings(**lists) == Settings(retry_schedule_ms=(50,), api_keys=(("admin", "k"),))
+    lists: Any = {"retry_schedule_ms": [50], "api_keys": [["admin", "k1"]]}
+    assert Settings(**lists) == Settings(retry_schedule_ms=(50,), api_keys=(("admin", "k1"),))
     assert Settings(public_url="https://h/").public_url == "https://h"
 
 

@@ -261,7 +261,7 @@ def test_the_orders_bring_every_setting_and_show_no_secret_to_others(tmp_path: P
 def test_orders_that_were_read_are_the_settings_that_were_sent() -> None:
     from actor_queue.core.settings import parse
 
-    settings = parse({"AQ_API_KEYS": "read:a,admin:b", "AQ_RETRY_SCHEDULE": "1,2", "PORT": "0"})
+    settings = parse({"AQ_API_KEYS": "read:a1,admin:b1", "AQ_RETRY_SCHEDULE": "1,2", "PORT": "0"})
     ours, theirs = os.pipe()
     os.write(theirs, workers._orders(settings, dev=True, descriptors=[]))
     os.close(theirs)

@@ -20,6 +20,8 @@ SCHEDULE_STEPS_MAX = 100
 SCHEDULE_STEP_MAX_S = 604_800
 API_KEYS_MAX = 1_000
 ORIGINS_MAX = 100
+KEY_CHARS_MIN = 2
+"""A single character is no key: 94 requests have tried them all."""
 KEY_CHARS_MAX = 256
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
@@ -202,7 +204,7 @@ def _api_key(item: str) -> tuple[str, str]:
     if scope not in SCOPES:
         raise ValueError("not a scope")
     # What can stand in `Authorization: Bearer …` unquoted; the comma is taken by the list.
-    return scope, _match(rf"[!-+\--~]{{1,{KEY_CHARS_MAX}}}", key)[0]
+    return scope, _match(rf"[!-+\--~]{{{KEY_CHARS_MIN},{KEY_CHARS_MAX}}}", key)[0]
 
 
 # Addresses
@@ -305,10 +307,10 @@ SECRETS = Kind(
 API_KEYS = Kind(
     _api_keys,
     "scope:key with commas between, where scope is ingest, read or admin and key is"
-    f" 1 to {KEY_CHARS_MAX} visible ASCII characters without comma",
+    f" {KEY_CHARS_MIN} to {KEY_CHARS_MAX} visible ASCII characters without comma",
     write=_joined(",", _pair),
     typed=f"a tuple of pairs (scope, key), where scope is ingest, read or admin and key is"
-    f" 1 to {KEY_CHARS_MAX} visible ASCII characters without comma",
+    f" {KEY_CHARS_MIN} to {KEY_CHARS_MAX} visible ASCII characters without comma",
 )
 PORT = Kind(_port, "a port from 0 to 65535, where 0 is any free one")
 REDIS_PORT = Kind(_redis_port, "a port from 1 to 65535")

@@ -64,11 +64,11 @@ def test_the_service_is_looked_for_where_these_settings_put_it() -> None:
 
 
 def test_the_key_with_the_scope_comes_before_the_admins_and_that_before_any() -> None:
-    settings = parse({"AQ_API_KEYS": "ingest:i,admin:a,read:r"})
-    assert best_key(settings, "read") == "r"
-    assert best_key(settings, "admin") == "a"
-    assert best_key(parse({"AQ_API_KEYS": "ingest:i,admin:a"}), "read") == "a"
-    assert best_key(parse({"AQ_API_KEYS": "ingest:i"}), "read") == "i"
+    settings = parse({"AQ_API_KEYS": "ingest:i1,admin:a1,read:r1"})
+    assert best_key(settings, "read") == "r1"
+    assert best_key(settings, "admin") == "a1"
+    assert best_key(parse({"AQ_API_KEYS": "ingest:i1,admin:a1"}), "read") == "a1"
+    assert best_key(parse({"AQ_API_KEYS": "ingest:i1"}), "read") == "i1"
     assert best_key(Settings(), "read") is None
 
 
@@ -90,7 +90,7 @@ def test_who_has_no_key_or_the_wrong_one_is_told_which_variable_to_set(
         assert "correct the key in --key" in wrong.err
         Path("key").write_text("y\n")
         assert "--key-file" in run("users", "--url", url, "--key-file", "key").err
-        monkeypatch.setenv("AQ_API_KEYS", "read:z")
+        monkeypatch.setenv("AQ_API_KEYS", "read:z1")
         assert "correct the key in AQ_API_KEYS" in run("users", "--url", url).err
 
         monkeypatch.setenv("AQ_API_KEYS", f"read:{'r' * 20}")

@@ -34,7 +34,7 @@ def given(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 def test_send_posts_the_message_with_the_key_that_may(
     run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AQ_API_KEYS", "admin:a,ingest:i")
+    monkeypatch.setenv("AQ_API_KEYS", "admin:a1,ingest:i1")
     scripted.answers["/api/message"] = (
         202,
         {"success": True, "user": "joao", "message_id": "m1", "pending": 3, "fires_in": 15.0},
@@ -44,7 +44,7 @@ def test_send_posts_the_message_with_the_key_that_may(
     assert "pending: 3" in said.out
     (request,) = scripted.requests
     assert request.method == "POST"
-    assert request.key == "Bearer i"
+    assert request.key == "Bearer i1"
     assert request.body == {
         "user": "joao",
         "message": "tudo bem?",

@@ -170,7 +170,7 @@ def test_the_public_address_is_one_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"api_keys": (("admin", "k"),)}, {"bind": "0.0.0.0:8000"}, {"bind": "[::]:1"}]
+    "settings", [{"api_keys": (("admin", "k1"),)}, {"bind": "0.0.0.0:8000"}, {"bind": "[::]:1"}]
 )
 def test_with_keys_or_bound_to_the_world_any_name_is_taken(settings: dict[str, Any]) -> None:
     assert judged({"host": "evil.example", "origin": "https://evil.example"}, **settings) is None
@@ -231,7 +231,7 @@ def test_the_browsers_question_needs_no_key(
 
 
 def test_a_page_that_is_not_listed_gets_no_permission(start: Callable[..., Served]) -> None:
-    server = start(cors_origins=(PAGE,), api_keys=(("ingest", "k"),))
+    server = start(cors_origins=(PAGE,), api_keys=(("ingest", "k1"),))
     asked = sent(
         server,
         "OPTIONS",
@@ -245,7 +245,7 @@ def test_a_page_that_is_not_listed_gets_no_permission(start: Callable[..., Serve
         "POST",
         "/api/message",
         origin=f"{PAGE}.evil.example",
-        authorization="Bearer k",
+        authorization="Bearer k1",
     )
     # Whoever has a key may send; the page may not read what came of it.
     assert (posted.status, posted.headers["vary"]) == (202, "origin")
@@ -254,7 +254,7 @@ def test_a_page_that_is_not_listed_gets_no_permission(start: Callable[..., Serve
 
 
 def test_without_a_list_no_page_gets_permission(start: Callable[..., Served]) -> None:
-    server = start(api_keys=(("ingest", "k"),))
+    server = start(api_keys=(("ingest", "k1"),))
     asked = sent(
         server, "OPTIONS", "/api/message", origin=PAGE, access_control_request_method="POST"
     )
@@ -263,8 +263,8 @@ def test_without_a_list_no_page_gets_permission(start: Callable[..., Served]) ->
 
 
 def test_a_problem_can_be_read_by_the_page_too(start: Callable[..., Served]) -> None:
-    server = start(cors_origins=(PAGE,), api_keys=(("ingest", "k"),))
-    key = {"authorization": "Bearer k", "origin": PAGE}
+    server = start(cors_origins=(PAGE,), api_keys=(("ingest", "k1"),))
+    key = {"authorization": "Bearer k1", "origin": PAGE}
     server.engine.full.add("ana")
     answers = {
         401: sent(server, "POST", "/api/message", origin=PAGE),
@@ -281,7 +281,7 @@ def test_a_problem_can_be_read_by_the_page_too(start: Callable[..., Served]) -> 
 
 
 @pytest.mark.parametrize(("method", "path"), NOT_INGEST)
-@pytest.mark.parametrize("keys", [(), (("admin", "k"),)])
+@pytest.mark.parametrize("keys", [(), (("admin", "k1"),)])
 def test_nothing_but_ingest_is_ever_opened_to_a_page(
     method: str, path: str, keys: tuple[tuple[str, str], ...]
 ) -> None:
@@ -289,7 +289,7 @@ def test_nothing_but_ingest_is_ever_opened_to_a_page(
         headers = {"origin": PAGE, "access-control-request-method": method}
         for asked in (method, "OPTIONS"):
             answer = ask(
-                server.address, asked, path, None, {**headers, "authorization": "Bearer k"}
+                server.address, asked, path, None, {**headers, "authorization": "Bearer k1"}
             )
             assert not [name for name in answer.headers if name.startswith("access-control-")]
             assert answer.status == 403 or keys

@@ -155,7 +155,7 @@ def test_a_coding_on_several_lines_is_one_list(server: Served) -> None:
 
 
 def test_a_wrong_key_is_said_before_a_wrong_coding(start: Callable[..., Served]) -> None:
-    server = start(api_keys=(("ingest", "k"),))
+    server = start(api_keys=(("ingest", "k1"),))
     for path in ("/api/message", "/api/messages", "/api/users/a/typing"):
         assert send(server, path, b"x", content_encoding="br").status == 401
         assert ask(server.address, "POST", f"{path}?x=1", b"{}").status == 401
