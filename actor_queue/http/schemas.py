@@ -257,10 +257,14 @@ DROPPED: Final = record(
         "user": STRING,
         "dropped": {**COUNT, "description": "How many messages."},
         "batch": {**MAYBE_STRING, "description": "The batch that waited for its retry, if any."},
+        "complete": {
+            **BOOLEAN,
+            "description": "False: `messages` has only a part of those that were dropped.",
+        },
         "messages": {
             **listed({"type": "object", "additionalProperties": True}),
-            "description": "The original objects with seq, message_id and received_at; "
-            "those beyond 1 MiB are counted only.",
+            "description": "The original objects with seq, message_id and received_at, oldest "
+            "first, up to 1 MiB of them.",
         },
     }
 )

@@ -60,6 +60,7 @@ def dropped(user: str, what: Dropped) -> Json:
         "user": user,
         "dropped": what.messages,
         "batch": what.batch_id,
+        "complete": what.complete,
         "messages": [_item(item) for item in what.stored],
     }
 

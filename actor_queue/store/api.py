@@ -236,6 +236,11 @@ class Dropped:
         """The messages in `stored`, as objects."""
         return items_of(self.stored)
 
+    @property
+    def complete(self) -> bool:
+        """Whether `stored` has every dropped message. What is not in it is gone unseen."""
+        return len(self.stored) == self.messages
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:

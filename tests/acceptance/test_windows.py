@@ -196,10 +196,22 @@ def test_a_delete_answers_with_what_it_dropped_and_nothing_of_it_is_sent(plain: 
     answer = plain.client.drop(user)
     assert answer.status == 200
     assert [item["message"] for item in answer.json()["messages"]] == texts
+    assert answer.json()["complete"] is True
     assert plain.client.state(user) == "idle"
     after = plain.client.accepted(user, ttl=1.2)
     (attempt,) = wait_for_attempts(plain.receiver, user)
     assert attempt.texts == (after,)
+
+
+def test_a_delete_that_answers_with_a_part_of_what_it_dropped_says_so(plain: World) -> None:
+    user = fresh_user("muito")
+    assert plain.client.user(user, "hold").status == 200
+    texts = [plain.client.accepted(user, ttl=600, filling="x" * 240_000) for _ in range(6)]
+    plain.gone.update(texts)
+    told = plain.client.drop(user).json()
+    assert (told["dropped"], told["complete"]) == (6, False)
+    assert [item["message"] for item in told["messages"]] == texts[:4]
+    assert plain.client.user(user, "release").json()["pending"] == 0
 
 
 def test_who_waits_is_listed_soonest_first_and_without_texts(plain: World) -> None:

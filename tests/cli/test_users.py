@@ -434,6 +434,16 @@ def test_drop_deletes_and_shows_what_it_deleted(run: Run, ours: Ours) -> None:
     assert "nothing waited for 'ana'" in nothing.err
 
 
+def test_drop_says_when_it_shows_a_part_of_what_it_deleted(run: Run, scripted: Scripted) -> None:
+    shown = {"seq": 1, "received_at": "2025-01-30T01:19:45.120Z", "message": "oi"}
+    told = {"success": True, "user": "ana", "dropped": 9, "batch": None, "messages": [shown]}
+    scripted.answers["/api/users/ana"] = (200, {**told, "complete": False})
+    said = run("drop", "ana", "--yes", "--url", scripted.url)
+    assert "these are the first 1 of 9; the others are gone, too" in said.err
+    scripted.answers["/api/users/ana"] = (200, {**told, "dropped": 1, "complete": True})
+    assert run("drop", "ana", "--yes", "--url", scripted.url).err == ""
+
+
 def test_drop_without_a_terminal_deletes_nothing_and_says_how_much_it_would(
     run: Run, ours: Ours
 ) -> None:

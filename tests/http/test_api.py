@@ -284,6 +284,7 @@ def test_delete_answers_with_what_it_dropped(server: Served) -> None:
         "user": "with-batch",
         "dropped": 1,
         "batch": "b-7",
+        "complete": True,
         "messages": [{**original, "seq": 1, "received_at": "2025-01-30T01:19:45.120Z"}],
     }
 

@@ -169,12 +169,13 @@ class OrderConformance:
         await s.store.append([s.message("x") for _ in range(3_000)])
         dropped = await s.store.drop("ana")
         assert dropped.messages == len(dropped.stored) == 3_000
+        assert dropped.complete
 
     @scenario(max_batch_bytes=67_108_864)
     async def test_a_drop_answers_with_a_mebibyte_at_most_and_counts_all(self, s: Stage) -> None:
         await s.store.append([s.message("x" * 300_000) for _ in range(6)])
         dropped = await s.store.drop("ana")
-        assert (dropped.messages, len(dropped.stored)) == (6, 3)
+        assert (dropped.messages, len(dropped.stored), dropped.complete) == (6, 3, False)
 
     @scenario()
     async def test_a_user_s_state_is_told(self, s: Stage) -> None:

@@ -238,6 +238,9 @@ def drop(asking: Asking, user: UserArgument, yes: YesOption = False) -> int:
     if answer.get("messages") and not asking.as_json:
         print()
         show_table(DROPPED_COLUMNS, answer["messages"])
+        if not answer.get("complete", True):
+            shown = len(answer["messages"])
+            note(f"these are the first {shown} of {answer['dropped']}; the others are gone, too")
     return 0
 
 
