@@ -18,8 +18,9 @@ WORKDIR /srv
 USER 10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Alive, not ready: an orchestrator must not kill a replica because Redis is away.
+# Alive, not ready: an orchestrator must not kill a replica because Redis is away. It asks where the variables
+# AQ_PROBE_BIND, AQ_BIND and PORT put the service, so where it listens is said with them here, and not with flags.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/healthz', timeout=2)"]
+    CMD ["python", "-m", "actor_queue.app.alive"]
 ENTRYPOINT ["actor-queue"]
 CMD ["serve"]

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from actor_queue.app.alive import ANY_HOST
 from actor_queue.core.settings import Settings, SettingsError
 
 CONNECT_S = 5.0
@@ -23,7 +24,6 @@ EVENTS_SILENT_S = 45.0
 """The service says that it is there every 15 s; after three times that it is not."""
 DETAIL_CHARS_MAX = 500
 
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a wildcard is reached
 _SAMPLE = re.compile(r"(\w+)(?:\{[^}]*\})? ([0-9.eE+-]+)")
 
 Json = dict[str, Any]
@@ -44,7 +44,7 @@ class Unreachable(Refused):
 
 def default_url(settings: Settings) -> str:
     """Where a service with these settings is reached from this machine."""
-    host = _ANY_HOST.get(settings.host, settings.host)
+    host = ANY_HOST.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{settings.port}{settings.root_path}"
 
