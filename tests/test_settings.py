@@ -23,7 +23,7 @@ CONTRACT_NAMES = frozenset((
     "AQ_RETRY_SCHEDULE", "AQ_WEBHOOK_TIMEOUT", "AQ_MAX_DELIVERIES", "AQ_PAYLOAD", "AQ_SHARDS",
     "AQ_LEASE_TTL", "AQ_NAMESPACE", "AQ_DURABILITY", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS",
     "AQ_ALLOW_EVICTION", "AQ_DATA_DIR", "AQ_ROOT_PATH", "AQ_PUBLIC_URL", "AQ_CORS_ORIGINS",
-    "AQ_LOG", "AQ_LOG_LEVEL", "AQ_LOG_USERS",
+    "AQ_LOG", "AQ_LOG_LEVEL", "AQ_LOG_USERS", "AQ_KEY_FOR_METRICS",
 ))
 # fmt: on
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
@@ -486,3 +486,9 @@ def test_serve_is_refused_until_redis_webhook_and_keys_are_right() -> None:
     assert "AQ_API_KEYS" in refusal(AQ_BIND="0.0.0.0:80")
     assert refusal(AQ_ALLOW_ANONYMOUS="true") == ""
     assert refusal(AQ_ALLOW_ANONYMOUS="", AQ_API_KEYS="admin:k1") == ""
+
+
+def test_asking_for_a_key_where_there_is_none_is_refused() -> None:
+    said = sentence(AQ_KEY_FOR_METRICS="true")
+    assert "AQ_KEY_FOR_METRICS is true and AQ_API_KEYS is not set" in said
+    assert parse({"AQ_KEY_FOR_METRICS": "true", "AQ_API_KEYS": "read:k1"}).key_for_metrics

@@ -96,6 +96,7 @@ class Settings:
     durability: Durability = "memory"
     api_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (scope, key)
     allow_anonymous: bool = False
+    key_for_metrics: bool = False
     allow_eviction: bool = False
     data_dir: str = "./data"
     root_path: str = ""
@@ -312,6 +313,12 @@ def _contradictions(settings: Settings) -> Iterator[Mistake]:
             ("AQ_DEFAULT_TTL", "AQ_MAX_TTL"),
             f"AQ_DEFAULT_TTL (default_ttl_ms) is {settings.default_ttl_ms / 1000:g}; allowed: "
             f"at most AQ_MAX_TTL (max_ttl_ms), which is {settings.max_ttl_ms / 1000:g}",
+        )
+    if settings.key_for_metrics and not settings.api_keys:
+        yield Mistake(
+            ("AQ_KEY_FOR_METRICS", "AQ_API_KEYS"),
+            "AQ_KEY_FOR_METRICS is true and AQ_API_KEYS is not set, so no key could be asked for:"
+            " set AQ_API_KEYS too",
         )
     authorized = any(name == "authorization" for name, _ in settings.webhook_headers)
     if authorized and settings.webhook_url and split(settings.webhook_url).userinfo:

@@ -113,6 +113,8 @@ VARIABLES: tuple[Variable, ...] = (
              "who may call: scope:key,… with the scopes ingest, read and admin", secret=True),
     Variable("AQ_ALLOW_ANONYMOUS", "allow_anonymous", kinds.BOOLEAN, "false",
              "without keys, listen on more than loopback all the same"),
+    Variable("AQ_KEY_FOR_METRICS", "key_for_metrics", kinds.BOOLEAN, "false",
+             "/metrics and /openapi.json need a key with the scope read, too"),
     Variable("AQ_ALLOW_EVICTION", "allow_eviction", kinds.BOOLEAN, "false",
              "accept a Redis that may evict keys, and with them messages"),
     Variable("AQ_DATA_DIR", "data_dir", kinds.PATH, "./data",

@@ -83,9 +83,10 @@ def build(
 def _about(backend: Backend, traffic: Traffic, census: Census | None) -> Blueprint:
     about = Blueprint("about", __name__)
     description = json.dumps(document(backend.settings)).encode()
+    scope: Scope | None = "read" if backend.settings.key_for_metrics else None
 
     @about.get("/metrics")
-    @needs(None)
+    @needs(scope)
     async def metrics() -> Response:
         if census is None:
             return Response(render(families(backend, traffic)), content_type=CONTENT_TYPE)
@@ -97,7 +98,7 @@ def _about(backend: Backend, traffic: Traffic, census: Census | None) -> Bluepri
         return Response(render(merged(count)), content_type=CONTENT_TYPE)
 
     @about.get("/openapi.json")
-    @needs(None)
+    @needs(scope)
     async def openapi() -> Response:
         return raw_answer(description)
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from actor_queue.core.settings import Settings
+from actor_queue.http.auth import Scope
 from actor_queue.http.bulk import CHUNK_MESSAGES_MAX, REQUESTS_MAX, SHORT_BYTES_MAX
 from actor_queue.http.inputs import STATES
 from actor_queue.http.openapi_parts import (
@@ -78,7 +79,9 @@ def document(settings: Settings) -> dict[str, Any]:
             {"name": "Dead letters", "description": "Batches that nobody tries any more."},
             {"name": "Service", "description": "The service itself."},
         ],
-        "paths": _named({**_messages(), **_users(), **_dead(), **_service(), **_pages()}),
+        "paths": _named(
+            {**_messages(), **_users(), **_dead(), **_service(settings), **_pages(settings)}
+        ),
         "webhooks": {"batch": {"post": _webhook()}},
         "components": {
             "schemas": schemas(settings),
@@ -249,7 +252,7 @@ def _dead() -> dict[str, Any]:
     }
 
 
-def _service() -> dict[str, Any]:
+def _service(settings: Settings) -> dict[str, Any]:
     tag = "Service"
     shards = operation(
         tag,
@@ -288,7 +291,7 @@ def _service() -> dict[str, Any]:
     metrics = operation(
         tag,
         "Numbers for Prometheus",
-        None,
+        _about_itself(settings),
         {"200": content("Text", {"text/plain": STRING})},
         "503",
         description="In Prometheus' text format 0.0.4. 503 while other workers' are not known.",
@@ -302,13 +305,13 @@ def _service() -> dict[str, Any]:
     }
 
 
-def _pages() -> dict[str, Any]:
+def _pages(settings: Settings) -> dict[str, Any]:
     tag = "Service"
     self_description = {"type": "object", "description": "OpenAPI 3.1."}
     description = operation(
         tag,
         "This description",
-        None,
+        _about_itself(settings),
         {"200": json_of("OpenAPI", self_description)},
         description="With this service's own limits in it.",
     )
@@ -331,6 +334,11 @@ def _pages() -> dict[str, Any]:
         "/docs": {"get": docs},
         "/": {"get": page},
     }
+
+
+def _about_itself(settings: Settings) -> Scope | None:
+    """What a key must have for what the service says of itself."""
+    return "read" if settings.key_for_metrics else None
 
 
 def _webhook() -> Operation:

@@ -24,11 +24,12 @@ def test_the_second_listener_has_health_readiness_and_metrics_and_nothing_else(
     workers: int,
 ) -> None:
     [port] = free_ports(1)
-    keys = {"AQ_API_KEYS": "admin:chave", "AQ_ROOT_PATH": "/fila"}
+    keys = {"AQ_API_KEYS": "admin:chave", "AQ_KEY_FOR_METRICS": "true", "AQ_ROOT_PATH": "/fila"}
     with world(AQ_PROBE_BIND=f"127.0.0.1:{port}", AQ_WORKERS=str(workers), **keys) as shared:
         probe = Client(port, key="chave")
         for path in ("/healthz", "/readyz", "/metrics", "/fila/healthz", "/fila/readyz"):
             wait_until(lambda path=path: probe.get(path).status == 200, path)
+        assert Client(port).get("/metrics").status == 401
         for path in ("/", "/api/users", "/api/shards", "/openapi.json", "//healthz", "/healthz/x"):
             assert probe.get(path).status == 404
         body = json.dumps({"user": fresh_user("sonda"), "message": "oi"}).encode()

@@ -51,6 +51,13 @@ def locked() -> Iterator[Served]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def shut() -> Iterator[Served]:
+    """A service that asks for a key for what it says of itself, too."""
+    with served(api_keys=KEYS, key_for_metrics=True) as server:
+        yield server
+
+
 def with_key(server: Served, method: str, path: str, authorization: str | None) -> Answer:
     headers = {} if authorization is None else {"authorization": authorization}
     return ask(server.address, method, path, headers=headers)
@@ -89,3 +96,23 @@ def test_the_word_bearer_is_read_in_any_case(locked: Served) -> None:
 def test_no_view_lacks_a_scope(shared: Served) -> None:
     app = build(shared.engine, Keys(()), Traffic(), FaultLog())
     assert [name for name, view in app.view_functions.items() if not hasattr(view, MARK)] == []
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+def test_what_the_service_says_of_itself_needs_a_key_if_that_is_set(
+    shut: Served, path: str
+) -> None:
+    for method in ("GET", "HEAD"):
+        for authorization in UNKNOWN:
+            assert with_key(shut, method, path, authorization).status == 401
+        assert with_key(shut, method, path, "Bearer in-key").status == 403
+        for key in ("read-key", "root-key"):
+            assert with_key(shut, method, path, f"Bearer {key}").status == 200
+    description = with_key(shut, "GET", "/openapi.json", "Bearer read-key").json
+    assert description["paths"][path]["get"]["security"] == [{"key": []}]
+    assert "401" in description["paths"][path]["get"]["responses"]
+
+
+def test_health_and_the_pages_need_no_key_even_then(shut: Served) -> None:
+    for path in ("/", "/docs", "/static/base.css", "/healthz", "/readyz"):
+        assert with_key(shut, "GET", path, None).status == 200

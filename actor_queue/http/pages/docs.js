@@ -1,5 +1,6 @@
 // The API's page: `openapi.json` for people. Renders what that file says and knows nothing itself.
 
+import { key } from "./api.js";
 import { byId, copyButton, el, jsonBlock, quoted } from "./dom.js";
 import { sampleOf, schemaList, typeOf } from "./schema.js";
 
@@ -11,7 +12,9 @@ let spec = null;
 
 async function show() {
   try {
-    const response = await fetch("openapi.json");
+    // The key is the one that the other page of this tab was given.
+    const response = await fetch("openapi.json", { headers: key() === null ? {} : { authorization: `Bearer ${key()}` } });
+    if (response.status === 401) throw new Error("it needs a key; open the page at “/” in this tab, give it one, and come back");
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     spec = await response.json();
   } catch (error) {
