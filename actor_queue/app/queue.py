@@ -124,7 +124,14 @@ class ActorQueue(Verbs):
         probe = probe_call(keys.meta, self.settings.shards, FORMAT)
         named = self.settings.redis_set_by
         return Road(
-            runner_for(url, probe, self.settings.durability, settle=settle, set_by=named),
+            runner_for(
+                url,
+                probe,
+                self.settings.durability,
+                settle=settle,
+                reserve_bytes=self.settings.redis_reserve_bytes,
+                set_by=named,
+            ),
             aim=Aim(url, named),
         )
 

@@ -55,7 +55,8 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
              "a batch was given up; `actor-queue dead show BATCH` has it"),
     LogEvent("redis_lost", "warning", "Redis cannot be reached or does not answer"),
     LogEvent("redis_refusing", "warning",
-             "Redis answers and refuses; `why` is full, read_only, loading, cannot_save, …"),
+             "Redis answers and refuses; `why` is full, read_only, loading, cannot_save, …; or it "
+             "would take messages, and AQ_REDIS_RESERVE stops them: `why` is nearly_full"),
     LogEvent("redis_still_away", "warning", "a minute's summary while Redis is lost or refuses"),
     LogEvent("redis_back", "info", "Redis takes writes again; `after_s` since it was lost"),
     LogEvent("entries_set_aside", "warning",

@@ -84,6 +84,7 @@ class Settings:
     max_body_bytes: int = 262_144
     max_pending: int = 10_000
     max_pending_bytes: int = 67_108_864
+    redis_reserve_bytes: int | None = None  # None = by the server's maxmemory
     dedup_window_ms: int = 3_600_000
     retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
     webhook_timeout_ms: int = 30_000

@@ -88,6 +88,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("AQ_MAX_PENDING_BYTES", "max_pending_bytes", kinds.size(1, 1_099_511_627_776),
              "67108864",
              "bytes waiting for one user, as they are stored, above which its POSTs get 429"),
+    Variable("AQ_REDIS_RESERVE", "redis_reserve_bytes", kinds.size(0, 1_099_511_627_776), "",
+             "new messages get 503 while Redis has less than this left of its maxmemory, in bytes;"
+             " unset, it is a tenth of maxmemory, at most 32 MiB; 0 = off"),
     Variable("AQ_DEDUP_WINDOW", "dedup_window_ms", kinds.seconds("0.1", YEAR_S), "3600",
              "seconds a message_id is remembered"),
     Variable("AQ_RETRY_SCHEDULE", "retry_schedule_ms", kinds.SCHEDULE, "1,5,15,60,300",

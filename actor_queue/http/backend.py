@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.counters import Counters
@@ -42,6 +43,9 @@ class Backend(Protocol):
 
     @property
     def horizon_s(self) -> float: ...
+
+    @property
+    def redis_memory(self) -> Memory | None: ...
 
     @property
     def shards_owned(self) -> int: ...

@@ -16,6 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from actor_queue.core.headroom import Memory
 from actor_queue.http.backend import Backend
 from actor_queue.http.numbers import Report
 from actor_queue.http.traffic import Traffic
@@ -93,6 +94,8 @@ class _Replica(Collector):
             backend.horizon_s,
         )
         yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
+        if (memory := backend.redis_memory) is not None:
+            yield from _of_redis(memory)
         yield from _of_engine(backend.counters)
         yield from _of_traffic(self._traffic)
 
@@ -106,6 +109,20 @@ def _of_engine(counters: Counters) -> Iterator[Metric]:
             yield _histogram(field.name.removesuffix("_s") + "_seconds", text, value)
         else:
             yield _counter(field.name, text, value)
+
+
+def _of_redis(memory: Memory) -> Iterator[Metric]:
+    """Of several primaries, the one with the least room for new messages."""
+    yield _gauge("redis_memory_used_bytes", "Memory in use in Redis", memory.used)
+    if memory.most:
+        yield _gauge(
+            "redis_memory_left_bytes", "Memory left in Redis until its maxmemory", memory.left
+        )
+        yield _gauge(
+            "redis_memory_reserve_bytes",
+            "New messages are refused while less than this is left",
+            memory.reserve,
+        )
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Metric]:

@@ -19,8 +19,15 @@ SUMMED: Final = ("counter", "histogram")
 """Types that only grow: what a process that has ended had counted goes on counting."""
 PER_PROCESS: Final = "process_"
 """Numbers of a process as the system sees it: they have no sum."""
-LEAST: Final = ("actor_queue_ready", "actor_queue_horizon_seconds")
-"""A group is as ready, and looks as far ahead, as the least of its members."""
+LEAST: Final = (
+    "actor_queue_ready",
+    "actor_queue_horizon_seconds",
+    "actor_queue_redis_memory_used_bytes",
+    "actor_queue_redis_memory_left_bytes",
+    "actor_queue_redis_memory_reserve_bytes",
+)
+"""What is not added up: a group is as ready, and looks as far ahead, as the least of its members,
+and they all have the same Redis."""
 
 
 class CensusFailed(Exception):

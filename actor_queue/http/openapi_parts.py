@@ -34,8 +34,8 @@ PROBLEMS: Final = {
     "415": "A form, not JSON, or a content coding that is not gzip or deflate",
     "422": "A field or parameter breaks its rule; `field` names it",
     "429": "The user has too many messages, or too many bytes, waiting; see Retry-After",
-    "503": "The store is away, the service is starting or stopping, or too many long requests to "
-    "/api/messages are under way; see Retry-After",
+    "503": "The store is away, full or nearly full, the service is starting or stopping, or too "
+    "many long requests to /api/messages are under way; see Retry-After",
 }
 
 _CHALLENGE: Final[Schema] = {"description": "RFC 6750.", "schema": STRING}

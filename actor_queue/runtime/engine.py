@@ -16,6 +16,7 @@ from typing import Literal
 import trio
 
 from actor_queue.core.actor import Policy
+from actor_queue.core.headroom import Memory
 from actor_queue.core.horizon import HORIZON_S
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
@@ -180,6 +181,11 @@ class Engine:
     def horizon_s(self) -> float:
         """Users who are due later than this get no timer yet."""
         return self._registry.horizon_s
+
+    @property
+    def redis_memory(self) -> Memory | None:
+        """See `Store.memory`."""
+        return self.store.memory()
 
     @property
     def shards_owned(self) -> int:

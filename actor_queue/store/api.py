@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
+from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 
 CURSOR_CHARACTERS_MAX = 1_000
@@ -480,6 +481,10 @@ class Store(Protocol):
     async def ping(self) -> None: ...
 
     async def info(self) -> StoreInfo: ...
+
+    def memory(self) -> Memory | None:
+        """See `Runner.memory`."""
+        ...
 
     def trouble(self) -> str | None:
         """Why the store cannot be written to right now, as far as is known; None if it can."""

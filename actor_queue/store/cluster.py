@@ -21,6 +21,7 @@ import anyio
 import anyio.abc
 from coredis.connection import BaseConnection
 
+from actor_queue.core.headroom import Headroom, Memory
 from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
@@ -82,11 +83,13 @@ class ClusterRunner:
         durability: Durability = "memory",
         *,
         settle: Settle | None = None,
+        headroom: Callable[[], Headroom] | None = None,
     ) -> None:
         self._nodes = nodes
         self._probe = probe
         self._durability = durability
         self._settle = settle
+        self._headroom = headroom
         self._plain = False
         self._slots: list[Place | None] = [None] * SLOTS
         self._primaries: tuple[Place, ...] = ()
@@ -250,8 +253,18 @@ class ClusterRunner:
         if self._map_failure is not None:
             return self._map_failure
         used = [self._members[place] for place in self._primaries if place in self._members]
-        failures = (each.node.failure or each.refused for each in used if each.tried)
+        failures = (
+            each.node.failure or each.refused or each.node.refuses_messages
+            for each in used
+            if each.tried
+        )
         return next(filter(None, failures), None)
+
+    def memory(self) -> Memory | None:
+        """See `Runner.memory`."""
+        members = (self._members[place] for place in self._primaries if place in self._members)
+        known = [each.node.memory for each in members if each.node.memory is not None]
+        return min(known, key=lambda each: each.left - each.reserve, default=None)
 
     @property
     def reconnects(self) -> int:
@@ -287,7 +300,12 @@ class ClusterRunner:
         member = self._members.get(place)
         if member is None:
             assert self._tasks is not None, "the runner is not being served"
-            node = Node(partial(self._connect, place), self._durability, settle=self._settle)
+            node = Node(
+                partial(self._connect, place),
+                self._durability,
+                settle=self._settle,
+                headroom=self._headroom,
+            )
             node.plain = self._plain
             member = self._members[place] = _Member(node)
             self._tasks.start_soon(self._serve_member, member)

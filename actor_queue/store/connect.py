@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from actor_queue.core.headroom import Headroom
 from actor_queue.core.settings import Durability, RedisVariable
 from actor_queue.store.address import CLUSTER, SENTINEL, connector, nodes, scheme_of
 from actor_queue.store.aim import Aim
@@ -23,20 +25,25 @@ def runner_for(
     durability: Durability = "memory",
     *,
     settle: Settle | None = None,
+    reserve_bytes: int | None = 0,
     set_by: RedisVariable = "REDIS_URL",
 ) -> AnyRunner:
     """Not connected yet: run its `serve`, then await `prepare`.
 
     `probe` is a cheap write that tells whether writes are possible again. `settle` is awaited
-    before messages are sent (see `store.pipe`). `set_by` is the variable that sentences name.
+    before messages are sent (see `store.pipe`). `reserve_bytes` is AQ_REDIS_RESERVE; with 0 nobody
+    looks how full the servers are. `set_by` is the variable that sentences name.
     Raises `StoreMisconfigured` for a url that cannot be used.
     """
     scheme = scheme_of(url)
+    headroom = partial(Headroom, reserve_bytes) if reserve_bytes != 0 else None
     if scheme == CLUSTER:
-        return ClusterRunner(nodes(url), probe, durability, settle=settle)
+        return ClusterRunner(nodes(url), probe, durability, settle=settle, headroom=headroom)
     if scheme == SENTINEL:
-        return SentinelRunner(nodes(url), probe, durability, settle=settle)
-    return ServerRunner(connector(url), probe, durability, settle=settle, set_by=set_by)
+        return SentinelRunner(nodes(url), probe, durability, settle=settle, headroom=headroom)
+    return ServerRunner(
+        connector(url), probe, durability, settle=settle, headroom=headroom, set_by=set_by
+    )
 
 
 async def prepared(prepare: Callable[[], Awaitable[None]], aim: Aim | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from actor_queue.core.headroom import Memory
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
 from actor_queue.store.base import READING, listed, number, octets
 from actor_queue.store.dead import DeadLetters
@@ -31,6 +32,10 @@ class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters):
     async def info(self) -> StoreInfo:
         """What kind of server this is."""
         return await self._runner.info()
+
+    def memory(self) -> Memory | None:
+        """See `Store.memory`."""
+        return self._runner.memory()
 
     def trouble(self) -> str | None:
         """Why the store cannot be written to, as far as is known."""

@@ -80,6 +80,9 @@ _WRONG_TYPE_SENTENCE = (
     "a key of the service in Redis holds another kind of value: `actor-queue doctor` says which"
 )
 
+NO_ROOM = "RESERVE"
+"""Not a server's word: the service itself sends no message where AQ_REDIS_RESERVE is reached."""
+
 NO_DATABASE = "DB index is out of range"
 """The server's words for it, which has no code of its own."""
 
@@ -104,6 +107,7 @@ _TROUBLES_BY_WORDS = (
     ("does not allow", "not_allowed"),
     ("slots that no node serves", "cluster_down"),
     ("confirm", "unconfirmed"),
+    ("AQ_REDIS_RESERVE", "nearly_full"),
 )
 
 UNREACHED = "Redis cannot be reached"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from actor_queue.core.headroom import Memory
 from actor_queue.store.api import StoreInfo
 from actor_queue.store.scripts import Script
 
@@ -59,6 +60,10 @@ class Runner(Protocol):
         ...
 
     async def info(self) -> StoreInfo: ...
+
+    def memory(self) -> Memory | None:
+        """Of the server that has the least room for new messages; None while none is known."""
+        ...
 
     def trouble(self) -> str | None:
         """Why the last thing failed, while nothing has succeeded since; None when all is well."""

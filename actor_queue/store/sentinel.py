@@ -11,12 +11,14 @@ for some ten seconds, all of which are thrown away when it becomes a replica.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import anyio
 import anyio.abc
 from coredis.connection import BaseConnection
 from coredis.exceptions import StalePrimaryError
 
+from actor_queue.core.headroom import Headroom
 from actor_queue.core.settings import Durability
 from actor_queue.store.address import Nodes, Place
 from actor_queue.store.api import StoreUnavailable
@@ -44,9 +46,17 @@ class SentinelRunner(ServerRunner):
         durability: Durability = "memory",
         *,
         settle: Settle | None = None,
+        headroom: Callable[[], Headroom] | None = None,
     ) -> None:
         self._sentinels = Sentinels(nodes)
-        super().__init__(self._sentinels.connect, probe, durability, moves=True, settle=settle)
+        super().__init__(
+            self._sentinels.connect,
+            probe,
+            durability,
+            moves=True,
+            settle=settle,
+            headroom=headroom,
+        )
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """See `ServerRunner.serve`."""

@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from actor_queue.core.headroom import MESSAGE_BYTES, Headroom, Memory
 from actor_queue.core.settings import Durability, RedisVariable
 from actor_queue.store.address import connector
 from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
 from actor_queue.store.base import READING, expect, number, octets, shown
 from actor_queue.store.listener import listen
 from actor_queue.store.pipe import ASKING, PING, Command, Connect, Pipe, Settle
-from actor_queue.store.refusals import NEVER_WORKS, WrongSetUp, refusal
+from actor_queue.store.refusals import NEVER_WORKS, NO_ROOM, WrongSetUp, refusal
 from actor_queue.store.rights import missing_rights, rights_call
 from actor_queue.store.runner import Call, ScriptError
 from actor_queue.store.scripts import Script, all_scripts, script
@@ -36,7 +37,15 @@ BARRIERS: dict[Durability, Command | None] = {
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
     "replica": Command(b"WAIT", (1, BARRIER_TIMEOUT_MS)),
 }
+MEMORY_INTERVAL_S = 1.0
+MEMORY_PAUSE_S = 0.05
+"""How often a server is asked how full it is, usually, and at most while messages pour in."""
+INFO_MEMORY = Command(b"INFO", ("memory",))
+
 _QUOTABLE = re.compile(r"[A-Za-z0-9._+-]{0,40}")
+
+WORDS_OF_A_MESSAGE = 3
+"""Arguments of an append's script for one message; there are some more for each user and call."""
 
 WAITAOF_VERSION_MIN = (7, 2)
 
@@ -52,8 +61,11 @@ class Node:
         *,
         moves: bool = False,
         settle: Settle | None = None,
+        headroom: Callable[[], Headroom] | None = None,
         set_by: RedisVariable = "REDIS_URL",
     ) -> None:
+        self._headroom = None if headroom is None else headroom()
+        self._look_at_memory = anyio.Event()
         barrier = BARRIERS[durability]
         self._intake = Pipe(connect, barrier, moves=moves, settle=settle, set_by=set_by)
         self._rest = Pipe(connect, moves=moves, set_by=set_by)
@@ -68,6 +80,27 @@ class Node:
     async def run(self, calls: Sequence[Call], *, asking: bool = False) -> list[object]:
         """As `Runner.run`. With `asking`, each call says that it was sent here by an ASK."""
         pipe = self._pipe_for(calls[0].script)
+        if pipe is self._intake and (room := self._headroom) is not None and room.limited:
+            return await self._take_in(calls, room, asking=asking)
+        return await self._send(pipe, calls, asking=asking)
+
+    async def _take_in(
+        self, calls: Sequence[Call], room: Headroom, *, asking: bool
+    ) -> list[object]:
+        """Messages, unless the server has no room for any."""
+        refused = room.sentence()
+        if refused is not None:
+            return [ScriptError(NO_ROOM, refused, executed=False)] * len(calls)
+        size = sum(map(_size_of, calls))
+        room.sent(size)
+        if room.wanting:
+            self._look_at_memory.set()
+        try:
+            return await self._send(self._intake, calls, asking=asking)
+        finally:
+            room.settled(size)
+
+    async def _send(self, pipe: Pipe, calls: Sequence[Call], *, asking: bool) -> list[object]:
         arrived_ns = calls[0].arrived_ns
         if not asking:
             return await pipe.run([self._command(call) for call in calls], arrived_ns)
@@ -120,6 +153,16 @@ class Node:
         return next((pipe.last_failure for pipe in self._pipes if pipe.last_failure), None)
 
     @property
+    def refuses_messages(self) -> str | None:
+        """Why new messages are refused, though the server would take them."""
+        return None if self._headroom is None else self._headroom.sentence()
+
+    @property
+    def memory(self) -> Memory | None:
+        """None while nothing is known."""
+        return None if self._headroom is None else self._headroom.memory
+
+    @property
     def reconnects(self) -> int:
         return sum(max(0, pipe.reconnects) for pipe in self._pipes)
 
@@ -130,7 +173,24 @@ class Node:
         async with anyio.create_task_group() as tasks:
             for pipe in self._pipes:
                 await tasks.start(pipe.serve)
+            if self._headroom is not None:
+                tasks.start_soon(self._watch_memory, self._headroom)
             task_status.started()
+
+    async def _watch_memory(self, room: Headroom) -> None:
+        while True:
+            self._look_at_memory = anyio.Event()
+            settled = room.asking()
+            try:
+                (facts,) = await self._rest.run([INFO_MEMORY])
+            except StoreUnavailable:
+                pass  # that it cannot be asked is told elsewhere
+            else:
+                if (found := memory_of(facts)) is not None:
+                    room.looked(*found, settled)
+            await anyio.sleep(MEMORY_PAUSE_S)
+            with anyio.move_on_after(MEMORY_INTERVAL_S):
+                await self._look_at_memory.wait()
 
     def _pipe_for(self, first: Script) -> Pipe:
         if first.name.startswith("append"):
@@ -166,6 +226,7 @@ class ServerRunner:
         *,
         moves: bool = False,
         settle: Settle | None = None,
+        headroom: Callable[[], Headroom] | None = None,
         set_by: RedisVariable = "REDIS_URL",
     ) -> None:
         self._connect = connect
@@ -173,7 +234,9 @@ class ServerRunner:
         self._probe = probe
         self._refused: str | None = None
         """Writes are refused with this sentence, until one goes through again."""
-        self._node = Node(connect, durability, moves=moves, settle=settle, set_by=set_by)
+        self._node = Node(
+            connect, durability, moves=moves, settle=settle, headroom=headroom, set_by=set_by
+        )
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         """See `Runner.run`."""
@@ -200,7 +263,11 @@ class ServerRunner:
 
     def trouble(self) -> str | None:
         """See `Runner.trouble`."""
-        return self._node.failure or self._refused
+        return self._node.failure or self._refused or self._node.refuses_messages
+
+    def memory(self) -> Memory | None:
+        """See `Runner.memory`."""
+        return self._node.memory
 
     @property
     def reconnects(self) -> int:
@@ -272,6 +339,22 @@ def refuses_writes(reply: object) -> bool:
         return False
     known = refusal(reply.code)
     return known is not None and known.writes
+
+
+def memory_of(facts: object) -> tuple[int, int] | None:
+    """What INFO says of `used_memory` and `maxmemory`; None where it does not."""
+    found = dict(_MEMORY.findall(facts)) if isinstance(facts, bytes) else {}
+    used, most = found.get(b"used_memory"), found.get(b"maxmemory")
+    return None if used is None or most is None else (int(used), int(most))
+
+
+_MEMORY = re.compile(rb"^(used_memory|maxmemory):([0-9]{1,18})\r?$", re.MULTILINE)
+
+
+def _size_of(call: Call) -> int:
+    """About as many bytes as its messages may take, and rather more."""
+    texts = sum(len(word) for word in call.args if isinstance(word, bytes))
+    return texts + MESSAGE_BYTES * len(call.args) // WORDS_OF_A_MESSAGE
 
 
 def _check_durability(info: StoreInfo, durability: Durability) -> None:

@@ -85,6 +85,9 @@ class DirectRunner:
             clock_skew_ms=0,
         )
 
+    def memory(self) -> None:
+        return None
+
     def trouble(self) -> str | None:
         return None
 

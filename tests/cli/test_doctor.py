@@ -84,8 +84,11 @@ def test_doctor_judges_a_real_server_as_it_is_changed(
         replicated = parse({"REDIS_URL": url, "AQ_DURABILITY": "replica"})
         assert levels(replicated)["replication"] == "fail"
 
-        client.config_set("maxmemory", client.info()["used_memory"] + 100_000)
+        client.config_set("maxmemory", int(client.info()["used_memory"] * 1.2))
         assert levels(settings)["memory"] == "warn"
+        for reserve in ("4 MiB", "512 KiB"):
+            greedy = {"REDIS_URL": url, "AQ_SHARDS": "16", "AQ_REDIS_RESERVE": reserve}
+            assert levels(parse(greedy))["memory"] == "fail"
         client.config_set("maxmemory", 0)
 
 

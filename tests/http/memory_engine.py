@@ -44,6 +44,7 @@ class MemoryEngine:
     replica_id: str = "r-test"
     actors: int = 0
     horizon_s: float = 120.0
+    redis_memory: None = None
     shards_owned: int = 64
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ import trio
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
+from actor_queue.core.headroom import Memory, reserve_bytes
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import MANY_NODE_SCHEMES
 from actor_queue.store.address import scheme_of
@@ -147,7 +148,7 @@ def _server(client: redis.Redis, where: str, settings: Settings, aim: Aim) -> It
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("version", lambda: _version(info, settings)),
         ("eviction", lambda: _eviction(client, info, settings)),
-        ("memory", lambda: _memory(info)),
+        ("memory", lambda: _memory(info, settings)),
         ("persistence", lambda: _persistence(info, settings)),
         ("replication", lambda: _replication(info, settings)),
         ("clock", lambda: _clock(client)),
@@ -214,20 +215,41 @@ def _eviction(client: redis.Redis, info: Info, settings: Settings) -> Iterator[F
     )
 
 
-def _memory(info: Info) -> Iterator[Finding]:
+def _memory(info: Info, settings: Settings) -> Iterator[Finding]:
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    mib = f"{used / 2**20:.1f} MiB"
+    memory = Memory(used, most, reserve_bytes(most, settings.redis_reserve_bytes))
+    text = f"{_mib(used)} in use"
     if most == 0:
-        yield Finding("ok", "memory", f"{mib} in use, no limit set")
+        yield Finding("ok", "memory", f"{text}, no limit set")
+        return
+    text += f" of {_mib(most)}"
+    if memory.reserve >= most:
+        yield Finding(
+            "fail",
+            "memory",
+            f"AQ_REDIS_RESERVE is {_mib(memory.reserve)} and maxmemory {_mib(most)}, so every POST"
+            " answers 503: lower the one or raise the other",
+        )
+    elif memory.left < memory.reserve:
+        yield Finding(
+            "fail",
+            "memory",
+            f"{text}, and AQ_REDIS_RESERVE keeps the last {_mib(memory.reserve)} for what was"
+            " accepted, so every POST answers 503: raise maxmemory, or look at what is stored",
+        )
     elif used >= MEMORY_SHARE_WARN * most:
         yield Finding(
             "warn",
             "memory",
-            f"{mib} in use of {most / 2**20:.1f} MiB: raise maxmemory, because a full Redis"
-            " makes every POST answer 503",
+            f"{text}: raise maxmemory, because every POST answers 503 when less than"
+            f" {_mib(memory.reserve)} is left",
         )
     else:
-        yield Finding("ok", "memory", f"{mib} in use of {most / 2**20:.1f} MiB")
+        yield Finding("ok", "memory", text)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _persistence(info: Info, settings: Settings) -> Iterator[Finding]:

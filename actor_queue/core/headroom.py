@@ -1,0 +1,106 @@
+"""How much of a server's memory new messages may still take.
+
+A Redis that has reached its `maxmemory` refuses writes or throws keys away, and then what was
+accepted cannot go out either. So new messages stop before that, while the rest still has room. How
+full the server is can only be asked from time to time. What was sent since is counted as more than
+it will take, and what may not have been carried out when the server was asked counts on, so that a
+burst between two looks does not run past the reserve.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+RESERVE_BYTES_MAX = 33_554_432
+RESERVE_SHARE = 10
+"""Unless somebody chose it, the reserve is a tenth of `maxmemory`, at most `RESERVE_BYTES_MAX`."""
+MESSAGE_BYTES = 1_024
+"""Added to a message's own size: what a new user, a new list and a message id take, and more."""
+SOON = 4
+"""The server is asked again when a quarter of what was left has been sent: other replicas send,
+too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One server's, in bytes, as it was last asked."""
+
+    used: int
+    most: int
+    """`maxmemory`; 0 where there is none."""
+    reserve: int
+    """As AQ_REDIS_RESERVE means for this server; 0 where there is no `maxmemory`."""
+
+    @property
+    def left(self) -> float:
+        """Until `maxmemory`; infinite where there is none."""
+        return self.most - self.used if self.most else math.inf
+
+
+def reserve_bytes(most: int, chosen: int | None) -> int:
+    """Of a server with `most` bytes of `maxmemory` (0: none), where `chosen` may say how much."""
+    if not most:
+        return 0
+    return min(most // RESERVE_SHARE, RESERVE_BYTES_MAX) if chosen is None else chosen
+
+
+class Headroom:
+    """What is left for new messages on one server. `chosen` is AQ_REDIS_RESERVE, if it is set."""
+
+    def __init__(self, chosen: int | None) -> None:
+        self._chosen = chosen
+        self.memory: Memory | None = None
+        self._left = math.inf
+        """For new messages, when the server was last asked."""
+        self._sent = self._settled = 0
+        """Bytes of all messages so far, and of those of which it is known what came of them."""
+        self._counted_from = 0
+
+    def asking(self) -> int:
+        """To be called before the server is asked; `looked` wants what this returns."""
+        return self._settled
+
+    def looked(self, used: int, most: int, settled_before: int) -> None:
+        """The server has `used` of `most` bytes."""
+        reserve = reserve_bytes(most, self._chosen)
+        self.memory = Memory(used, most, reserve)
+        self._left = self.memory.left - reserve
+        self._counted_from = settled_before
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to count."""
+        return self._left != math.inf
+
+    @property
+    def _taken(self) -> int:
+        return self._sent - self._counted_from
+
+    @property
+    def wanting(self) -> bool:
+        """Whether enough was sent since the last look to look again at once."""
+        return self._taken * SOON > self._left
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no new message may be sent."""
+        return self._left < 0 or self._taken > self._left
+
+    def sent(self, size: int) -> None:
+        """Messages of `size` bytes are on their way."""
+        self._sent += size
+
+    def settled(self, size: int) -> None:
+        """What became of them is known, or nothing more will come of them."""
+        self._settled += size
+
+    def sentence(self) -> str | None:
+        """Why new messages are refused; None when they are not."""
+        if self.memory is None or not self.exhausted:
+            return None
+        left_mib = max(0.0, self.memory.left - self._taken) / 2**20
+        return (
+            f"Redis has {left_mib:.1f} MiB left of its maxmemory, and AQ_REDIS_RESERVE keeps"
+            f" {self.memory.reserve / 2**20:.1f} MiB for what was accepted"
+        )
