@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from actor_queue.app import secret_files
 from actor_queue.core.settings import Settings, parse, refusals_to_serve
 from actor_queue.core.variables import BY_NAME
 from actor_queue.http.openapi import document
@@ -24,6 +25,7 @@ PAGES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 YAML_PAGES = [path for path in PAGES if path.suffix == ".yaml"]
 
 VARIABLE = re.compile(r"\b(?:AQ|REDIS|WEBHOOK)_[A-Z_]+\b")
+FILES = {secret_files.name_of_file(secret) for secret in secret_files.SECRETS}
 DEFAULTED = re.compile(r"\$\{\w+:-([^}]*)\}")
 SECRETS = {
     "REDIS_URL": "redis://redis:6379",
@@ -60,7 +62,7 @@ def paths_served() -> set[str]:
 def test_every_variable_that_is_named_exists(path: Path) -> None:
     # `AQ_PORT` is what Kubernetes would set for a Service called `aq`.
     named = set(VARIABLE.findall(path.read_text())) - {"AQ_PORT"}
-    assert named <= set(BY_NAME)
+    assert named <= set(BY_NAME) | FILES
 
 
 @pytest.mark.parametrize("path", YAML_PAGES, ids=name_of)

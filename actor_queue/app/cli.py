@@ -12,7 +12,7 @@ import gc
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -20,6 +20,7 @@ import typer
 
 from actor_queue.app.commands import cluster, dead, events, users
 from actor_queue.app.commands.asking import DOTENV, JsonOption, read_settings
+from actor_queue.app.secret_files import SECRETS, flag_of_file, name_of_file
 from actor_queue.app.terminal import (
     NAME,
     NO,
@@ -42,6 +43,7 @@ UNWRITABLE = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno
 """Of standard output: closed, on a full disk, on a terminal that has gone."""
 
 FLAGS = {variable.flag: variable for variable in VARIABLES}
+FILE_FLAGS = {flag_of_file(variable) for variable in SECRETS}
 
 app = typer.Typer(
     name=NAME,
@@ -124,9 +126,9 @@ def _spell(word: str, after: str) -> str:
         return word
     name, equals, value = word.removeprefix("--").partition("=")
     flag = name.lower().replace("_", "-").removeprefix("aq-")
-    if flag not in FLAGS:
+    if flag not in FLAGS and flag not in FILE_FLAGS:
         return word  # reported as it was typed
-    if FLAGS[flag].kind is BOOLEAN and not equals and after.startswith("--"):
+    if flag in FLAGS and FLAGS[flag].kind is BOOLEAN and not equals and after.startswith("--"):
         equals, value = "=", "true"
     return f"--{flag}{equals}{value}"
 
@@ -152,13 +154,13 @@ def _explain_usage(error: typer.TyperException) -> int:
 def _takes_settings(
     command: Callable[[Settings], int], *, serving: bool = False
 ) -> Callable[..., int]:
-    """`command` as typer wants it, with one option for each setting."""
+    """`command` as typer wants it, with one option for each setting, and two for a secret."""
 
     def with_flags(**flags: str | None) -> int:
         given = {name.upper(): text for name, text in flags.items() if text is not None}
         return command(_settings(given, serving=serving))
 
-    options = [_option(variable) for variable in VARIABLES]
+    options = [option for variable in VARIABLES for option in _options(variable)]
     signature = inspect.Signature(options, return_annotation=int)
     with_flags.__signature__ = signature  # type: ignore[attr-defined]
     with_flags.__annotations__ = {option.name: option.annotation for option in options}
@@ -166,16 +168,21 @@ def _takes_settings(
     return with_flags
 
 
-def _option(variable: Variable) -> inspect.Parameter:
+def _options(variable: Variable) -> Iterator[inspect.Parameter]:
     default = f" [default: {variable.default}]" if variable.default else ""
-    option = typer.Option(
-        f"--{variable.flag}",
-        metavar=variable.name,
-        help=f"{variable.help}{default}",
-        show_default=False,
-    )
+    seen = ""
+    if variable.secret:
+        seen = f"; the process list shows it: better --{flag_of_file(variable)} or the variable"
+    yield _option(variable.name, variable.flag, variable.name, f"{variable.help}{default}{seen}")
+    if variable.secret:
+        kept = f"a file that has {variable.name} in it, and nothing else"
+        yield _option(name_of_file(variable), flag_of_file(variable), "FILE", kept)
+
+
+def _option(name: str, flag: str, metavar: str, text: str) -> inspect.Parameter:
+    option = typer.Option(f"--{flag}", metavar=metavar, help=text, show_default=False)
     return inspect.Parameter(
-        variable.name.lower(),
+        name.lower(),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[str | None, option],

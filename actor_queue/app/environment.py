@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
+from actor_queue.app.secret_files import with_secrets
 from actor_queue.core import settings as core
 from actor_queue.core.settings import Mistake, Settings, SettingsError, injected, parse
 from actor_queue.core.variables import BY_NAME
@@ -32,20 +33,22 @@ def load(
     """Settings from flags, then the environment, then the file; the first that has one wins.
 
     All three use the outside names. An empty value is the same as none, so it does not hide
-    a farther source. A missing file is no error. With `serving`, what `serve` cannot do without
-    must be there. Raises `SettingsError` with everything that is wrong in all three.
+    a farther source. A missing `.env` is no error. A secret may also be in a file that a source
+    names (`app/secret_files.py`). With `serving`, what `serve` cannot do without must be there.
+    Raises `SettingsError` with everything that is wrong in all three.
     """
-    unreadable: tuple[Mistake, ...] = ()
+    unreadable: list[Mistake] = []
     dotenv: Mapping[str, str] = {}
     try:
         dotenv = read_dotenv(dotenv_path)
     except SettingsError as error:
-        unreadable = error.mistakes
+        unreadable.extend(error.mistakes)
     merged: dict[str, str] = {}
     for source in (flags, environ, dotenv):
-        _add(merged, source)
+        silenced = {name for name, nearer in _SILENCED_BY.items() if nearer in merged}
+        _add(merged, with_secrets(source, merged.keys() | silenced, unreadable), silenced)
     try:
-        # What is missing may stand in the file that cannot be read.
+        # What is missing may stand in a file that cannot be read.
         settings = parse(merged, serving=serving and not unreadable)
     except SettingsError as error:
         raise SettingsError(*unreadable, *error.mistakes) from None
@@ -112,8 +115,7 @@ def _text(path: Path) -> str:
     return text
 
 
-def _add(merged: dict[str, str], farther: Mapping[str, str]) -> None:
-    silenced = {name for name, nearer in _SILENCED_BY.items() if nearer in merged}
+def _add(merged: dict[str, str], farther: Mapping[str, str], silenced: Set[str]) -> None:
     for name, value in farther.items():
         if name not in BY_NAME:
             # `parse` refuses it where it looks like one of ours; an empty one too.

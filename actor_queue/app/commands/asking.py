@@ -89,7 +89,12 @@ _URL = Annotated[
     ),
 ]
 _KEY = Annotated[
-    str | None, typer.Option("--key", metavar="KEY", help="An API key. Default: from AQ_API_KEYS.")
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="An API key, shown by the process list: better --key-file. Default: from AQ_API_KEYS.",
+    ),
 ]
 _KEY_FILE = Annotated[
     Path | None,
