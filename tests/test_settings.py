@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actor_queue.core.settings import Settings, SettingsError, parse, refusals_to_serve
@@ -392,6 +392,7 @@ def test_the_repr_of_settings_shows_no_secret() -> None:
 
 
 @given(st.sampled_from(sorted(CONTRACT_NAMES)), st.text(max_size=40))
+@example("AQ_MAX_TTL", "1")  # which contradicts the default of another setting, named first
 def test_any_text_is_read_or_refused_with_a_sentence(name: str, text: str) -> None:
     try:
         settings = parse({name: text})
@@ -400,7 +401,7 @@ def test_any_text_is_read_or_refused_with_a_sentence(name: str, text: str) -> No
     else:
         assert 0 <= settings.port <= 65_535
         said = name
-    assert said.startswith(name)
+    assert name in said
 
 
 @pytest.mark.parametrize(
