@@ -53,6 +53,9 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
              "an attempt was delivered again; `after_s` since the first failure"),
     LogEvent("dead_letter", "warning",
              "a batch was given up; `actor-queue dead show BATCH` has it"),
+    LogEvent("dead_letters_expired", "info",
+             "dead letters older than AQ_DEAD_RETENTION were deleted; `count` since the last such "
+             "line, at most one a minute"),
     LogEvent("redis_lost", "warning", "Redis cannot be reached or does not answer"),
     LogEvent("redis_refusing", "warning",
              "Redis answers and refuses; `why` is full, read_only, loading, cannot_save, …; or it "

@@ -102,6 +102,28 @@ def seconds(least: int | str, most: int) -> Kind:
     )
 
 
+def days(most: int) -> Kind:
+    """Read as a number that may have a fraction."""
+
+    def read(text: str) -> float:
+        number = Decimal(_match(_SECONDS, text)[0])
+        if number > most:
+            raise ValueError("out of range")
+        return float(number)
+
+    def write(value: object) -> str:
+        if type(value) not in (int, float):
+            raise TypeError("not a number")
+        return f"{Decimal(str(value)):f}"
+
+    return Kind(
+        read,
+        f"days from 0 to {most}, fractions too",
+        write=write,
+        typed=f"a number of days from 0 to {most}",
+    )
+
+
 def choice(*words: str) -> Kind:
     def read(text: str) -> str:
         if text not in words:

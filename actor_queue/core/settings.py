@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from actor_queue.core import setting_kinds as kinds
 from actor_queue.core.batch import PayloadMode
+from actor_queue.core.upkeep import DAY_MS
 from actor_queue.core.url import Unusable, split
 from actor_queue.core.variables import BY_NAME, PREFIX, VARIABLES, Variable
 
@@ -87,6 +88,7 @@ class Settings:
     redis_reserve_bytes: int | None = None  # None = by the server's maxmemory
     dedup_window_ms: int = 3_600_000
     retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
+    dead_retention_days: float = 0.0  # 0 = for ever
     webhook_timeout_ms: int = 30_000
     max_deliveries: int = 100
     max_actors: int = 50_000
@@ -127,6 +129,11 @@ class Settings:
         if read_environment is None:
             raise RuntimeError("import Settings from actor_queue: the core reads no environment")
         return read_environment(dotenv_path)
+
+    @property
+    def dead_retention_ms(self) -> int:
+        """0 = for ever."""
+        return round(self.dead_retention_days * DAY_MS)
 
     @property
     def host(self) -> str:

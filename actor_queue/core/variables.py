@@ -95,6 +95,8 @@ VARIABLES: tuple[Variable, ...] = (
              "seconds a message_id is remembered"),
     Variable("AQ_RETRY_SCHEDULE", "retry_schedule_ms", kinds.SCHEDULE, "1,5,15,60,300",
              "seconds before each retry; after the last the batch is a dead letter"),
+    Variable("AQ_DEAD_RETENTION", "dead_retention_days", kinds.days(36_500), "0",
+             "days for which a dead letter is kept, then it is deleted; 0 = for ever"),
     Variable("AQ_WEBHOOK_TIMEOUT", "webhook_timeout_ms", kinds.seconds("0.1", 3_600), "30",
              "seconds for one attempt, from connect to the end of the answer"),
     Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",

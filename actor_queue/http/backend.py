@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.settings import Settings
+from actor_queue.core.upkeep import Sizes
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store.api import (
@@ -46,6 +47,9 @@ class Backend(Protocol):
 
     @property
     def redis_memory(self) -> Memory | None: ...
+
+    @property
+    def sizes(self) -> Sizes: ...
 
     @property
     def shards_owned(self) -> int: ...

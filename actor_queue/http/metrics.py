@@ -37,6 +37,7 @@ _HELP: Final = {
     "failed": "Attempts that failed",
     "divided": "Batches divided in two because the receiver found them too large",
     "dead": "Batches that became dead letters",
+    "dead_expired": "Dead letters deleted because they were older than AQ_DEAD_RETENTION",
     "store_failures": "Calls that the store did not answer",
     "sweeps": "Sweeps over a shard's due times",
     "timers_put_off": "Timers that were left to the sweep, because AQ_MAX_ACTORS was near",
@@ -94,6 +95,9 @@ class _Replica(Collector):
             backend.horizon_s,
         )
         yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
+        sizes = backend.sizes
+        yield _gauge("dead_letters", "Dead letters in this replica's shards", sizes.dead)
+        yield _gauge("users_waiting", "Users waiting in this replica's shards", sizes.waiting)
         if (memory := backend.redis_memory) is not None:
             yield from _of_redis(memory)
         yield from _of_engine(backend.counters)

@@ -52,6 +52,7 @@ class Counters:
     failed: int = 0
     divided: int = 0
     dead: int = 0
+    dead_expired: int = 0
     store_failures: int = 0
     sweeps: int = 0
     timers_put_off: int = 0

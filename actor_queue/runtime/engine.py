@@ -21,6 +21,7 @@ from actor_queue.core.horizon import HORIZON_S
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
+from actor_queue.core.upkeep import Sizes
 from actor_queue.runtime.actor import DeliverFunction, World, answered
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
@@ -30,6 +31,7 @@ from actor_queue.runtime.owner import Owner, awake_time
 from actor_queue.runtime.recoverer import Recoverer, backlog_max
 from actor_queue.runtime.registry import Registry
 from actor_queue.runtime.relay import Relay
+from actor_queue.runtime.upkeep import Upkeep
 from actor_queue.store.api import (
     DeadLetter,
     DeadPage,
@@ -80,6 +82,7 @@ class Engine:
         self.journal = Journal(self.names, tell=tell)
         self.journal.watch("messages_ignored", lambda: self.counters.events_malformed)
         self.journal.watch("entries_set_aside", lambda: store.set_aside)
+        self.journal.watch("dead_letters_expired", lambda: self.counters.dead_expired)
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
         self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
         self._drawn = itertools.count()
@@ -119,6 +122,7 @@ class Engine:
         self._recoverer = Recoverer(
             store, self._owner, self._registry, settings.max_deliveries, self.counters
         )
+        self._upkeep = Upkeep(store, self._owner, settings.dead_retention_ms, self.counters)
 
     # Running
 
@@ -133,6 +137,7 @@ class Engine:
             nursery.start_soon(self._recoverer.run)
             nursery.start_soon(self.store.listen, self._hear)
             nursery.start_soon(self._relay.run)
+            nursery.start_soon(self._upkeep.run)
             self._phase = "running"
             try:
                 yield
@@ -186,6 +191,11 @@ class Engine:
     def redis_memory(self) -> Memory | None:
         """See `Store.memory`."""
         return self.store.memory()
+
+    @property
+    def sizes(self) -> Sizes:
+        """What this replica's shards hold, as it was a few seconds ago."""
+        return self._upkeep.sizes
 
     @property
     def shards_owned(self) -> int:

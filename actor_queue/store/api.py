@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
+from actor_queue.core.upkeep import Expired, Sizes
 
 CURSOR_CHARACTERS_MAX = 1_000
 """A cursor names an entry by at most 512 bytes and two numbers, in base64: 750 characters."""
@@ -471,6 +472,14 @@ class Store(Protocol):
     async def dead_letter(self, batch_id: str) -> DeadLetter | None: ...
 
     async def dead_drop(self, batch_id: str) -> bool: ...
+
+    async def dead_expire(
+        self, lease: Lease, retention_ms: int, limit: int, passed: int
+    ) -> Expired | None:
+        """Delete a page of what is older; `passed` old ones were kept before. None: fenced."""
+        ...
+
+    async def sizes(self, shards: Sequence[int], within_ms: int) -> list[Sizes]: ...
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
         """Put it back at the head of its user's line; None if there is no such dead letter."""

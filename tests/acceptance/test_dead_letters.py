@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.client import fresh_user
 from tests.acceptance.receiver import Attempt, reply
-from tests.acceptance.service import World
+from tests.acceptance.service import World, world
 from tests.acceptance.waiting import wait_for_end, wait_until
 
 pytestmark = pytest.mark.process
@@ -109,3 +109,19 @@ def test_a_replay_goes_before_what_the_user_wrote_meanwhile(plain: World) -> Non
     assert plain.client.user(dead.user, "release").status == 200
     attempts = wait_for_end(plain.receiver, dead.user, 3)
     assert [attempt.texts for attempt in attempts] == [dead.texts, dead.texts, (later,)]
+
+
+def test_a_dead_letter_is_deleted_when_its_days_are_over_and_counted_until_then() -> None:
+    def count(name: str) -> int:
+        text = shared.client.get("/metrics").body.decode()
+        return int(float(text.split(f"\nactor_queue_{name} ")[1].split("\n")[0]))
+
+    with world(AQ_DEAD_RETENTION="0.00006") as shared:
+        dead = a_dead_letter(shared)
+        wait_until(lambda: count("dead_letters") == 1, "counted")
+        wait_until(lambda: count("dead_expired_total") == 1, "deleted")
+        assert shared.client.get(f"/api/dead/{dead.webhook_id}").status == 404
+        assert replay(shared, dead.webhook_id) == 404
+        assert shared.client.dead_ids() == set()
+        wait_until(lambda: count("dead_letters") == 0, "not counted any more")
+        wait_until(lambda: '"dead_letters_expired"' in shared.service.log(), "said")

@@ -155,7 +155,7 @@ def test_doctor_sees_a_retry_and_why(
     run("send", "maria", "oi", "--ttl", "0", *at)
     until(lambda: run("user", "maria", *at).out, "2 attempts failed")
     found = doctors_findings(run, refusing, monkeypatch)
-    assert found["dead letters"] == "ok: there are none"
+    assert found["dead letters"] == "ok: there are none; each is kept for ever (AQ_DEAD_RETENTION)"
     assert re.match(
         r"warn: \d+ users? waits? for a retry; the oldest batch was closed .* ago and failed"
         r" 2 times: connection refused: nobody listens there: start the receiver",

@@ -6,7 +6,7 @@ from actor_queue.app import doctor
 from actor_queue.core.settings import Settings
 from tests.redis_topologies import cluster, watched
 
-WAITING = ["dead letters", "retries", "holds"]
+WAITING = ["users", "dead letters", "retries", "holds"]
 
 
 def findings(url: str) -> list[doctor.Finding]:

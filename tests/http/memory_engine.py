@@ -19,6 +19,7 @@ import trio
 from actor_queue.core.batch import Batch
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
+from actor_queue.core.upkeep import Sizes
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.store.api import (
@@ -45,6 +46,7 @@ class MemoryEngine:
     actors: int = 0
     horizon_s: float = 120.0
     redis_memory: None = None
+    sizes: Sizes = field(default_factory=Sizes)
     shards_owned: int = 64
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from actor_queue.testing.memory import memory_store
 from tests.store.conformance import AppendConformance, ClaimConformance
 from tests.store.conformance_division import DivisionConformance
 from tests.store.conformance_orders import LeaseConformance, OrderConformance
+from tests.store.conformance_upkeep import UpkeepConformance
 from tests.store.driver import MemorySubject, Now
 from tests.store.stage import Open, Stage
 
@@ -25,7 +26,12 @@ async def in_process(settings: Settings, now: Now) -> AsyncIterator[Stage]:
 
 
 class TestMemory(
-    AppendConformance, ClaimConformance, DivisionConformance, OrderConformance, LeaseConformance
+    AppendConformance,
+    ClaimConformance,
+    DivisionConformance,
+    OrderConformance,
+    LeaseConformance,
+    UpkeepConformance,
 ):
     @pytest.fixture
     def opens(self) -> Open:

@@ -14,12 +14,18 @@ from tests.servers import Server
 from tests.store.conformance import AppendConformance, ClaimConformance
 from tests.store.conformance_division import DivisionConformance
 from tests.store.conformance_orders import LeaseConformance, OrderConformance
+from tests.store.conformance_upkeep import UpkeepConformance
 from tests.store.driver import Now, server_subject
 from tests.store.stage import Open, Stage
 
 
 class TestServer(
-    AppendConformance, ClaimConformance, DivisionConformance, OrderConformance, LeaseConformance
+    AppendConformance,
+    ClaimConformance,
+    DivisionConformance,
+    OrderConformance,
+    LeaseConformance,
+    UpkeepConformance,
 ):
     @pytest.fixture
     def opens(self, server: Server) -> Open:

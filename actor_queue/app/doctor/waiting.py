@@ -6,7 +6,7 @@ Looks through the service's own store, because only that knows how a batch is ke
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,8 +15,10 @@ import trio
 from actor_queue.app.doctor.advice import explained
 from actor_queue.app.doctor.finding import Finding
 from actor_queue.app.terminal import counted, span
+from actor_queue.core.horizon import HORIZON_S, UNSHARED
 from actor_queue.core.outcome import Failed
 from actor_queue.core.settings import Settings
+from actor_queue.core.upkeep import Sizes, together
 from actor_queue.store.api import DeadLetter, StoreMisconfigured, StoreUnavailable, UserView
 from actor_queue.store.connect import runner_for
 from actor_queue.store.foreign import FOUND_MAX, Foreign
@@ -28,7 +30,6 @@ LOOK_S = 15.0
 PAGE = 1_000
 QUOTED_BYTES_MAX = 600
 USERS_MAX = 10_000
-LETTERS_MAX = 10_000
 REPLICA = "doctor"
 
 
@@ -54,8 +55,9 @@ async def _look(settings: Settings) -> list[Finding]:
         with trio.move_on_after(LOOK_S) as patience:
             await nursery.start(runner.serve)
             await runner.prepare()
-            letters, more_letters = await _letters(store)
-            findings.append(_dead(letters, more_letters, settings))
+            sizes = together(await store.sizes(range(settings.shards), int(HORIZON_S * 1000)))
+            findings.append(_waiting(sizes, settings))
+            findings.append(_dead((await store.dead(PAGE, None)).letters, sizes.dead, settings))
             users, more_users = await _users(store)
             findings += _retries(users, more_users, settings)
             findings += _holds(users, more_users)
@@ -65,18 +67,6 @@ async def _look(settings: Settings) -> list[Finding]:
         text = f"what waits could not be read within {LOOK_S:g} s: Redis is slow"
         findings.append(Finding("warn", "waiting", text))
     return findings
-
-
-async def _letters(store: RedisStore) -> tuple[list[DeadLetter], bool]:
-    letters: list[DeadLetter] = []
-    cursor: str | None = None
-    while len(letters) < LETTERS_MAX:
-        page = await store.dead(PAGE, cursor)
-        letters += page.letters
-        cursor = page.cursor
-        if cursor is None:
-            return letters, False
-    return letters, True
 
 
 async def _users(store: RedisStore) -> tuple[list[UserView], bool]:
@@ -92,19 +82,33 @@ async def _users(store: RedisStore) -> tuple[list[UserView], bool]:
     return users, True
 
 
-def _dead(letters: list[DeadLetter], more: bool, settings: Settings) -> Finding:
+def _waiting(sizes: Sizes, settings: Settings) -> Finding:
+    """Many users are no trouble: it costs each replica more questions, and nobody time."""
+    text = f"{_counted_users(sizes.waiting)}, {sizes.due_soon:,} of them due within {HORIZON_S:g} s"
+    if sizes.due_soon > UNSHARED * settings.max_actors:
+        text += (
+            f"; a replica sets up to {settings.max_actors:,} timers (AQ_MAX_ACTORS), so a single"
+            " one would look less far ahead"
+        )
+    return Finding("ok", "users", text)
+
+
+def _dead(letters: Sequence[DeadLetter], count: int, settings: Settings) -> Finding:
+    days = settings.dead_retention_days
+    kept = f"each is kept for {days:g} days" if days else "each is kept for ever"
+    kept += " (AQ_DEAD_RETENTION)"
     if not letters:
-        return Finding("ok", "dead letters", "there are none")
+        return Finding("ok", "dead letters", f"there are none; {kept}")
     newest = letters[0]
     died_at = datetime.fromtimestamp(newest.died_at_ms / 1000, UTC)
     failed = Failed(newest.reason, newest.status, answer=newest.answer)
     return Finding(
         "warn",
         "dead letters",
-        f"{'more than ' if more else ''}{counted(len(letters), 'dead letter')}, the newest of"
+        f"{counted(max(count, len(letters)), 'dead letter')}, the newest of"
         f" {died_at:%Y-%m-%d %H:%M:%S} UTC after {counted(newest.attempts, 'attempt')}:"
         f" {_why(failed, settings)}; look with `actor-queue dead list`, and send them again with"
-        " `actor-queue dead replay --all`",
+        f" `actor-queue dead replay --all`; {kept}",
     )
 
 

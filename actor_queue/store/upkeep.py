@@ -1,0 +1,76 @@
+"""What nobody asks for and somebody has to do: count what is kept, delete what was kept for long
+enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actor_queue.core.batch import shard_of_batch
+from actor_queue.core.message import USER_BYTES_MAX
+from actor_queue.core.upkeep import Expired, Sizes
+from actor_queue.store.api import Lease
+from actor_queue.store.base import READING, StoreBase, Unreadable, listed, number, text
+from actor_queue.store.runner import Call
+from actor_queue.store.scripts import script
+
+
+class Upkeep(StoreBase):
+    """The verbs behind `runtime.upkeep`."""
+
+    async def sizes(self, shards: Sequence[int], within_ms: int) -> list[Sizes]:
+        """See `Store.sizes`."""
+        look = script("sizes_v1")
+        keys = [self._keys.shards[shard] for shard in shards]
+        calls = [Call(look, (each.due, each.dead), (self._now, within_ms)) for each in keys]
+        replies = await self._run_each(calls)
+        with READING:
+            return [
+                Sizes() if reply is None else Sizes(*map(number, listed(reply)))
+                for reply in replies
+            ]
+
+    async def dead_expire(
+        self, lease: Lease, retention_ms: int, limit: int, passed: int
+    ) -> Expired | None:
+        """See `Store.dead_expire`."""
+        shard = self._keys.shards[lease.shard]
+        (found,) = await self._run_each(
+            [Call(script("dead_old_v1"), (shard.dead,), (self._now, retention_ms, passed, limit))]
+        )
+        members = [] if found is None else listed(found)
+        ids = [name for member in members if (name := _id_in(member, lease.shard)) is not None]
+        read = script("dead_letter_v2")
+        letters = await self._run_each([Call(read, shard.letter(name), (0,)) for name in ids])
+        drop = script("dead_expire_v1")
+        calls = []
+        for name, letter in zip(ids, letters, strict=True):
+            if (user := _user_of(letter)) is None:
+                continue
+            keys = (shard.lease, shard.dead, shard.of(user).line, *shard.letter(name))
+            fence = (lease.epoch, lease.nonce)
+            calls.append(Call(drop, keys, (self._now, *fence, user, name, retention_ms)))
+        said = [0 if reply is None else number(reply) for reply in await self._run_each(calls)]
+        if -1 in said:
+            return None
+        dropped = said.count(1)
+        return Expired(dropped, len(members) - dropped, more=len(members) == limit)
+
+
+def _id_in(member: object, shard: int) -> str | None:
+    """The batch that an entry of the index names; None for what somebody else wrote there."""
+    try:
+        name = text(member)
+    except Unreadable:
+        return None
+    ours = len(name) <= USER_BYTES_MAX and shard_of_batch(name) == shard
+    return name if ours else None
+
+
+def _user_of(letter: object) -> str | None:
+    """Whose it is, empty where there is no letter; None for what cannot be read."""
+    if letter is None:
+        return None
+    try:
+        return text(listed(letter)[0]) if letter else ""
+    except Unreadable:
+        return None
