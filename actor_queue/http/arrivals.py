@@ -8,7 +8,8 @@ nothing here. Two facts that the kernel knows decide instead:
   receives it (SO_TIMESTAMPNS), and a read says the note of the last byte that it took.
 - **Whether** anything that arrived earlier has not been read yet. All sockets are registered
   with one epoll instance that nobody ever waits on. Asking it costs about a microsecond and
-  lists the sockets with unread bytes, also connections that nobody has accepted yet.
+  lists the sockets with unread bytes, also connections that nobody has accepted yet. The note of
+  an unread byte tells whether it came before the question: what comes later delays nobody.
 
 Whoever is about to take a group of requests awaits `settle`. Usually nothing is unread, and the
 group is taken at once. Otherwise `settle` lets the scheduler go round until the tasks of those
@@ -34,9 +35,10 @@ from actor_queue.http.traffic import Traffic
 
 FOREVER: Final = 2**63
 READ_BYTES_MAX: Final = 65_536
-PASSES_MAX: Final = 12
+PASSES_MAX: Final = 48
 """How many times the scheduler may go round before a group is taken all the same. A new connection
-is accepted and read in four passes; a large body takes one pass for each `READ_BYTES_MAX`."""
+is accepted and read in four passes, 16 at a time; a large body takes one for each `READ_BYTES_MAX`.
+"""
 
 _TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMPNS", 35)
 _NOTE: Final = struct.Struct("@qq")
@@ -65,11 +67,11 @@ class Arrivals:
             await trio.lowlevel.checkpoint()
             return FOREVER
         now_ns = time_ns()
-        if not self._unread(now_ns):
+        if not self.unread(now_ns):
             return FOREVER
         for _ in range(PASSES_MAX):
             await trio.lowlevel.checkpoint()
-            if not self._unread(now_ns):
+            if not self.unread(now_ns):
                 return now_ns
         self._traffic.groups_unsettled += 1
         return now_ns
@@ -99,14 +101,16 @@ class Arrivals:
         if self._poll is not None:
             self._poll.close()
 
-    def _unread(self, since_ns: int) -> bool:
+    def unread(self, since_ns: int) -> bool:
         """Whether something that arrived before `since_ns` may still be on its way."""
         assert self._poll is not None
         unread = bool(self._in_hand)
         for number, _ in self._poll.poll(0):
             source = self._sources[number]
             if source.wanted:
-                unread = unread or (source.awaited and source.drained_ns < since_ns)
+                unread = unread or (
+                    source.awaited and source.drained_ns < since_ns and source.holds(since_ns)
+                )
             else:
                 # Its owner is busy with what it has. It would be listed at each question.
                 self._poll.unregister(number)
@@ -168,6 +172,10 @@ class Source:
         self.ignored = False
         arrivals.watch(self)
 
+    def holds(self, since_ns: int) -> bool:
+        """Whether what is unread may have arrived before `since_ns`."""
+        return True
+
     def want(self) -> None:
         self.wanted = True
         if self.ignored:
@@ -214,6 +222,15 @@ class Reader(Source):
             self.drained_ns = now_ns
         self.arrived_ns = _arrival(notes) or now_ns
         return data
+
+    def holds(self, since_ns: int) -> bool:
+        """The kernel's note of the first unread byte tells. Peers that send a byte now and then
+        would otherwise have everybody's messages wait for them, again and again."""
+        try:
+            data, notes, _, _ = self._sock.recvmsg(1, _NOTE_SPACE, socket.MSG_PEEK)
+        except OSError:
+            return False  # it broke, and nothing comes of it any more
+        return data != b"" and _arrival(notes) < since_ns
 
     def take_in_hand(self) -> None:
         """See `Arrival`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import select
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 
 from actor_queue import ActorQueue, Batch, Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.http.arrivals import FOREVER, Arrivals, Reader
+from actor_queue.http.arrivals import FOREVER, Arrivals, Reader, note_arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.bulk import REQUESTS_MAX
 from actor_queue.http.server import serve
@@ -266,6 +267,34 @@ def test_a_socket_that_nobody_reads_delays_a_group_a_little_and_is_counted() -> 
             assert await arrivals.settle() == FOREVER
             assert await reader.receive_some() == b"y"
             assert traffic.groups_unsettled == 1
+            reader.close()
+
+    trio.run(main)
+
+
+def test_what_arrives_later_on_other_connections_makes_nobody_wait() -> None:
+    """Thousands of peers that send a byte now and then always have one unread."""
+    traffic = Traffic()
+
+    async def main() -> None:
+        arrivals = Arrivals(traffic)
+        with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+            note_arrivals(listener)
+            theirs = stack.enter_context(socket.create_connection(listener.getsockname()))
+            ours, _ = listener.accept()
+            stack.enter_context(ours).setblocking(False)
+            reader = Reader(ours, arrivals)
+            before_ns = time.time_ns()
+            theirs.sendall(b"x")
+            select.select([ours], [], [])
+            after_ns = time.time_ns()
+            assert not arrivals.unread(before_ns)
+            assert arrivals.unread(after_ns)
+            assert await reader.receive_some() == b"x"
+            assert not arrivals.unread(time.time_ns())
+            theirs.close()
+            select.select([ours], [], [])
+            assert not arrivals.unread(time.time_ns())
             reader.close()
 
     trio.run(main)
