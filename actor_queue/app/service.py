@@ -33,7 +33,7 @@ from actor_queue.http.asgi import Application
 from actor_queue.http.inbox import Inbox
 from actor_queue.http.numbers import Report
 from actor_queue.http.probes import LIMITS, Probes
-from actor_queue.http.server import serve
+from actor_queue.http.server import Limits, serve
 from actor_queue.http.traffic import Traffic
 from actor_queue.runtime.journal import Journal
 from actor_queue.runtime.lines import tell
@@ -134,8 +134,10 @@ async def _main(
             if stop_when_closed is not None:
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
+            limits = Limits.of(settings)
+            shared = inherited is not None
             addresses = await nursery.start(
-                partial(_serve, application, sockets.door, arrivals, shared=inherited is not None),
+                partial(_serve, application, sockets.door, arrivals, limits, shared=shared),
                 stopping,
                 served,
             )
@@ -197,6 +199,7 @@ async def _serve(
     application: Application,
     sockets: list[socket.socket],
     arrivals: Arrivals,
+    limits: Limits,
     stopping: trio.Event,
     served: trio.Event,
     *,
@@ -207,6 +210,7 @@ async def _serve(
         application,
         sockets=sockets,
         shutdown=stopping,
+        limits=limits,
         grace_s=REQUESTS_GRACE_S,
         traffic=application.traffic,
         arrivals=arrivals,

@@ -76,6 +76,9 @@ class Settings:
     webhook_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     bind: str = "127.0.0.1:8000"
     probe_bind: str | None = None
+    max_connections: int = 8_000
+    max_per_address: int = 0  # 0 = an eighth of max_connections
+    min_pace: int = 1_000  # bytes per second; 0 = off
     workers: int = 1
     default_ttl_ms: int = 15_000
     max_ttl_ms: int = 86_400_000

@@ -68,6 +68,14 @@ VARIABLES: tuple[Variable, ...] = (
              "alone it means AQ_BIND=0.0.0.0:$PORT; AQ_BIND wins"),
     Variable("AQ_PROBE_BIND", "probe_bind", kinds.ADDRESS, "",
              "a second address, for /healthz, /readyz and /metrics alone"),
+    Variable("AQ_MAX_CONNECTIONS", "max_connections", kinds.whole(8, 1_000_000), "8000",
+             "connections open at once; when one more comes, slow and idle ones make room"),
+    Variable("AQ_MAX_PER_ADDRESS", "max_per_address", kinds.whole(0, 1_000_000), "0",
+             "connections of one address above which its slow ones make room before those of"
+             " others; 0 = an eighth of AQ_MAX_CONNECTIONS"),
+    Variable("AQ_MIN_PACE", "min_pace", kinds.whole(0, 1_000_000), "1000",
+             "bytes per second that a body has to come with; one that is 30 s behind is answered"
+             " 408; 0 = any byte is enough"),
     Variable("AQ_WORKERS", "workers", kinds.whole(1, 256), "1",
              "processes sharing the socket; each is a replica"),
     Variable("AQ_DEFAULT_TTL", "default_ttl_ms", kinds.seconds(0, YEAR_S), "15",

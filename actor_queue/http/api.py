@@ -115,7 +115,8 @@ def _guard(app: QuartTrio, keys: Keys, traffic: Traffic) -> None:
         refusal = None
         if scope is not None:
             header = request.headers.get("authorization")
-            refusal = keys.refusal(None if header is None else header.encode("latin-1"), scope)
+            sent = None if header is None else header.encode("latin-1")
+            refusal = keys.refusal(sent, scope, request.scope)
         parameters = cast(Collection[str] | None, getattr(view, TAKES))
         if refusal is None and parameters is not None:
             refusal = query_refusal(request.query_string, parameters)

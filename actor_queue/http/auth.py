@@ -6,8 +6,8 @@ Without keys everything is open; whether that is allowed on this address is deci
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from actor_queue.http.problem import Problem
 
@@ -22,10 +22,13 @@ class Keys:
     def __init__(self, api_keys: Iterable[tuple[str, str]]) -> None:
         self._keys = tuple((scope, key.encode()) for scope, key in api_keys)
 
-    def refusal(self, authorization: bytes | None, needed: Scope) -> Problem | None:
+    def refusal(
+        self, authorization: bytes | None, needed: Scope, asked: Mapping[str, Any]
+    ) -> Problem | None:
         """Why a request with this header may not do what needs `needed`; None if it may.
 
-        The time taken does not depend on which key matches, or how much of it.
+        `asked` is the request's ASGI scope: a key that is known makes its connection known. The
+        time taken does not depend on which key matches, or how much of it.
         """
         if not self._keys:
             return None
@@ -37,6 +40,9 @@ class Keys:
         granted = {scope for scope, key in self._keys if hmac.compare_digest(sent, key)}
         if not granted:
             return _unauthorised("this key is not known", b', error="invalid_token"')
+        guest = asked.get("state", {}).get("guest")
+        if guest is not None:
+            guest.known = True
         if needed in granted or "admin" in granted:
             return None
         challenge = b'Bearer realm="actor-queue", error="insufficient_scope", scope="%s"'

@@ -11,7 +11,9 @@ has to read meanwhile; otherwise nothing more is read from it either, and it is 
 A compressed body is decoded on the way, at most three pieces of 64 KiB ahead of the cutting.
 
 A request of one chunk is little work and takes no place. At most `REQUESTS_MAX` longer ones are
-under way at once; the next one is answered 503 before any of its messages was taken.
+under way at once; the next one is answered 503 before any of its messages was taken. Where one of
+them waits for a client that is behind its pace, that one ends with a 408 and leaves its place: what
+it had sent was taken.
 
 Once the store has failed, the rest of the request is answered 503 without being tried. So
 whoever sends again what was answered 503, in order, keeps its order.
@@ -26,7 +28,12 @@ from itertools import chain, islice
 from typing import Final
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    HTTPScope,
+)
 
 from actor_queue.core.admission import AdmissionPolicy, Refused, admit
 from actor_queue.core.codings import coding_of
@@ -36,6 +43,7 @@ from actor_queue.http.auth import Keys
 from actor_queue.http.backend import Backend
 from actor_queue.http.elements import Array, Cutter, Lines
 from actor_queue.http.ingest import answer_to
+from actor_queue.http.pace import Pace
 from actor_queue.http.problem import (
     JSON_TYPE,
     Problem,
@@ -59,6 +67,12 @@ SHORT_BYTES_MAX: Final = 65_536
 """Without a place, a body whose `Content-Length` is no more is read whole, and then judged: the
 network may bring even a small one in several parts."""
 
+SPARED_S: Final = 1.0
+"""A client that is less behind its pace keeps its place."""
+GAVE_WAY: Final = Problem(
+    408, "the rest of this request came too slowly, and others waited for its place"
+)
+
 NDJSON_TYPE: Final = b"application/x-ndjson"
 _NDJSON_TYPES: Final = {
     NDJSON_TYPE,
@@ -77,7 +91,7 @@ class Bulk:
         self._keys = keys
         self._traffic = traffic
         self._policy = AdmissionPolicy.of(backend.settings)
-        self._places = _Places()
+        self._places = _Places(traffic)
 
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -98,7 +112,7 @@ class Bulk:
     def _refusal(self, scope: HTTPScope, head: Head) -> Problem | None:
         if scope["method"] != "POST":
             return method_not_allowed("POST")
-        refusal = self._keys.refusal(head.authorization, "ingest") or head.form_refusal()
+        refusal = self._keys.refusal(head.authorization, "ingest", scope) or head.form_refusal()
         if refusal is None:
             refusal = query_refusal(scope["query_string"]) or _key_refusal(head.idempotency_key)
         if refusal is not None:
@@ -149,8 +163,11 @@ class Bulk:
         while body.more and cutter.fault is None:
             arrival.awaited = empty  # nobody waits for the rest of a stream
             came = await body.receive()
-            if came is None or isinstance(came, Problem):
+            if came is None or (isinstance(came, Problem) and empty):
                 return came
+            if isinstance(came, Problem):
+                await admitted.send(_Chunk([], [came]))
+                return None
             for elements in came:
                 for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
                     chunk = self._admit(elements[start : start + CHUNK_MESSAGES_MAX], arrival)
@@ -232,14 +249,27 @@ def _key_refusal(idempotency_key: bytes | None) -> Problem | None:
 class _Places:
     """Who works on a request that may be of many chunks."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
         self._taken: set[_Body] = set()
+        self._traffic = traffic
 
     def take(self, body: _Body) -> bool:
         """Whether `body` has a place, from before or from now on."""
+        if body in self._taken:
+            return True
+        if len(self._taken) >= REQUESTS_MAX:
+            self._take_from_the_slowest()
         if len(self._taken) < REQUESTS_MAX:
             self._taken.add(body)
-        return body in self._taken
+            return True
+        return False
+
+    def _take_from_the_slowest(self) -> None:
+        slowest = max(self._taken, key=_Body.behind_s)
+        if slowest.behind_s() > SPARED_S:
+            slowest.give_way()
+            self._taken.discard(slowest)
+            self._traffic.peers_too_slow["stream"] += 1
 
     def leave(self, body: _Body) -> None:
         self._taken.discard(body)
@@ -255,6 +285,9 @@ class _Body:
         self._places = places
         self._cutter = cutter
         self._short = short
+        self._pace = Pace()
+        self._wait: trio.CancelScope | None = None
+        self._gave_way = False
         self.more = True
 
     def __enter__(self) -> None: ...
@@ -262,14 +295,27 @@ class _Body:
     def __exit__(self, *_: object) -> None:
         self._places.leave(self)
 
+    def behind_s(self) -> float:
+        """How far the client is behind its pace, if it is waited for."""
+        return 0.0 if self._wait is None else trio.current_time() - self._pace.since
+
+    def give_way(self) -> None:
+        """End the wait for a client, and with it the request."""
+        assert self._wait is not None
+        self._gave_way = True
+        self._wait.cancel()
+
     async def receive(self) -> Iterator[list[bytes]] | Problem | None:
-        """The next elements; the 503 of the first call; None if the client has gone.
+        """The next elements; None if the client has gone; a problem that ends the request: the
+        503 of the first call, or the 408 of a client whose place somebody else needed.
 
         Nothing else runs between the read and the return: see `Arrival.take_in_hand`.
         """
         data = b""
         while True:
-            event = await self._receive()
+            event = await self._next()
+            if event is None:
+                return GAVE_WAY
             if event["type"] != "http.request":
                 return None
             data += event["body"]
@@ -285,6 +331,15 @@ class _Body:
         if (self.more or not is_one_chunk) and not self._places.take(self):
             return unavailable(f"{REQUESTS_MAX} long requests with many messages are under way")
         return chain(begun, elements)
+
+    async def _next(self) -> ASGIReceiveEvent | None:
+        """What the server has of the request; None if its place was needed."""
+        self._pace.wait()
+        with trio.CancelScope() as self._wait:
+            event = await self._receive()
+            self._pace.heard(len(event["body"]) if event["type"] == "http.request" else 0)
+        self._wait = None
+        return None if self._gave_way else event
 
 
 @dataclass(slots=True)

@@ -13,10 +13,12 @@ shutdown for ever (hypercorn 0.18, `trio/tcp_server.py:protocol_send`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from math import inf
+from random import uniform
 from typing import Final
 
 import trio
@@ -33,13 +35,16 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import parse_socket_addr
 
+from actor_queue.core.settings import Settings
 from actor_queue.http.arrivals import Reader
 from actor_queue.http.faults import FaultLog
+from actor_queue.http.pace import BYTES_PER_S, Pace
 from actor_queue.http.protocol import Http1
-from actor_queue.http.room import PACE_BYTES_PER_S, Room
+from actor_queue.http.room import Room
 from actor_queue.http.traffic import Traffic
 
 SEND_PIECE_BYTES: Final = 65_536
+LARGE_BYTES: Final = 8_192
 PIPELINED_BYTES_MAX: Final = 65_536
 """Of further requests, taken in while one is under way."""
 LINGER_READS_MAX: Final = 64
@@ -53,16 +58,29 @@ class Limits:
 
     connections_max: int = 8_000
     """One that waits costs about 20 KB. Many fit, so that slow ones need not make room often."""
+    share_max: int = 0
+    """Of one address, before its slow ones make room first; 0: an eighth of them all. Not less,
+    because all that come through one proxy have one address."""
     idle_s: float = 75.0
     """Between requests, and before the first."""
     head_s: float = 10.0
-    """From the first byte of a head to its last."""
+    """From the first byte of a head to its last, a quarter more or less."""
     body_idle_s: float = 30.0
-    """Without a byte of a body that the application waits for."""
+    """That a body may be behind the pace, while the application waits for it."""
+    pace_bytes_per_s: float = BYTES_PER_S
+    """The pace of a body, as it comes over the network; 0: any byte is enough."""
     send_idle_s: float = 30.0
     """For the peer to take the next 64 KiB of an answer."""
     linger_s: float = 2.0
     """For a peer that is still sending to read why it was refused."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(
+            connections_max=settings.max_connections,
+            share_max=settings.max_per_address,
+            pace_bytes_per_s=settings.min_pace,
+        )
 
 
 class Inbox:
@@ -125,12 +143,14 @@ class Connection(TCPServer):
         self._traffic = traffic
         self._faults = faults
         self._asked: tuple[Scope, Send, Inbox] | None = None
-        self._out = bytearray()
+        self._out: list[bytes] = []
+        self._out_bytes = 0
         self._sending = False
         self._over = False
         self._broken = False
-        self.idle = self.served = False
-        self.since = trio.current_time()
+        self.idle = self.served = self.known = False
+        self.address = ""
+        self.pace = Pace(limits.pace_bytes_per_s)
 
     async def run(self) -> None:
         try:
@@ -146,14 +166,16 @@ class Connection(TCPServer):
 
     def _speak(self) -> Http1:
         sock = self.stream.socket
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        self.address = _share_of(client[0]) if client else ""
         protocol = Http1(
             self.app,
             self.config,
             self.context,
             self,  # type: ignore[arg-type]  # `spawn_app` is all of a task group it uses
-            ConnectionState({**self.state, "reader": self._reader}),
+            ConnectionState({**self.state, "reader": self._reader, "guest": self}),
             False,
-            parse_socket_addr(sock.family, sock.getpeername()),
+            client,
             parse_socket_addr(sock.family, sock.getsockname()),
             self.protocol_send,
         )
@@ -168,22 +190,24 @@ class Connection(TCPServer):
         if not self._over:
             await self.protocol.advance()
         self.idle = True
-        self.since = trio.current_time()
-        idle_deadline = self.since + self._limits.idle_s
+        self.pace.begin()
+        idle_deadline = self.pace.since + self._limits.idle_s
         head_deadline = inf
         while self._asked is None and not self._over:
             if head_deadline == inf and self.protocol.waiting_bytes:
                 self.idle = False
-                head_deadline = trio.current_time() + self._limits.head_s
+                # Peers that came together would else be refused together, and others wait for it.
+                spread = uniform(0.75, 1.25)  # noqa: S311  # no secret
+                head_deadline = trio.current_time() + self._limits.head_s * spread
             if head_deadline == inf:
                 data = await self._read_idle(idle_deadline)
                 if not data:
                     self._over = True
                     break
-                self.since = trio.current_time()
+                self.pace.begin()
             else:
                 data = await self._read(head_deadline)
-            await self._digest(data)
+            await self._digest(data, "head")
         self.idle = False
         return self._asked is not None
 
@@ -217,15 +241,18 @@ class Connection(TCPServer):
             if self.protocol.waiting_bytes > PIPELINED_BYTES_MAX:
                 # The rest stays where it is until its turn, and the peer's going unseen.
                 await trio.sleep_forever()
-            await self._digest(await self._reader.receive_some())
+            await self._digest(await self._reader.receive_some(), "body")
         else:
             await self.protocol.go_ahead()
-            data = await self._read(trio.current_time() + self._limits.body_idle_s)
-            self.since = min(trio.current_time(), self.since + len(data or b"") / PACE_BYTES_PER_S)
-            await self._digest(data)
+            self.pace.wait()
+            data = await self._read(self.pace.since + self._limits.body_idle_s)
+            self.pace.heard(len(data or b""))
+            await self._digest(data, "body")
 
-    async def _digest(self, data: bytes | None) -> None:
+    async def _digest(self, data: bytes | None, part: str) -> None:
+        """Of the request's head or body, what came; None: not in time."""
         if data is None:
+            self._traffic.peers_too_slow[part] += 1
             await self.protocol.refuse(408)
         else:
             await self.protocol.handle(RawData(data))
@@ -262,8 +289,9 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """What Hypercorn's protocol wants done: bytes are gathered, an end sends them."""
         if isinstance(event, RawData):
-            self._out += event.data
-            if len(self._out) >= SEND_PIECE_BYTES:
+            self._out.append(event.data)
+            self._out_bytes += len(event.data)
+            if self._out_bytes >= SEND_PIECE_BYTES:
                 await self._flush()
             return
         await self._flush()
@@ -278,16 +306,20 @@ class Connection(TCPServer):
         self._sending = True
         try:
             while self._out and not self._broken:
-                piece, self._out = self._out, bytearray()
-                await self._send_piece(piece)
+                parts, self._out, self._out_bytes = self._out, [], 0
+                for part in _gathered(parts):
+                    await self._send_part(part)
         finally:
             self._sending = False
         if self._broken:
             self._out.clear()
+            self._out_bytes = 0
 
-    async def _send_piece(self, piece: bytearray) -> None:
-        view = memoryview(piece)
-        for start in range(0, len(piece), SEND_PIECE_BYTES):
+    async def _send_part(self, part: bytes) -> None:
+        view = memoryview(part)
+        for start in range(0, len(part), SEND_PIECE_BYTES):
+            if self._broken:
+                return
             deadline = trio.current_time() + self._limits.send_idle_s
             try:
                 with trio.CancelScope(deadline=deadline) as scope:
@@ -298,6 +330,8 @@ class Connection(TCPServer):
                         self._room.leave(scope)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._broken = True
+            if scope.cancelled_caught and trio.current_time() >= deadline:
+                self._traffic.peers_too_slow["answer"] += 1
             if self._broken or scope.cancelled_caught:
                 self._broken = self._over = True
                 await self.protocol.handle(Closed())
@@ -318,3 +352,25 @@ class Connection(TCPServer):
                 data, _ = await self._receive(deadline)
                 if not data:
                     return
+
+
+def _gathered(parts: list[bytes]) -> Iterator[bytes]:
+    """Small parts as one. A large one stays what it is: many may be sent the same one, and a copy
+    for each would be the most that a slow reader costs."""
+    small: list[bytes] = []
+    for part in parts:
+        if len(part) < LARGE_BYTES:
+            small.append(part)
+            continue
+        yield b"".join(small)
+        small.clear()
+        yield part
+    yield b"".join(small)
+
+
+def _share_of(host: str) -> str:
+    """Whose connections count together: an IPv4 address, or the half of an IPv6 address that one
+    customer is given."""
+    if ":" not in host:
+        return host
+    return str(ip_network((host.partition("%")[0], 64), strict=False).network_address)

@@ -39,7 +39,7 @@ class Events:
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        refusal = self._keys.refusal(Head.of(scope["headers"]).authorization, "read")
+        refusal = self._keys.refusal(Head.of(scope["headers"]).authorization, "read", scope)
         if scope["method"] not in {"GET", "HEAD"}:
             refusal = method_not_allowed("GET, HEAD")
         refusal = refusal or query_refusal(scope["query_string"])

@@ -86,7 +86,7 @@ class Ingest:
         """What can be refused before the body is read. Raises `Refused` for its coding."""
         if scope["method"] != "POST":
             return method_not_allowed("POST")
-        refusal = self._keys.refusal(head.authorization, "ingest") or head.form_refusal()
+        refusal = self._keys.refusal(head.authorization, "ingest", scope) or head.form_refusal()
         if refusal is None and scope["query_string"]:
             refusal = query_refusal(scope["query_string"])
         if refusal is not None:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from actor_queue.core.headroom import Memory
 from actor_queue.http.backend import Backend
 from actor_queue.http.numbers import Report
-from actor_queue.http.traffic import Traffic
+from actor_queue.http.traffic import PARTS, Traffic
 from actor_queue.runtime.counters import Counters, Histogram
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -136,13 +136,23 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
         "http_connections_failed", "Connections ended by a fault", traffic.connections_failed
     )
     yield _counter(
-        "http_connections_evicted", "Idle connections closed for room", traffic.connections_evicted
+        "http_connections_evicted",
+        "Slow or idle connections closed for room",
+        traffic.connections_evicted,
     )
     yield _counter(
         "http_connections_waited",
         "Connections that found the limit reached",
         traffic.connections_waited,
     )
+    slow = CounterMetricFamily(
+        f"{PREFIX}_http_peers_too_slow",
+        "Connections ended for their pace, by what came or went too slowly",
+        labels=("part",),
+    )
+    for part in PARTS:
+        slow.add_metric((part,), traffic.peers_too_slow[part])
+    yield slow
     yield _counter("http_accept_errors", "Connections not accepted", traffic.accept_errors)
     yield _counter(
         "http_requests_refused", "Requests refused before any handler", traffic.requests_refused

@@ -4,24 +4,30 @@ A peer that is slow on purpose costs a connection for as long as the patience wi
 lasts, so a limit on connections alone would hand the service to whoever opens that many. Here
 every connection that waits for its peer can be closed when another one wants in. Those that have
 asked for nothing yet, or are in the middle of something, go before those that are idle between
-requests, the oldest first; idle ones go where they are the majority. An honest request is in the
-middle of something for milliseconds, and is younger than thousands that are not honest. A
-connection whose request is being worked on waits for nobody but us, and stays.
+requests; idle ones go where they are the majority. An honest request is in the middle of something
+for milliseconds, and is younger than thousands that are not honest. A connection whose request is
+being worked on waits for nobody but us, and stays.
+
+Among equals those go first that never showed a key, then those of an address that has more than
+its share of the places, then those that are furthest behind.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from heapq import nsmallest
 from typing import Final, Protocol
 
 import trio
 
-PACE_BYTES_PER_S: Final = 1_000
-"""A peer that sends as fast as this does not grow older meanwhile."""
+from actor_queue.http.pace import Pace
+
 AT_ONCE: Final = 64
 """The part of all places that slow peers leave at once: they come at once, too."""
 SPARED_S: Final = 0.25
-"""Whoever has been at something for less is not closed: an honest peer may need a moment."""
+"""Whoever is less behind is not closed: an honest peer may need a moment."""
+MANY: Final = 8
+"""The part of all places that are many: of strangers, and of one address unless it is set."""
 
 
 class Guest(Protocol):
@@ -31,16 +37,23 @@ class Guest(Protocol):
     """Whether it waits for a request's first byte."""
     served: bool
     """Whether it has had an answer."""
-    since: float
-    """When it began what it is at, on the Trio clock; later for whoever keeps the pace."""
+    known: bool
+    """Whether it has shown a key."""
+    address: str
+    """Where it comes from; "" where that is nowhere in particular."""
+    pace: Pace
+    """How far it is behind with what it is at."""
 
 
 class Room:
     """The connections that wait for their peers, of at most `places`."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, share_max: int = 0) -> None:
+        """`share_max` is how many places one address has before it has too many."""
         self._places = places
+        self._share_max = share_max or places // MANY
         self._waiting: dict[trio.CancelScope, Guest] = {}
+        self._addresses: Counter[str] = Counter()
 
     def enter(self, scope: trio.CancelScope, guest: Guest) -> None:
         """`guest` waits for its peer inside `scope`, until `leave`."""
@@ -55,18 +68,24 @@ class Room:
         None where most are too young to be judged: a moment later they are not.
         """
         youngest = trio.current_time() - SPARED_S
+        self._addresses = Counter(guest.address for guest in self._waiting.values())
         idle: list[trio.CancelScope] = []
         slow: list[trio.CancelScope] = []
+        strangers = 0
         for scope, guest in self._waiting.items():
+            if scope.cancel_called:
+                continue
             if guest.idle and guest.served:
                 idle.append(scope)
-            elif guest.since <= youngest and not scope.cancel_called:
+                continue
+            strangers += not guest.known
+            if guest.pace.since <= youngest:
                 slow.append(scope)
-        leaving = nsmallest(max(1, self._places // AT_ONCE), slow, key=self._since)
+        if strangers * MANY >= self._places:  # one of them will soon be old enough
+            slow = [scope for scope in slow if not self._waiting[scope].known]
+        leaving = nsmallest(max(1, self._places // AT_ONCE), slow, key=self._merit)
         if not leaving and 2 * len(idle) >= self._places:
-            leaving = nsmallest(
-                1, (scope for scope in idle if not scope.cancel_called), self._since
-            )
+            leaving = nsmallest(1, idle, key=self._merit)
         for scope in leaving:
             scope.cancel()
         return len(leaving)
@@ -77,5 +96,8 @@ class Room:
             if guest.idle:
                 scope.cancel()
 
-    def _since(self, scope: trio.CancelScope) -> float:
-        return self._waiting[scope].since
+    def _merit(self, scope: trio.CancelScope) -> tuple[bool, bool, float]:
+        """The least goes first."""
+        guest = self._waiting[scope]
+        within = not guest.address or self._addresses[guest.address] <= self._share_max
+        return guest.known, within, guest.pace.since

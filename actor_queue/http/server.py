@@ -30,13 +30,13 @@ from actor_queue.http.protocol import QuietConfig
 from actor_queue.http.room import Room
 from actor_queue.http.traffic import Traffic
 
-BACKLOG: Final = 1_024
+BACKLOG: Final = 4_096  # a burst of more would wait a second for its peers to ask again
 FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
 LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
 ROOM_PAUSE_S: Final = 0.1  # between looks for a connection that can make room
 PORT_MAX: Final = 65_535
-ACCEPTS_AT_ONCE_MAX: Final = 64  # before other tasks run, and others who share the socket
+ACCEPTS_AT_ONCE_MAX: Final = 16  # before other tasks run, which a flood would else hold up
 
 PASSING: Final = frozenset(
     {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH}
@@ -115,7 +115,7 @@ class _Server:
         self._context = WorkerContext(None)
         self._state = ConnectionState({"stopping": shutdown})
         places = _connections_max(limits)
-        self._room = Room(places)
+        self._room = Room(places, limits.share_max)
         self._free = trio.Semaphore(places)
 
     async def accept(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+PARTS: Final = ("head", "body", "answer", "stream")
+"""What a peer may be too slow with. A stream is a long request with many messages, whose place
+others wait for."""
 
 
 @dataclass(slots=True)
@@ -15,9 +20,11 @@ class Traffic:
     connections_failed: int = 0
     """Ended by an error of ours, isolated from the others."""
     connections_evicted: int = 0
-    """Idle ones closed to make room at the limit."""
+    """Slow or idle ones closed to make room at the limit."""
     connections_waited: int = 0
     """Ones that found the limit reached when they came."""
+    peers_too_slow: Counter[str] = field(default_factory=Counter)
+    """Connections ended because of their pace, by what was slow: head, body, answer, stream."""
     accept_errors: int = 0
     accept_error: str = ""
     """The name of the last one."""

@@ -82,8 +82,8 @@ def test_a_body_that_drips_for_too_long_is_cut_in_the_end(
         assert drip(sock, b" " * 100_000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_bulk_body_may_take_its_time_as_long_as_it_moves(quick: Served) -> None:
-    line = BODY + b"\n"
+def test_a_bulk_body_may_take_its_time_as_long_as_it_keeps_the_pace(quick: Served) -> None:
+    line = json.dumps({"user": "ana", "message": "x" * 400}).encode() + b"\n"
     with raw(quick.address) as sock:
         sock.sendall(
             b"POST /api/messages HTTP/1.1\r\nhost: localhost\r\n"
@@ -104,8 +104,10 @@ def test_an_answer_that_nobody_reads_ends_the_connection(quick: Served) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         sock.settimeout(1.0)
         sock.connect(quick.address)
+        slow = quick.application.traffic.peers_too_slow["answer"]
         stuff(sock, request * 1_000)
         until(lambda: quick.application.traffic.connections_open == 0)
+        assert quick.application.traffic.peers_too_slow["answer"] == slow + 1
 
 
 # Bytes
