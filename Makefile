@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test test-pythons lint format bench simulate chaos lock clean
+.PHONY: install run test test-pythons lint format bench simulate chaos abuse lock clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -56,6 +56,12 @@ SECONDS ?= 120
 SEED ?= 1
 chaos: install
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED)
+
+# CONNECTIONS slow peers of every kind, for SECONDS each, and what a normal client sees meanwhile.
+CONNECTIONS ?= 5000
+abuse: SECONDS = 60
+abuse: install
+	$(BIN)/python -m tests.abuse --seconds $(SECONDS) --connections $(CONNECTIONS)
 
 # The lock files serve every supported Python: markers choose within them. The second has all that
 # the first has, in the same versions.
