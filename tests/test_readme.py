@@ -56,7 +56,7 @@ def server(valkey_server: Server) -> Iterator[Server]:
     yield valkey_server
     with valkey_server.client() as client:
         delete_namespace(client, f"readme{os.getpid()}")
-        delete_namespace(client, "aq")
+        delete_namespace(client, "demo")
 
 
 @pytest.mark.parametrize(

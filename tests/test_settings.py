@@ -18,9 +18,8 @@ CONTRACT_NAMES = frozenset((
     "REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "WEBHOOK_URL", "WEBHOOK_SECRET",
     "WEBHOOK_HEADERS", "PORT", "AQ_BIND", "AQ_PROBE_BIND", "AQ_WORKERS", "AQ_DEFAULT_TTL",
     "AQ_MAX_TTL", "AQ_MAX_WAIT", "AQ_MAX_MESSAGES", "AQ_MAX_BATCH_BYTES", "AQ_MAX_BODY",
-    "AQ_MAX_PENDING", "AQ_MAX_PENDING_BYTES",
-    "AQ_DEAD_RETENTION", "AQ_DEDUP_WINDOW", "AQ_MAX_ACTORS", "AQ_REDIS_RESERVE",
-    "AQ_MAX_CONNECTIONS", "AQ_MAX_PER_ADDRESS", "AQ_MIN_PACE",
+    "AQ_MAX_PENDING", "AQ_MAX_PENDING_BYTES", "AQ_MAX_PER_ADDRESS", "AQ_MAX_CONNECTIONS",
+    "AQ_DEAD_RETENTION", "AQ_DEDUP_WINDOW", "AQ_MAX_ACTORS", "AQ_REDIS_RESERVE", "AQ_MIN_PACE",
     "AQ_RETRY_SCHEDULE", "AQ_WEBHOOK_TIMEOUT", "AQ_MAX_DELIVERIES", "AQ_PAYLOAD", "AQ_SHARDS",
     "AQ_LEASE_TTL", "AQ_NAMESPACE", "AQ_DURABILITY", "AQ_API_KEYS", "AQ_ALLOW_ANONYMOUS",
     "AQ_ALLOW_EVICTION", "AQ_DATA_DIR", "AQ_ROOT_PATH", "AQ_PUBLIC_URL", "AQ_CORS_ORIGINS",
@@ -374,6 +373,8 @@ def test_what_kubernetes_puts_into_redis_port_does_no_harm() -> None:
 
 def test_values_that_contradict_each_other_are_refused() -> None:
     assert "AQ_MAX_TTL" in sentence(AQ_DEFAULT_TTL="61", AQ_MAX_TTL="60")
+    assert "another port" in sentence(AQ_BIND="[::1]:80", AQ_PROBE_BIND="[::1]:80")
+    assert parse({"AQ_BIND": "127.0.0.1:0", "AQ_PROBE_BIND": "127.0.0.1:0"})
     with pytest.raises(SettingsError):
         Settings(default_ttl_ms=2, max_ttl_ms=1)
     with pytest.raises(SettingsError):

@@ -33,9 +33,11 @@ class QueueFull(Exception):
     many bytes."""
 
     def __init__(self, full: Full) -> None:
-        many = f"{full.pending} messages wait for this user already"
-        bytes_too = ", with as many bytes as are kept for one"
-        super().__init__(many + (bytes_too if full.of == "bytes" else ""))
+        limit = "max_pending_bytes" if full.of == "bytes" else "max_pending"
+        super().__init__(
+            f"{full.pending} messages wait for this user already;"
+            f" with this one they would be more than {limit} allows"
+        )
         self.pending = full.pending
         self.due_in_s = full.due_in_ms / 1000
 

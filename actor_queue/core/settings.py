@@ -331,6 +331,11 @@ def _contradictions(settings: Settings) -> Iterator[Mistake]:
             "AQ_KEY_FOR_METRICS is true and AQ_API_KEYS is not set, so no key could be asked for:"
             " set AQ_API_KEYS too",
         )
+    if settings.probe_bind == settings.bind and settings.port:
+        yield Mistake(
+            ("AQ_PROBE_BIND", "AQ_BIND"),
+            f"AQ_PROBE_BIND is {settings.probe_bind}, and so is AQ_BIND: give it another port",
+        )
     authorized = any(name == "authorization" for name, _ in settings.webhook_headers)
     if authorized and settings.webhook_url and split(settings.webhook_url).userinfo:
         yield Mistake(

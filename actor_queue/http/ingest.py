@@ -116,11 +116,14 @@ def accepted_json(accepted: Accepted) -> str:
     )
 
 
+FULL_OF: Final = {"messages": "AQ_MAX_PENDING", "bytes": "AQ_MAX_PENDING_BYTES"}
+
+
 def full(appended: Full) -> Problem:
-    many = f"{appended.pending} messages of this user are waiting already"
     return Problem(
         429,
-        many if appended.of == "messages" else f"{many}, with as many bytes as are kept for one",
+        f"{appended.pending} messages of this user are waiting already; with this one they would be"
+        f" more than {FULL_OF[appended.of]} allows",
         headers=(retry_after(ceil(appended.due_in_ms / 1000)),),
     )
 

@@ -95,6 +95,7 @@ N8N_METHOD = {
         ("/webhook/abc", 404, b"", "activate (publish) the workflow"),
         ("/hook", 404, b"nothing", "compare WEBHOOK_URL with the receiver's address"),
         ("/hook", 400, b"", "AQ_PAYLOAD"),
+        ("/hook", 401, b"", "write them into WEBHOOK_HEADERS"),
         ("/hook", 401, b"", "https://user:password@host/"),
         ("/hook", 403, b"", "WEBHOOK_SECRET must be set"),
         ("/hook", 405, b"", "set its method to POST"),
@@ -116,6 +117,17 @@ def test_what_an_answer_means_is_said_with_what_to_do(
     assert words in found.text
     assert str(status) in found.text
     assert "\n" not in found.text
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_authorization_that_was_sent_is_named_as_what_was_refused(
+    scripted: Scripted, status: int
+) -> None:
+    scripted.answers["/hook"] = (status, b"")
+    headers = {"WEBHOOK_HEADERS": '{"authorization": "Bearer s3cret"}'}
+    found = send_test(settings_for(f"{scripted.url}/hook", **headers))
+    assert "refused the authorization of WEBHOOK_HEADERS" in found.text
+    assert "s3cret" not in found.text
 
 
 def test_the_receivers_own_words_are_repeated_without_what_steers_a_terminal(

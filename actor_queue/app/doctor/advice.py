@@ -84,8 +84,13 @@ def _of_reason(reason: str) -> str:
 
 
 def _credentials(settings: Settings) -> str:
+    if any(name == "authorization" for name, _ in settings.webhook_headers):
+        return (
+            "the receiver refused the authorization of WEBHOOK_HEADERS: compare it with what the"
+            " receiver asks for"
+        )
     advice = (
-        "the receiver wants credentials: write them into WEBHOOK_URL as"
+        "the receiver wants credentials: write them into WEBHOOK_HEADERS, or into WEBHOOK_URL as"
         " https://user:password@host/…, or let it check the signature instead"
     )
     if settings.webhook_secrets:
