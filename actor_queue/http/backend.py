@@ -21,6 +21,7 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
+from actor_queue.store.replay_api import ReplayJob
 
 
 class Backend(Protocol):
@@ -83,6 +84,12 @@ class Backend(Protocol):
     async def dead_drop(self, batch_id: str) -> bool: ...
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None: ...
+
+    async def replay_all(self) -> ReplayJob: ...
+
+    async def replay_job(self) -> ReplayJob | None: ...
+
+    async def replay_stop(self) -> ReplayJob | None: ...
 
     async def leases(self) -> list[LeaseInfo]: ...
 

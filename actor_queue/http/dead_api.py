@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from typing import Final
 
 from quart import Blueprint, Response, request
@@ -13,12 +12,9 @@ from actor_queue.http import inputs, shapes
 from actor_queue.http.backend import Backend
 from actor_queue.http.problem import Problem
 from actor_queue.http.routing import answer, needs, problem_answer, raw_answer, sent_body
-from actor_queue.store.base import Unreadable
-
-REPLAYED_MAX: Final = 10_000
-"""By one request: the oldest; another request takes the next."""
 
 UNKNOWN: Final = Problem(404, "there is no dead letter with this id")
+NO_JOB: Final = Problem(404, "dead letters were not sent again as a whole within the last hour")
 
 
 def routes(backend: Backend) -> Blueprint:
@@ -64,26 +60,18 @@ def routes(backend: Backend) -> Blueprint:
     @needs("admin")
     async def replay_all() -> Response:
         inputs.nothing(await sent_body())
-        return answer({"replayed": await _replay_all(backend)}, 202)
+        return answer(shapes.replay_job(await backend.replay_all()), 202)
+
+    @api.get("/api/dead/replay")
+    @needs("read")
+    async def replay_job() -> Response:
+        job = await backend.replay_job()
+        return problem_answer(NO_JOB) if job is None else answer(shapes.replay_job(job))
+
+    @api.delete("/api/dead/replay")
+    @needs("admin")
+    async def stop_replaying() -> Response:
+        job = await backend.replay_stop()
+        return problem_answer(NO_JOB) if job is None else answer(shapes.replay_job(job), 202)
 
     return api
-
-
-async def _replay_all(backend: Backend) -> int:
-    """Queue the oldest dead letters that are not queued yet, oldest first."""
-    waiting: deque[str] = deque(maxlen=REPLAYED_MAX)
-    cursor: str | None = None
-    while True:
-        page = await backend.dead(inputs.LIMIT_MAX, cursor)
-        waiting.extend(letter.id for letter in page.letters if not letter.queued)
-        cursor = page.cursor
-        if cursor is None:
-            break
-    replayed = 0
-    for batch_id in reversed(waiting):
-        try:
-            queued = await backend.dead_replay(batch_id)
-        except Unreadable:
-            continue  # what somebody else wrote there stays, and stops nobody's letter
-        replayed += queued is not None
-    return replayed

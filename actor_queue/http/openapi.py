@@ -22,7 +22,7 @@ from actor_queue.http.openapi_parts import (
     problems,
     small_body,
 )
-from actor_queue.http.schemas import COUNT, STRING, SUCCESS, listed, record, ref, schemas
+from actor_queue.http.schemas import STRING, SUCCESS, listed, record, ref, schemas
 
 _OPERATION_IDS: Final = {
     ("/api/message", "post"): "acceptMessage",
@@ -36,6 +36,8 @@ _OPERATION_IDS: Final = {
     ("/api/users/{user}/release", "post"): "releaseUser",
     ("/api/dead", "get"): "listDeadLetters",
     ("/api/dead/replay", "post"): "replayDeadLetters",
+    ("/api/dead/replay", "get"): "showReplay",
+    ("/api/dead/replay", "delete"): "stopReplay",
     ("/api/dead/{id}", "get"): "showDeadLetter",
     ("/api/dead/{id}", "delete"): "dropDeadLetter",
     ("/api/dead/{id}/replay", "post"): "replayDeadLetter",
@@ -233,23 +235,45 @@ def _dead() -> dict[str, Any]:
         description="With the same webhook-id and the same body.",
         body=small_body("Nothing"),
     )
-    counted = json_of("How many were queued", record({"replayed": COUNT}))
-    replay_all = operation(
-        tag,
-        "Send all dead letters again",
-        "admin",
-        {"202": counted},
-        "503",
-        description="The oldest first, at most 10,000; another request takes the next.",
-        body=small_body("Nothing"),
-    )
     parameters = [{"$ref": "#/components/parameters/BatchId"}]
     return {
         "/api/dead": {"get": listing},
-        "/api/dead/replay": {"post": replay_all},
+        "/api/dead/replay": _replays(tag),
         "/api/dead/{id}": {"parameters": parameters, "get": show, "delete": drop},
         "/api/dead/{id}/replay": {"parameters": parameters, "post": replay},
     }
+
+
+def _replays(tag: str) -> dict[str, Any]:
+    """All dead letters at once."""
+    job = ref("ReplayJob")
+    begin = operation(
+        tag,
+        "Send all dead letters again",
+        "admin",
+        {"202": json_of("The job that does it, as it is after at most a second", job)},
+        "503",
+        description="A job of its own, the oldest first, at most 500 a second and 100,000 in all;"
+        " while one goes on, that one.",
+        body=small_body("Nothing"),
+    )
+    look = operation(
+        tag,
+        "How far sending all dead letters again is",
+        "read",
+        {"200": json_of("The job that goes on, or was the last within an hour", job)},
+        "404",
+        "503",
+    )
+    stop = operation(
+        tag,
+        "Stop sending all dead letters again",
+        "admin",
+        {"202": json_of("It ends with the page that it is at", job)},
+        "404",
+        "503",
+    )
+    return {"get": look, "post": begin, "delete": stop}
 
 
 def _service(settings: Settings) -> dict[str, Any]:

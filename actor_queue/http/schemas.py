@@ -63,11 +63,29 @@ def schemas(settings: Settings) -> Schema:
         "Dropped": DROPPED,
         "DeadLetter": record(DEAD_LETTER),
         "DeadLetterDetail": record({**DEAD_LETTER, "batch": ref("Webhook")}),
+        "ReplayJob": REPLAY_JOB,
         "DeadList": record({"dead": listed(ref("DeadLetter")), "cursor": CURSOR}),
         "Shards": SHARDS,
         "Webhook": WEBHOOK,
     }
 
+
+REPLAY_JOB: Final[Schema] = record(
+    {
+        "job": {"type": "string"},
+        "state": {
+            "enum": ["running", "stopping", "done", "stopped", "abandoned"],
+            "description": "abandoned: the replica that did it is gone, and a new job takes it up.",
+        },
+        "total": {"type": ["integer", "null"], "description": "Null until they are counted."},
+        "replayed": {"type": "integer", "minimum": 0},
+        "passed_over": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Gone meanwhile, or not to be read.",
+        },
+    }
+)
 
 CURSOR: Final[Schema] = {
     "type": ["string", "null"],

@@ -17,6 +17,7 @@ from actor_queue.store.api import (
     Replica,
     UserView,
 )
+from actor_queue.store.replay_api import ReplayJob
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -139,4 +140,15 @@ def _lease(lease: LeaseInfo) -> Json:
         "since": None if lease.since_ms is None else moment(lease.since_ms),
         "remaining": lease.remaining_ms / 1000,
         "waiting": lease.waiting,
+    }
+
+
+def replay_job(job: ReplayJob) -> Json:
+    """Schema `ReplayJob`."""
+    return {
+        "job": job.id,
+        "state": job.state,
+        "total": job.total,
+        "replayed": job.replayed,
+        "passed_over": job.passed_over,
     }

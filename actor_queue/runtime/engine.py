@@ -31,6 +31,7 @@ from actor_queue.runtime.owner import Owner, awake_time
 from actor_queue.runtime.recoverer import Recoverer, backlog_max
 from actor_queue.runtime.registry import Registry
 from actor_queue.runtime.relay import Relay
+from actor_queue.runtime.replays import Replays
 from actor_queue.runtime.upkeep import Upkeep
 from actor_queue.store.api import (
     DeadLetter,
@@ -51,6 +52,7 @@ from actor_queue.store.api import (
     Wanted,
 )
 from actor_queue.store.base import ATTEMPT_MARGIN_MS
+from actor_queue.store.replay_api import ReplayJob
 
 SETTLE_GRACE_S = 2.0
 """After the last attempt's time limit, for telling the store."""
@@ -123,6 +125,7 @@ class Engine:
             store, self._owner, self._registry, settings.max_deliveries, self.counters
         )
         self._upkeep = Upkeep(store, self._owner, settings.dead_retention_ms, self.counters)
+        self._replays = Replays(store, self.entropy, self._requeued)
 
     # Running
 
@@ -138,6 +141,7 @@ class Engine:
             nursery.start_soon(self.store.listen, self._hear)
             nursery.start_soon(self._relay.run)
             nursery.start_soon(self._upkeep.run)
+            nursery.start_soon(self._replays.run)
             self._phase = "running"
             try:
                 yield
@@ -338,6 +342,19 @@ class Engine:
         if letter is not None:
             self._nudged(await self.store.describe(letter.user), asked)
         return letter
+
+    async def replay_all(self) -> ReplayJob:
+        """Begin to send all dead letters again, or join in what goes on."""
+        return await self._replays.begin()
+
+    async def replay_job(self) -> ReplayJob | None:
+        return await self.store.replay_look()
+
+    async def replay_stop(self) -> ReplayJob | None:
+        return await self.store.replay_stop()
+
+    def _requeued(self, letter: DeadLetter, asked: float) -> None:
+        self._nudge(letter.user, 0, asked, answered(asked))
 
     # Replicas
 

@@ -18,6 +18,7 @@ from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.upkeep import Expired, Sizes
+from actor_queue.store.replay_api import ReplayStore
 
 CURSOR_CHARACTERS_MAX = 1_000
 """A cursor names an entry by at most 512 bytes and two numbers, in base64: 750 characters."""
@@ -300,7 +301,7 @@ class StoreInfo:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-class Store(Protocol):
+class Store(ReplayStore, Protocol):
     """One namespace of one Redis."""
 
     @property
@@ -491,9 +492,7 @@ class Store(Protocol):
 
     async def info(self) -> StoreInfo: ...
 
-    def memory(self) -> Memory | None:
-        """See `Runner.memory`."""
-        ...
+    def memory(self) -> Memory | None: ...
 
     def trouble(self) -> str | None:
         """Why the store cannot be written to right now, as far as is known; None if it can."""

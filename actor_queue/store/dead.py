@@ -61,20 +61,26 @@ class DeadLetters(StoreBase):
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
         """See `Store.dead_replay`."""
-        shard = self._shard_of(batch_id)
         letter = await self.dead_letter(batch_id)
-        if shard is None or letter is None:
+        if letter is None or not await self.dead_queue(letter):
             return None
+        return await self.dead_letter(batch_id) or letter
+
+    async def dead_queue(self, letter: DeadLetter) -> bool:
+        """See `Store.dead_queue`."""
+        shard = self._shard_of(letter.id)
+        if shard is None:
+            return False
         mine = shard.of(letter.user)
         said = await self._call(
             "dead_replay_v1",
-            (shard.lease, shard.due, mine.state, mine.line, shard.letter(batch_id)[0]),
+            (shard.lease, shard.due, mine.state, mine.line, shard.letter(letter.id)[0]),
             self._now,
             mine.user,
             *self._caller(shard),
-            batch_id,
+            letter.id,
         )
-        return await self.dead_letter(batch_id) or letter if said == 1 else None
+        return said == 1
 
     def _shard_of(self, batch_id: str) -> ShardKeys | None:
         shard = shard_of_batch(batch_id)

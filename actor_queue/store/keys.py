@@ -64,6 +64,7 @@ class Keys:
         self.namespace = namespace
         self.members = f"{namespace}:members".encode()
         self.meta = f"{namespace}:meta".encode()
+        self.replay = f"{namespace}:replay".encode()
         self.channel = f"{namespace}:nudge:".encode()
         """With a replica's id after it: where that replica listens."""
         self.everyone = self.channel + b"*"

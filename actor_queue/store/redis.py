@@ -11,6 +11,7 @@ from actor_queue.store.dead import DeadLetters
 from actor_queue.store.foreign import ForeignEntries
 from actor_queue.store.intake import Intake
 from actor_queue.store.ownership import Ownership
+from actor_queue.store.replay import ReplayJobs
 from actor_queue.store.upkeep import Upkeep
 
 FORMAT = 1
@@ -23,7 +24,7 @@ LOG_KEY_CHARS_MAX = 64
 """No key for BLAKE2b is longer, whatever somebody wrote there."""
 
 
-class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters, Upkeep):
+class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters, ReplayJobs, Upkeep):
     """One namespace of one Redis. Safe for concurrent use."""
 
     async def ping(self) -> None:

@@ -131,6 +131,10 @@ def test_a_dead_letter_is_listed_shown_replayed_and_dropped(run: Run, dying: Dev
     assert json.loads(shown[shown.index("{") :])["messages"] == ["um", "dois"]
     assert "queued: yes" in run("dead", "replay", batch_id, *at).out
     until(lambda: run("dead", "list", *at).out, "\tno\t")
+    again = run("dead", "replay", "--all", "--yes", "--json", *at)
+    job = json.loads(again.out)
+    assert (again.status, job["state"], job["total"], job["replayed"]) == (0, "done", 1, 1)
+    until(lambda: run("dead", "list", *at).out, "\tno\t")
     said = run("dead", "drop", batch_id, *at)
     assert said.status == 2
     assert "1 dead letter with 2 messages would be deleted for ever" in said.err

@@ -35,6 +35,7 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
+from actor_queue.store.replay_api import ReplayJob
 
 NOW_MS = 1_738_199_985_120  # 2025-01-30T01:19:45.120Z
 
@@ -63,6 +64,7 @@ class MemoryEngine:
         self.full: set[str] = set()
         self.letters: dict[str, DeadLetter] = {}
         self.replayed: list[str] = []
+        self.job: ReplayJob | None = None
         self._ids = itertools.count(1)
 
     def new_id(self) -> str:
@@ -214,6 +216,23 @@ class MemoryEngine:
         self.replayed.append(batch_id)
         self.letters[batch_id] = replace(letter, queued=True)
         return self.letters[batch_id]
+
+    async def replay_all(self) -> ReplayJob:
+        await self._reach()
+        waiting = [name for name, letter in self.letters.items() if not letter.queued]
+        for name in waiting:
+            await self.dead_replay(name)
+        self.job = ReplayJob("replay-1", "done", len(waiting), len(waiting), 0)
+        return self.job
+
+    async def replay_job(self) -> ReplayJob | None:
+        await self._reach()
+        return self.job
+
+    async def replay_stop(self) -> ReplayJob | None:
+        if self.job is not None:
+            self.job = replace(self.job, state="stopping")
+        return self.job
 
     async def leases(self) -> list[LeaseInfo]:
         await self._reach()

@@ -340,22 +340,27 @@ def test_an_unknown_dead_letter_is_404(server: Served, method: str, path: str) -
     assert call(server.address, method, path).status == 404
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT", "OPTIONS"])
-def test_the_path_that_replays_all_is_no_dead_letter(server: Served, method: str) -> None:
+def test_the_path_that_replays_all_is_no_dead_letter(server: Served) -> None:
     server.engine.bury("replay")
-    answer = call(server.address, method, "/api/dead/replay")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    for method in ("GET", "DELETE"):
+        answer = call(server.address, method, "/api/dead/replay")
+        assert answer.status == 404
+        assert "within the last hour" in answer.json["detail"]
+    answer = call(server.address, "PUT", "/api/dead/replay")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, POST")
     assert list(server.engine.letters) == ["replay"]
 
 
-def test_replaying_all_takes_the_oldest_first_and_none_twice(
-    server: Served, monkeypatch: pytest.MonkeyPatch
+def test_sending_all_dead_letters_again_is_a_job_that_can_be_watched_and_stopped(
+    server: Served,
 ) -> None:
-    monkeypatch.setattr("actor_queue.http.inputs.LIMIT_MAX", 3)
     for number in range(8):
         server.engine.bury(f"b-{number}")
     call(server.address, "POST", "/api/dead/b-2/replay")
+    job = {"job": "replay-1", "state": "done", "total": 7, "replayed": 7, "passed_over": 0}
     answer = call(server.address, "POST", "/api/dead/replay")
-    assert (answer.status, answer.json) == (202, {"replayed": 7})
-    assert server.engine.replayed == ["b-2"] + [f"b-{n}" for n in range(8) if n != 2]
-    assert call(server.address, "POST", "/api/dead/replay").json == {"replayed": 0}
+    assert (answer.status, answer.json) == (202, job)
+    answer = call(server.address, "GET", "/api/dead/replay")
+    assert (answer.status, answer.json) == (200, job)
+    answer = call(server.address, "DELETE", "/api/dead/replay")
+    assert (answer.status, answer.json) == (202, {**job, "state": "stopping"})

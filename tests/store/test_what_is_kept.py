@@ -19,6 +19,7 @@ from actor_queue.core.shard import shard_of
 from actor_queue.store.api import Lease
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.replay import KEPT_MS
 from actor_queue.store.server import connected, probe_call
 from tests.servers import Server
 
@@ -108,6 +109,8 @@ async def fill(f: Filled) -> None:
     replayed = await f.bury("de novo", "x")
     await f.store.hold("de novo", HOLD_MS)
     await f.store.dead_replay(replayed)
+    await f.store.replay_tell(await f.store.replay_begin("replay-m-1"), over=False)
+    await f.store.replay_stop()
     await f.store.hold("mudo", HOLD_MS)
     for name in ("entregue", "entregue também"):
         await f.post(name, "oi", 0)
@@ -182,6 +185,7 @@ def test_every_kind_of_key_has_a_row_its_expiry_and_no_more_bytes_than_the_row_s
         "1 day": DAY_MS,
         "1 day, or the end of a hold if that is later": HOLD_MS,
         "`AQ_DEDUP_WINDOW`": settings.dedup_window_ms,
+        "1 hour": KEPT_MS,
     }
     found = kept(eye, namespace)
     assert {row.name for _, row in found} == {row.name for row in rows(namespace)}
@@ -209,4 +213,4 @@ def test_when_nothing_waits_and_the_dead_are_gone_all_that_stays_is_small_or_exp
     stays = [(key, row) for key, row in found if int(eye.pttl(key)) == -1]
     assert {row.name for _, row in stays} <= STAYS
     assert len(stays) <= len(STAYS)
-    assert {row.name for key, row in found if int(eye.pttl(key)) > 0} == {"u", "h", "id"}
+    assert {row.name for key, row in found if int(eye.pttl(key)) > 0} == {"u", "h", "id", "replay"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
@@ -37,6 +39,8 @@ COLUMNS = (
     "reason", "answer",
 )  # fmt: skip
 COLUMNS_REPLAYED = ("id", "user", "died_at", "attempts", "messages", "queued")
+COLUMNS_JOB = ("job", "state", "total", "replayed", "passed_over")
+FOLLOW_S = 1.0
 OPTIONAL = ("status", "replica", "duration_ms", "answer")
 NONE = "there are no dead letters"
 NONE_TO_REPLAY = f"{NONE} that are not queued already"
@@ -104,11 +108,28 @@ def replay(
             return _nothing(asking, "replayed", NONE_TO_REPLAY)
         if not confirmed(f"{waiting} would be sent again", yes=False):
             return complain("nothing was sent again", NO)
-    answer = asking.service.post("/api/dead/replay")
-    if answer.get("replayed") == 0:
+    job = _followed(asking, asking.service.post("/api/dead/replay"))
+    if job.get("state") == "done" and job.get("replayed") == 0:
         return _nothing(asking, "replayed", NONE_TO_REPLAY)
-    asking.show(answer, ("replayed",))
-    return 0
+    asking.show(job, COLUMNS_JOB)
+    return 0 if job.get("state") == "done" else NO
+
+
+def _followed(asking: Asking, job: dict[str, Any]) -> dict[str, Any]:
+    """The job when it is over, with its progress meanwhile. Ctrl-C stops it, and not only us."""
+    path = "/api/dead/replay"
+    told = ""
+    while job.get("state") in ("running", "stopping"):
+        progress = f"{job.get('replayed', 0)} of {job.get('total') or '…'} sent again"
+        if progress != told:
+            print(progress, file=sys.stderr, flush=True)
+            told = progress
+        try:
+            time.sleep(FOLLOW_S)
+            job = asking.service.get(path)
+        except KeyboardInterrupt:
+            job = asking.service.delete(path)
+    return job
 
 
 @dead.command()

@@ -1,0 +1,128 @@
+"""The job that sends all dead letters again: counted first, then oldest first, at a measured pace.
+
+One replica does it, whichever was asked. It tells the store how far it is, so that every replica
+can say so, and hears there whether it is to stop. When that replica dies the job is abandoned, and
+loses nothing: what was not queued is a dead letter still, and the next job takes it up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+import trio
+
+from actor_queue.store.api import DeadLetter, Store, StoreUnavailable
+from actor_queue.store.base import Unreadable
+from actor_queue.store.replay_api import ReplayJob
+
+PAGE: Final = 100
+LETTERS_MAX: Final = 100_000
+"""By one job: the oldest; another job takes the next."""
+PAUSE_S: Final = 0.2
+"""Between two pages, so at most 500 letters a second stand in front of claims."""
+AGAIN_S: Final = 1.0
+SOON_S: Final = 1.0
+"""How long whoever began it waits for its end."""
+
+
+class Replays:
+    """`run()` does what `begin()` asked for. `queued` hears of each letter that was queued."""
+
+    def __init__(
+        self, store: Store, new_id: Callable[[], str], queued: Callable[[DeadLetter, float], None]
+    ) -> None:
+        self._store = store
+        self._new_id = new_id
+        self._queued = queued
+        self._begun = trio.Event()
+        self._ended = trio.Event()
+        self._job: ReplayJob | None = None
+
+    async def begin(self) -> ReplayJob:
+        """The job as it is after a moment: a small one is over. Raises `StoreUnavailable`."""
+        asked = f"replay-{self._new_id()}"
+        job = await self._store.replay_begin(asked)
+        if job.id != asked:
+            return job
+        ended = self._ended = trio.Event()
+        self._job = job
+        self._begun.set()
+        with trio.move_on_after(SOON_S):
+            await ended.wait()
+        return await self._store.replay_look() or self._job
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._begun.wait()
+            self._begun = trio.Event()
+            await self._carry_out()
+            self._ended.set()
+
+    async def _carry_out(self) -> None:
+        assert self._job is not None
+        job = self._job
+        letters = await self._waiting()
+        job = self._job = replace(job, total=len(letters))
+        oldest_first = iter(reversed(letters))
+        del letters
+        goes_on = await self._tell(job, over=False)
+        while goes_on and (page := list(islice(oldest_first, PAGE))):
+            for letter in page:
+                queued = await self._queue(letter)
+                job = replace(
+                    job,
+                    replayed=job.replayed + queued,
+                    passed_over=job.passed_over + (not queued),
+                )
+            self._job = job
+            goes_on = await self._tell(job, over=False)
+            if goes_on and len(page) == PAGE:
+                await trio.sleep(PAUSE_S)
+        await self._tell(job, over=True)
+
+    async def _waiting(self) -> deque[DeadLetter]:
+        """Without their messages, newest first; those that are queued already left out."""
+        found: deque[DeadLetter] = deque(maxlen=LETTERS_MAX)
+        cursor: str | None = None
+        while True:
+            assert self._job is not None
+            if not await self._tell(self._job, over=False):  # counting many takes a while
+                return deque()
+            try:
+                page = await self._store.dead(PAGE, cursor)
+            except StoreUnavailable:
+                await trio.sleep(AGAIN_S)
+                continue
+            found.extend(letter for letter in page.letters if not letter.queued)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    async def _queue(self, letter: DeadLetter) -> bool:
+        while True:
+            asked = trio.current_time()
+            try:
+                queued = await self._store.dead_queue(letter)
+            except Unreadable:
+                return False  # what somebody else wrote there stays, and stops nobody's letter
+            except StoreUnavailable:
+                await trio.sleep(AGAIN_S)
+                continue
+            if queued:
+                self._queued(letter, asked)
+            return queued
+
+    async def _tell(self, job: ReplayJob, *, over: bool) -> bool:
+        """Whether to go on: not when asked to stop, or when another job has taken its place."""
+        while True:
+            try:
+                known = await self._store.replay_tell(job, over=over)
+            except StoreUnavailable:
+                await trio.sleep(AGAIN_S)
+                continue
+            return known is not None and known.id == job.id and known.state == "running"

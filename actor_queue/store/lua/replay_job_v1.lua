@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- replay_job_v1: the job that sends all dead letters again, of which there is one at a time.
+--
+-- KEYS  replay
+-- ARGV  now, verb, id, progress, silent_ms, kept_ms
+--   begin     a new job, unless one goes on that was heard of less than silent_ms ago
+--   tell      how far the job of this id is; an empty silent_ms says that it is over
+--   stop      the job is asked to end
+--   look
+-- Returns [id, progress, ms since it was heard of, over ('1'|''), stop ('1'|'')], or [] when there is none
+-- Repeatable: a job begun with the id that goes on is that job.
+
+local now, verb = clock(ARGV[1]), ARGV[2]
+local function look()
+  return redis.call('HMGET', KEYS[1], 'id', 'told', 'at', 'over', 'stop')
+end
+local job = look()
+local heard = tonumber(job[3] or '')
+local there = job[1] and heard
+if verb == 'begin' then
+  local going_on = there and job[4] ~= '1' and now - heard < num(ARGV[5])
+  if not going_on then
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'id', ARGV[3], 'told', ARGV[4], 'at', text(now))
+  end
+elseif verb == 'tell' and there and job[1] == ARGV[3] then
+  redis.call('HSET', KEYS[1], 'told', ARGV[4], 'at', text(now), 'over', ARGV[5] == '' and '1' or '')
+elseif verb == 'stop' and there then
+  redis.call('HSET', KEYS[1], 'stop', '1')
+end
+job = look()
+heard = tonumber(job[3] or '')
+if not job[1] or not heard then
+  return {}
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+return { job[1], job[2] or '', math.max(0, now - heard), job[4] or '', job[5] or '' }

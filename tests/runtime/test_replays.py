@@ -1,0 +1,202 @@
+"""Sending all dead letters again: a job of one replica, watched and stopped from any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from actor_queue.store.api import DeadLetter, StoreUnavailable
+from actor_queue.store.replay import SILENT_MS
+from actor_queue.store.replay_api import ReplayJob
+from tests.runtime.harness import GONE, Replica, Sent, Stage, in_turn, run, stage
+
+PAGE = 10
+MANY = 8 * PAGE + 2
+SETTLED_S = 30
+
+
+@pytest.fixture(autouse=True)
+def small_pages() -> Iterator[None]:
+    """So that a job of not so many letters lasts longer than its beginner waits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actor_queue.runtime.replays.PAGE", PAGE)
+        yield
+
+
+async def letters(replica: Replica) -> list[str]:
+    """The ids of all dead letters, oldest first."""
+    ids: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = await replica.engine.dead(100, cursor)
+        ids += [letter.id for letter in page.letters]
+        cursor = page.cursor
+        if cursor is None:
+            return ids[::-1]
+
+
+async def bury(s: Stage, a: Replica, count: int) -> list[str]:
+    """As many dead letters, oldest first."""
+    s.answer = in_turn(*[GONE] * count)
+    for number in range(count):
+        await a.post(f"user-{number % 20}", f"{number}", ttl_s=0)
+        await trio.sleep(0.05)
+    await trio.sleep(SETTLED_S)
+    ids = await letters(a)
+    assert len(ids) == count
+    return ids
+
+
+def sent_after(seen: list[Sent], at: float) -> list[str]:
+    return [sent.batch.id for sent in seen if sent.at >= at]
+
+
+def test_a_small_job_is_over_when_it_is_answered_and_takes_the_oldest_first() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a = await s.start("ra")
+            ids = await bury(s, a, 7)
+            await a.engine.hold("user-2", 3_600_000)
+            await a.engine.dead_replay(ids[2])  # it stays queued as long as the hold lasts
+            asked = trio.current_time()
+            taken: list[str] = []
+            real = a.engine.store.dead_queue
+
+            async def heard(letter: DeadLetter) -> bool:
+                taken.append(letter.id)
+                return await real(letter)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(a.engine.store, "dead_queue", heard)
+                job = await a.engine.replay_all()
+            others = [each for each in ids if each != ids[2]]
+            assert taken == others
+            assert (job.state, job.total, job.replayed, job.passed_over) == ("done", 6, 6, 0)
+            await trio.sleep(1)
+            assert sorted(sent_after(s.seen, asked)) == sorted(others)
+            assert await letters(a) == [ids[2]]
+            assert await a.engine.replay_job() == job
+            again = await a.engine.replay_all()
+            assert (again.state, again.total) == ("done", 0)
+            assert again.id != job.id
+
+    run(main)
+
+
+def test_a_long_job_is_answered_at_once_and_watched_and_joined_at_any_replica() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a, b = await s.start("ra"), await s.start("rb")
+            await trio.sleep(20)
+            ids = await bury(s, a, MANY)
+            asked = trio.current_time()
+
+            seen: list[ReplayJob] = []
+
+            async def watch() -> None:
+                while True:
+                    await trio.sleep(0.1)
+                    job = await b.engine.replay_job()
+                    if job is not None:
+                        seen.append(job)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch)
+                job = await a.engine.replay_all()
+                joined = await b.engine.replay_all()
+                assert joined.id == job.id
+                await trio.sleep(SETTLED_S)
+                nursery.cancel_scope.cancel()
+            assert [each.replayed for each in seen] == sorted(each.replayed for each in seen)
+            assert {each.state for each in seen} == {"running", "done"}
+            assert any(0 < each.replayed < MANY for each in seen)
+            assert (seen[-1].total, seen[-1].replayed) == (MANY, MANY)
+            assert sorted(sent_after(s.seen, asked)) == sorted(ids)
+
+    run(main)
+
+
+def test_a_job_that_is_stopped_leaves_the_rest_where_it_is() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a, b = await s.start("ra"), await s.start("rb")
+            await trio.sleep(20)
+            ids = await bury(s, a, MANY)
+
+            async def stop() -> None:
+                while not ((job := await b.engine.replay_job()) and job.replayed):
+                    await trio.sleep(0.05)
+                stopped = await b.engine.replay_stop()
+                assert stopped is not None
+                assert stopped.state == "stopping"
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stop)
+                await a.engine.replay_all()
+            await trio.sleep(SETTLED_S)
+            job = await b.engine.replay_job()
+            assert job is not None
+            assert job.state == "stopped"
+            assert 0 < job.replayed < MANY
+            assert len(await letters(a)) == len(ids) - job.replayed
+
+    run(main)
+
+
+def test_a_job_whose_replica_died_is_abandoned_and_the_next_one_takes_up_the_rest() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a, b = await s.start("ra"), await s.start("rb")
+            await trio.sleep(20)
+            ids = await bury(s, a, MANY)
+            asked = trio.current_time()
+
+            async def crash() -> None:
+                while not ((job := await b.engine.replay_job()) and job.replayed):
+                    await trio.sleep(0.05)
+                await a.crash()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(crash)
+                await trio.sleep(0.01)
+                nursery.start_soon(a.engine.replay_all)
+                await trio.sleep(SILENT_MS / 1000 + 5)
+                nursery.cancel_scope.cancel()
+            job = await b.engine.replay_job()
+            assert job is not None
+            assert job.state == "abandoned"
+            await b.engine.replay_all()
+            await trio.sleep(SETTLED_S)
+            assert set(ids) == set(sent_after(s.seen, asked))
+            done = await b.engine.replay_job()
+            assert done is not None
+            assert done.id != job.id
+            assert done.state == "done"
+
+    run(main)
+
+
+def test_a_job_waits_for_a_store_that_is_away_and_goes_on() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a = await s.start("ra")
+            await bury(s, a, 5)
+            fail = iter([True, True, False])
+            real = a.engine.store.dead_queue
+
+            async def sometimes(letter: DeadLetter) -> bool:
+                if next(fail, False):
+                    raise StoreUnavailable("away")
+                return await real(letter)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(a.engine.store, "dead_queue", sometimes)
+                await a.engine.replay_all()
+                await trio.sleep(SETTLED_S)
+            job = await a.engine.replay_job()
+            assert job is not None
+            assert (job.state, job.replayed) == ("done", 5)
+
+    run(main)

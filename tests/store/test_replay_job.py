@@ -1,0 +1,82 @@
+"""Where the job that sends all dead letters again stands, and what others may have put there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+import redis
+import trio
+
+from actor_queue.core.settings import Settings
+from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.keys import Keys
+from actor_queue.store.redis import FORMAT, RedisStore
+from actor_queue.store.replay import KEPT_MS
+from actor_queue.store.server import connected, probe_call
+from tests.servers import Server
+
+
+def asking(server: Server, namespace: str, story: Callable[[RedisStore], Awaitable[None]]) -> None:
+    settings = Settings(redis_url=server.url, namespace=namespace, shards=4)
+
+    async def main() -> None:
+        meta = Keys(namespace, 4).meta
+        async with connected(server.url, probe_call(meta, 4, FORMAT)) as runner:
+            await runner.prepare()
+            await story(RedisStore(runner, settings))
+
+    trio.run(main)
+
+
+def test_one_job_at_a_time_is_told_of_by_whoever_does_it_and_by_nobody_else(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    async def story(store: RedisStore) -> None:
+        assert await store.replay_look() is None
+        assert await store.replay_stop() is None
+        job = await store.replay_begin("one")
+        assert (job.id, job.state, job.total) == ("one", "running", None)
+        assert await store.replay_begin("two") == job
+        job = replace(job, total=9, replayed=4)
+        assert await store.replay_tell(job, over=False) == job
+        strangers = await store.replay_tell(replace(job, id="two", replayed=1), over=True)
+        assert strangers == job
+        assert await store.replay_stop() == replace(job, state="stopping")
+        assert await store.replay_tell(job, over=True) == replace(job, state="stopped")
+        assert (await store.replay_begin("two")).state == "running"
+        assert 0 < eye.pttl(f"{namespace}:replay") <= KEPT_MS
+
+    asking(server, namespace, story)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"id": "x"}, {"id": "x", "at": "soon"}, {"told": "?"}, {"id": "x", "at": "nan", "told": "[]"}],
+)
+def test_what_is_no_job_is_replaced_by_the_next_one(
+    server: Server, eye: redis.Redis, namespace: str, written: dict[str, str]
+) -> None:
+    eye.hset(f"{namespace}:replay", mapping=written)  # type: ignore[arg-type]
+
+    async def story(store: RedisStore) -> None:
+        with suppress(StoreUnavailable):
+            await store.replay_look()
+        assert (await store.replay_begin("two")).id == "two"
+
+    asking(server, namespace, story)
+
+
+def test_a_key_of_another_kind_is_said_and_left_alone(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    eye.set(f"{namespace}:replay", "mine")
+
+    async def story(store: RedisStore) -> None:
+        with pytest.raises(StoreUnavailable):
+            await store.replay_begin("two")
+
+    asking(server, namespace, story)
+    assert eye.get(f"{namespace}:replay") == b"mine"
