@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from actor_queue.core.upkeep import DAY_MS, Sizes, old_every_s
+from actor_queue.runtime import upkeep
 from actor_queue.runtime.upkeep import LOOK_S, PAGE
 from tests.runtime.harness import GONE, in_turn, now_ms, run, stage, taken, until
 
@@ -17,11 +19,15 @@ def test_old_dead_letters_are_looked_for_a_twentieth_of_their_time_and_at_least_
     assert old_every_s(1) == 1
 
 
-def test_dead_letters_go_when_their_days_are_over_also_many_and_after_a_change_of_owner() -> None:
+def test_dead_letters_go_when_their_days_are_over_also_many_and_after_a_change_of_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upkeep, "PAGE", 10)
+
     async def main() -> None:
-        many = 2 * PAGE + 10
-        async with stage(shards=2, dead_retention_days=0.01) as s:
-            kept_s = 0.01 * DAY_MS / 1000
+        many = 45
+        async with stage(shards=2, dead_retention_days=0.002) as s:
+            kept_s = 0.002 * DAY_MS / 1000
             a = await s.start("ra")
             s.answer = in_turn(*[GONE] * many)
             start = trio.current_time()
@@ -49,7 +55,7 @@ def test_without_a_retention_dead_letters_stay_for_ever() -> None:
             a = await s.start("ra")
             s.answer = in_turn(GONE)
             await a.post("ana", "oi", ttl_s=0)
-            await trio.sleep(3_000)
+            await trio.sleep(300)
             assert a.engine.sizes.dead == 1
             assert s.calls("dead_old_v1") == []
 
