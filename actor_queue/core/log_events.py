@@ -63,8 +63,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("redis_still_away", "warning", "a minute's summary while Redis is lost or refuses"),
     LogEvent("redis_back", "info", "Redis takes writes again; `after_s` since it was lost"),
     LogEvent("entries_set_aside", "warning",
-             "in a timer index in Redis stand entries that are no users of its shard; they are "
-             "passed over; `count` since the last such line"),
+             "in a timer index in Redis stand entries that are no users of its shard, or users "
+             "at whose keys somebody put another kind of value; they are passed over; `count` "
+             "since the last such line"),
+    LogEvent("leases_replaced", "warning",
+             "what stood at the key of a shard's lease was no lease and was moved aside; "
+             "`actor-queue doctor` says where it is; `count` since the last such line"),
     LogEvent("messages_ignored", "warning",
              "what came over publish and subscribe and is no event and no nudge; `count` since "
              "the last such line, at most one a minute"),

@@ -47,6 +47,9 @@ class Backend(Protocol):
     def horizon_s(self) -> float: ...
 
     @property
+    def entries_set_aside(self) -> int: ...
+
+    @property
     def redis_memory(self) -> Memory | None: ...
 
     @property

@@ -98,6 +98,11 @@ class _Replica(Collector):
         sizes = backend.sizes
         yield _gauge("dead_letters", "Dead letters in this replica's shards", sizes.dead)
         yield _gauge("users_waiting", "Users waiting in this replica's shards", sizes.waiting)
+        yield _gauge(
+            "entries_set_aside",
+            "Entries of timer indexes that are passed over; actor-queue doctor shows them",
+            backend.entries_set_aside,
+        )
         if (memory := backend.redis_memory) is not None:
             yield from _of_redis(memory)
         yield from _of_engine(backend.counters)

@@ -45,7 +45,7 @@ from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.journal import Journal
 from actor_queue.store import api
 from actor_queue.store.api import Lease, Store, StoreUnavailable
-from actor_queue.store.base import ATTEMPT_MARGIN_MS
+from actor_queue.store.base import ATTEMPT_MARGIN_MS, Spoilt
 
 STORE_PAUSE_S = 0.25
 """Before a store that could not be asked is asked again; one to two of these."""
@@ -214,6 +214,10 @@ class Actor:
             claim = await world.store.claim(
                 lease, self.user, self._token, batch_id(self.shard, world.entropy())
             )
+        except Spoilt:
+            # Nothing here can put it right; the sweep comes back to the user, seldom.
+            world.counters.store_failures += 1
+            return Empty()
         except StoreUnavailable:
             return self._trouble()
         self._token = ""

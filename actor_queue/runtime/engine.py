@@ -83,8 +83,9 @@ class Engine:
         self.names = UserNames(plain=settings.log_users)
         self.journal = Journal(self.names, tell=tell)
         self.journal.watch("messages_ignored", lambda: self.counters.events_malformed)
-        self.journal.watch("entries_set_aside", lambda: store.set_aside)
+        self.journal.watch("entries_set_aside", lambda: store.set_aside.most)
         self.journal.watch("dead_letters_expired", lambda: self.counters.dead_expired)
+        self.journal.watch("leases_replaced", lambda: store.set_aside.leases)
         self._random = random.Random(seed)  # noqa: S311  # jitter; what must be unique is not drawn
         self._prefix = secrets.token_hex(6) if seed is None else f"{seed:012x}"
         self._drawn = itertools.count()
@@ -190,6 +191,11 @@ class Engine:
     def horizon_s(self) -> float:
         """Users who are due later than this get no timer yet."""
         return self._registry.horizon_s
+
+    @property
+    def entries_set_aside(self) -> int:
+        """See `SetAside.now`."""
+        return self.store.set_aside.now
 
     @property
     def redis_memory(self) -> Memory | None:

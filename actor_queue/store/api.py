@@ -18,6 +18,7 @@ from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
 from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.upkeep import Expired, Sizes
+from actor_queue.store.passed_over import SetAside
 from actor_queue.store.replay_api import ReplayStore
 
 CURSOR_CHARACTERS_MAX = 1_000
@@ -315,10 +316,7 @@ class Store(ReplayStore, Protocol):
         ...
 
     @property
-    def set_aside(self) -> int:
-        """The most entries of timer indexes that were passed over at once, because they are no
-        users of their shards."""
-        ...
+    def set_aside(self) -> SetAside: ...
 
     # Messages in
 

@@ -9,6 +9,7 @@ from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.keys import Keys, ShardKeys, UserKeys
+from actor_queue.store.passed_over import PassedOver, SetAside
 from actor_queue.store.runner import WRONG_TYPE, Call, Runner, ScriptError, Word
 from actor_queue.store.scripts import script
 
@@ -24,6 +25,10 @@ class Unreadable(StoreUnavailable):
 
     def __init__(self) -> None:
         super().__init__(UNREADABLE, executed=None)
+
+
+class Spoilt(StoreUnavailable):
+    """Somebody put another kind of value at a key of one user, or of one shard."""
 
 
 class _Reading:
@@ -75,10 +80,10 @@ class StoreBase:
         self.replica = replica
         self._clock = clock
         self.log_key = b""
-        self.set_aside = 0
-        """See `Store.set_aside`."""
+        self.set_aside = SetAside()
         self._strangers: dict[int, int] = {}
         """By shard, how many entries of its timer index the last look passed over."""
+        self._spoilt = PassedOver()
 
     @property
     def _now(self) -> Word:
@@ -119,7 +124,8 @@ def _all_taken(replies: list[object]) -> list[object]:
         nothing_done = all(
             isinstance(reply, ScriptError) and reply.executed is False for reply in replies
         )
-        raise StoreUnavailable(errors[0].text, executed=False if nothing_done else None)
+        kind = Spoilt if _is_about_data(errors[0]) else StoreUnavailable
+        raise kind(errors[0].text, executed=False if nothing_done else None)
     return replies
 
 

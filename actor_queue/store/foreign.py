@@ -33,12 +33,10 @@ class ForeignEntries(Users):
         """At most `FOUND_MAX`. Raises `StoreUnavailable`."""
         shards = self._keys.shards
         look = script("lease_before_v1")
-        replies = await self._run_each([Call(look, (each.lease,), (self._now,)) for each in shards])
-        found = [
-            Foreign(each.lease)
-            for each, reply in zip(shards, replies, strict=True)
-            if reply is None
-        ]
+        # What was moved aside was no lease, so it cannot be looked at as one there either.
+        keys = [key for each in shards for key in (each.lease, each.aside)]
+        replies = await self._run_each([Call(look, (key,), (self._now,)) for key in keys])
+        found = [Foreign(key) for key, reply in zip(keys, replies, strict=True) if reply is None]
         found += await self._in_sets([each.due for each in shards], of_users=True)
         found += await self._in_sets([each.dead for each in shards], of_users=False)
         return found[:FOUND_MAX]

@@ -34,6 +34,8 @@ class ShardKeys:
     lease: bytes
     due: bytes
     dead: bytes
+    aside: bytes
+    """Where what stood at the lease's key and was no lease is kept for whoever looks."""
 
     def of(self, user: str) -> UserKeys:
         name, tag = user.encode(), self.tag
@@ -76,4 +78,4 @@ class Keys:
 @lru_cache(maxsize=65_536)
 def _shard_keys(namespace: str, shard: int) -> ShardKeys:
     tag = f"{{{namespace}:{shard}}}".encode()
-    return ShardKeys(shard, tag, tag + b":lease", tag + b":due", tag + b":dead")
+    return ShardKeys(shard, tag, tag + b":lease", tag + b":due", tag + b":dead", tag + b":aside")

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 
+import anyio
+
 from actor_queue.core.batch import Attempt
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import (
@@ -23,6 +25,7 @@ from actor_queue.store.base import (
     ATTEMPT_MARGIN_MS,
     READING,
     UNREADABLE,
+    Spoilt,
     StoreBase,
     expect,
     listed,
@@ -63,6 +66,25 @@ class Ownership(StoreBase):
 
     async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
         """See `Store.claim`."""
+        try:
+            claim = await self._claim(lease, user, token, batch_id)
+        except Spoilt:
+            if await self._is_sound(lease.shard):
+                self._spoilt.note(lease.shard, user, anyio.current_time())
+                self._count_passed_over()
+            raise
+        if self._spoilt.of(lease.shard):
+            self._spoilt.forget(lease.shard, user)
+            self._count_passed_over()
+        return claim
+
+    async def _is_sound(self, shard: int) -> bool:
+        """Whether the keys that all users of a shard share hold what they should."""
+        keys = self._keys.shards[shard]
+        look = Call(script("lease_v1"), (keys.lease, keys.due), (self._now,))
+        return await self._run_each([look]) != [None]
+
+    async def _claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
         shard, mine = self._user_keys(user)
         for _ in range(CLAIM_TURNS_MAX):
             reply = listed(
@@ -273,24 +295,48 @@ class Ownership(StoreBase):
             Call(
                 found,
                 (self._keys.shards[shard].due,),
-                (self._now, within_ms, limit + self._strangers.get(shard, 0)),
+                (self._now, within_ms, limit + self._aside_in(shard)),
             )
             for shard in shards
         ]
+        asked = [limit + self._aside_in(shard) for shard in shards]
         replies = await self._run_each(calls)
         return [
-            self._ours(shard, reply)[:limit] for shard, reply in zip(shards, replies, strict=True)
+            self._ours(shard, reply, most)[:limit]
+            for shard, reply, most in zip(shards, replies, asked, strict=True)
         ]
 
-    def _ours(self, shard: int, reply: object) -> list[DueUser]:
-        """Without the strangers, who are counted: the next look goes on behind them."""
+    def _aside_in(self, shard: int) -> int:
+        return self._strangers.get(shard, 0) + self._spoilt.of(shard)
+
+    def _ours(self, shard: int, reply: object, most: int) -> list[DueUser]:
+        """Without strangers and spoilt users, who are counted: the next look goes on behind them.
+
+        `most` is how many entries were asked for.
+        """
         users, strangers = due_users(reply)
+        all_found = len(users) + strangers < most
         ours = [user for user in users if shard_of(user.user, self._settings.shards) == shard]
         strangers += len(users) - len(ours)
         if strangers or shard in self._strangers:
             self._strangers[shard] = min(strangers, STRANGERS_MAX)
-            self.set_aside = max(self.set_aside, sum(self._strangers.values()))
-        return ours
+            self._count_passed_over()
+        if not self._spoilt.of(shard):
+            return ours
+        names = [each.user for each in ours]
+        hidden = self._spoilt.hidden(shard, names, anyio.current_time(), all_found=all_found)
+        self._count_passed_over()
+        return [each for each in ours if each.user not in hidden]
+
+    def _count_passed_over(self) -> None:
+        self.set_aside.now = sum(self._strangers.values()) + len(self._spoilt)
+        self.set_aside.most = max(self.set_aside.most, self.set_aside.now)
+
+    def _forget(self, shard: int) -> None:
+        """Another replica looks through the shard from now on."""
+        self._strangers.pop(shard, None)
+        self._spoilt.forget_shard(shard)
+        self._count_passed_over()
 
     # Leases
 
@@ -306,17 +352,35 @@ class Ownership(StoreBase):
         self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
     ) -> list[Lease | LeaseHeld]:
         """See `Store.acquire`."""
+        got = await self._ask_for(shards, replica, nonce, ttl_ms)
+        spoilt = [shard for shard in shards if shard not in got]
+        if spoilt:
+            move = script("lease_aside_v1")
+            keys = [self._keys.shards[shard] for shard in spoilt]
+            moved = await self._run_each(
+                [Call(move, (each.lease, each.aside), ()) for each in keys]
+            )
+            self.set_aside.leases += sum(reply == 1 for reply in moved)
+            got |= await self._ask_for(spoilt, replica, nonce, ttl_ms)
+        # What cannot be asked for is as if somebody held it, so it is asked for again later.
+        return [got.get(shard, LeaseHeld(shard, "", ttl_ms)) for shard in shards]
+
+    async def _ask_for(
+        self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
+    ) -> dict[int, Lease | LeaseHeld]:
+        """By shard; without those at whose lease's key stands another kind of value."""
         before, wanted = script("lease_before_v1"), script("acquire_v1")
         keys = [(self._keys.shards[shard].lease,) for shard in shards]
         looks = [Call(before, key, (self._now,)) for key in keys]
         calls = [Call(wanted, key, (self._now, replica, nonce, ttl_ms)) for key in keys]
         replies = await self._run_each([*looks, *calls])
-        got: list[Lease | LeaseHeld] = []
+        got: dict[int, Lease | LeaseHeld] = {}
         for shard, was, reply in zip(
             shards, replies[: len(keys)], replies[len(keys) :], strict=True
         ):
-            with READING:
-                got.append(acquired(shard, nonce, was, reply, ttl_ms))
+            if was is not None and reply is not None:
+                with READING:
+                    got[shard] = acquired(shard, nonce, was, reply, ttl_ms)
         return got
 
     async def renew(self, leases: Sequence[Lease], ttl_ms: int) -> list[bool]:
@@ -332,6 +396,9 @@ class Ownership(StoreBase):
         ]
         replies = await self._run_each(calls)
         expect(all(reply in (0, 1, None) for reply in replies))
+        for held, reply in zip(leases, replies, strict=True):
+            if reply != 1:
+                self._forget(held.shard)
         return [reply == 1 for reply in replies]
 
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -341,6 +408,8 @@ class Ownership(StoreBase):
             Call(give, (self._keys.shards[held.shard].lease,), (held.epoch, held.nonce))
             for held in leases
         ]
+        for held in leases:
+            self._forget(held.shard)
         await self._run_each(calls)
 
     async def listen(self, hear: Callable[[News], None]) -> None:

@@ -51,9 +51,6 @@ def due_users(reply: object) -> tuple[list[DueUser], int]:
 
 
 def acquired(shard: int, nonce: str, was: object, reply: object, ttl_ms: int) -> Lease | LeaseHeld:
-    """A key that holds no lease is nobody's: as if somebody held it, so it is asked again later."""
-    if reply is None or was is None:
-        return LeaseHeld(shard, "", ttl_ms)
     what, *said = listed(reply)
     if what == b"ok":
         return Lease(shard, number(said[0]), nonce, _taken(was))

@@ -48,6 +48,7 @@ class MemoryEngine:
     horizon_s: float = 120.0
     redis_memory: None = None
     sizes: Sizes = field(default_factory=Sizes)
+    entries_set_aside: int = 0
     shards_owned: int = 64
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import ast
 import json
 import logging
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -59,6 +59,13 @@ class Place:
             await self.post(user)
             while user not in self.delivered:  # the receiver is a real one
                 await trio.sleep(0.01)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Polls, because a sweep tells nobody; nothing depends on how long it takes."""
+    with trio.fail_after(PATIENCE_S):
+        while not true():
+            await trio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -162,26 +169,98 @@ def test_another_kind_of_value_at_a_user_s_key_stops_that_user_alone(
     trio.run(main)
 
 
-def test_another_kind_of_value_at_a_lease_stops_that_shard_alone_until_it_is_gone(
+def test_thousands_of_users_that_cannot_be_claimed_hide_nobody(
+    valkey_server: Server, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of them are due before a user of whom no replica was told."""
+    ana, bia = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            shard = here.shard(ana)
+            for user in (ana, bia):
+                await here.post(user, ttl_ms=60_000)
+                here.eye.hset(here.of(user).state, "od", 1)
+            spoilt = [f"spoilt-{i}" for i in range(6_000)]
+            spoilt = [each for each in spoilt if shard_of(each, SHARDS) == shard.shard]
+            pipe = here.eye.pipeline()
+            for each in spoilt:
+                pipe.sadd(shard.of(each).state, "garbage")
+            pipe.zadd(shard.due, {**dict.fromkeys(spoilt, 1), ana: 3_000})
+            pipe.execute()
+            await until(lambda: ana in here.delivered)
+            await until(lambda: here.engine.entries_set_aside > len(spoilt) / 2)
+            assert here.engine.unready() is None
+            pipe = here.eye.pipeline()
+            for each in spoilt:
+                pipe.delete(shard.of(each).state)
+            pipe.zrem(shard.due, *spoilt)
+            pipe.execute()
+            await until(lambda: here.engine.entries_set_aside == 0)
+            here.eye.zadd(shard.due, {bia: 3_000})
+            await until(lambda: bia in here.delivered)
+
+    caplog.set_level(logging.WARNING, "actor_queue")
+    trio.run(main)
+    assert any("entries_set_aside" in record.getMessage() for record in caplog.records)
+    assert "spoilt-" not in caplog.text
+
+
+def test_a_user_that_was_set_aside_goes_on_when_its_keys_are_right_again(
     valkey_server: Server, namespace: str
 ) -> None:
+    """Nobody posts for the user meanwhile, and no replica is told."""
     ana, _ = neighbours()
 
     async def main() -> None:
         async with place(valkey_server, namespace) as here:
-            await here.goes_through(ana)
-            here.delivered.clear()
-            here.eye.delete(here.shard(ana).lease)
-            here.eye.sadd(here.shard(ana).lease, "garbage")
-            with pytest.raises(StoreUnavailable, match="another kind of value"):
-                await here.post(ana)
-            await trio.sleep(2.5)  # longer than a lease lasts
-            await here.goes_through(elsewhere(ana))
-            assert len(await here.engine.leases()) == SHARDS
-            here.eye.delete(here.shard(ana).lease)
-            await here.goes_through(ana)
+            await here.post(ana, ttl_ms=60_000)
+            mine, due = here.of(ana), here.shard(ana).due
+            here.eye.hset(mine.state, "od", 1)
+            here.eye.sadd(mine.line, "garbage")
+            here.eye.zadd(due, {ana: 1})
+            await until(lambda: here.engine.entries_set_aside == 1)
+            here.eye.delete(mine.line)
+            await until(lambda: ana in here.delivered)
+            await until(lambda: here.engine.entries_set_aside == 0)
 
     trio.run(main)
+
+
+def test_another_kind_of_value_at_a_lease_is_moved_aside_and_the_shard_goes_on(
+    valkey_server: Server, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the service would say that it is ready, and refuse every POST of the shard."""
+    ana, _ = neighbours()
+    settings = Settings(namespace=namespace, shards=SHARDS)
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.goes_through(ana)
+            shard = here.shard(ana)
+            for garbage in ("first", "second"):
+                here.delivered.clear()
+                here.eye.delete(shard.lease)
+                here.eye.sadd(shard.lease, garbage)
+                await here.goes_through(elsewhere(ana))
+                await until(lambda: here.eye.type(shard.lease) == b"hash")
+                await here.goes_through(ana)
+                assert here.eye.smembers(shard.aside) == {garbage.encode()}
+            assert here.engine.unready() is None
+            assert here.engine.entries_set_aside == 0
+            assert len(await here.engine.leases()) == SHARDS
+            (found,) = [
+                each.text
+                for each in await trio.to_thread.run_sync(
+                    examine_waiting, valkey_server.url, settings
+                )
+                if each.check == "foreign entries"
+            ]
+            assert found.endswith(f"""DEL '"{shard.aside.decode()}"'""")
+
+    caplog.set_level(logging.WARNING, "actor_queue")
+    trio.run(main)
+    assert any("leases_replaced" in record.getMessage() for record in caplog.records)
 
 
 def test_a_stranger_among_the_members_is_nobody_s_heartbeat(
@@ -270,6 +349,16 @@ def test_the_doctor_names_what_is_foreign_and_how_to_drop_it(
     with valkey_server.client() as eye:
         eye.zadd(shard.due, {bia: 5})
         assert foreign() == []
+        strangers = [f"\n$(reboot){i}" for i in range(40)]
+        strangers = [each for each in strangers if shard_of(each, SHARDS) != shard.shard]
+        eye.zadd(shard.due, dict.fromkeys([*strangers, "x" * 5_000], 1))
+        (said,) = foreign()
+        assert said.count("redis-cli") == 5
+        assert "to drop the first: " in said
+        assert said.isprintable()
+        assert "$(" not in said
+        assert len(said) < 2_000
+        eye.zrem(shard.due, *strangers, "x" * 5_000)
         eye.zadd(shard.due, {NOT_UTF8: 1})
         assert foreign()[0].endswith(rf"""ZREM '"{shard.due.decode()}"' '"\xff\xfe\xfd"'""")
         command = foreign()[0].partition("--quoted-input ")[2]

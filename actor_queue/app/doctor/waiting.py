@@ -31,6 +31,7 @@ PAGE = 1_000
 QUOTED_BYTES_MAX = 600
 USERS_MAX = 10_000
 REPLICA = "doctor"
+FOREIGN_SHOWN_MAX = 5
 
 
 def examine_waiting(url: str, settings: Settings) -> list[Finding]:
@@ -155,19 +156,23 @@ def _foreign(found: list[Foreign]) -> Iterator[Finding]:
     """The key is shown as `redis-cli` takes it; what stands there may be anybody's text."""
     if not found:
         return
-    first = found[0]
-    verb, words = "DEL", [first.key]
-    if first.member is not None:
-        verb, words = "ZREM", [first.key, first.member]
-    command = " ".join([verb, *map(_quoted, words)])
+    commands = "; ".join(map(_dropping, found[:FOREIGN_SHOWN_MAX]))
+    which = "it" if len(found) == 1 else "the first" if len(found) > FOREIGN_SHOWN_MAX else "them"
     at_least = "at least " if len(found) >= FOUND_MAX else ""
     yield Finding(
         "warn",
         "foreign entries",
         f"{at_least}{counted(len(found), 'thing')} in Redis that the service did not write, or"
-        " cannot read; it passes over them. Look who writes into this namespace; to drop the first:"
-        f" redis-cli --quoted-input {command}",
+        " cannot read; it passes over them. Look who writes into this namespace; to drop"
+        f" {which}: {commands}",
     )
+
+
+def _dropping(foreign: Foreign) -> str:
+    verb, words = "DEL", [foreign.key]
+    if foreign.member is not None:
+        verb, words = "ZREM", [foreign.key, foreign.member]
+    return " ".join(["redis-cli --quoted-input", verb, *map(_quoted, words)])
 
 
 def _quoted(word: bytes) -> str:
