@@ -33,10 +33,12 @@ class QueueFull(Exception):
     many bytes."""
 
     def __init__(self, full: Full) -> None:
-        limit = "max_pending_bytes" if full.of == "bytes" else "max_pending"
+        over = "be more than max_pending"
+        if full.of == "bytes":
+            over = "have more bytes than max_pending_bytes"
         super().__init__(
-            f"{full.pending} messages wait for this user already;"
-            f" with this one they would be more than {limit} allows"
+            f"{full.pending} messages wait for this user already; with this one they would {over}"
+            " allows"
         )
         self.pending = full.pending
         self.due_in_s = full.due_in_ms / 1000

@@ -116,14 +116,17 @@ def accepted_json(accepted: Accepted) -> str:
     )
 
 
-FULL_OF: Final = {"messages": "AQ_MAX_PENDING", "bytes": "AQ_MAX_PENDING_BYTES"}
+FULL_OF: Final = {
+    "messages": "be more than AQ_MAX_PENDING",
+    "bytes": "have more bytes than AQ_MAX_PENDING_BYTES",
+}
 
 
 def full(appended: Full) -> Problem:
     return Problem(
         429,
-        f"{appended.pending} messages of this user are waiting already; with this one they would be"
-        f" more than {FULL_OF[appended.of]} allows",
+        f"{appended.pending} messages of this user are waiting already; with this one they would"
+        f" {FULL_OF[appended.of]} allows",
         headers=(retry_after(ceil(appended.due_in_ms / 1000)),),
     )
 
