@@ -14,7 +14,7 @@ from tests.runtime.harness import GONE, Replica, Sent, Stage, in_turn, run, stag
 
 PAGE = 10
 MANY = 8 * PAGE + 2
-SETTLED_S = 30
+SETTLED_S = 12
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_a_long_job_is_answered_at_once_and_watched_and_joined_at_any_replica() 
 
             async def watch() -> None:
                 while True:
-                    await trio.sleep(0.1)
+                    await trio.sleep(0.2)
                     job = await b.engine.replay_job()
                     if job is not None:
                         seen.append(job)
