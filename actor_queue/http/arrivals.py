@@ -40,8 +40,13 @@ PASSES_MAX: Final = 48
 is accepted and read in four passes, 16 at a time; a large body takes one for each `READ_BYTES_MAX`.
 """
 
+QUESTIONS_MAX: Final = 64
+"""Of which a listener remembers how many connections they wait for."""
+
 _TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMPNS", 35)
 _NOTE: Final = struct.Struct("@qq")
+_FACTS: Final = struct.Struct("@24xI")
+"""`tcpi_unacked` of `tcp_info`: of a listener, how many connections wait to be accepted."""
 _NOTE_SPACE: Final = socket.CMSG_SPACE(_NOTE.size)
 _SECOND_NS: Final = 1_000_000_000
 
@@ -180,6 +185,39 @@ class Source:
         self.wanted = True
         if self.ignored:
             self.arrivals.look_again(self)
+
+
+class Listener(Source):
+    """A listening socket."""
+
+    __slots__ = ("_awaited", "_sock", "accepted")
+
+    def __init__(self, sock: socket.socket, arrivals: Arrivals) -> None:
+        super().__init__(sock.fileno(), arrivals)
+        self._sock = sock
+        self._awaited: dict[int, int] = {}
+        """By the time of a question, how many must have been accepted for it."""
+        self.accepted = 0
+        """Connections whose readers are there."""
+
+    def holds(self, since_ns: int) -> bool:
+        """The system gives connections out in the order in which they came, so it is enough that
+        as many have been accepted as were in its queue. Whoever opens connections without end
+        would otherwise have everybody's messages wait."""
+        last = self._awaited.get(since_ns)
+        if last is None:
+            try:
+                facts = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _FACTS.size)
+                (queued,) = _FACTS.unpack(facts)
+            except (OSError, struct.error, AttributeError):
+                return True  # not TCP, or not Linux
+            if len(self._awaited) >= QUESTIONS_MAX:
+                self._awaited.clear()
+            last = self._awaited[since_ns] = self.accepted + queued
+        if self.accepted < last:
+            return True
+        del self._awaited[since_ns]
+        return False
 
 
 class Reader(Source):

@@ -23,7 +23,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import repr_socket_addr
 
-from actor_queue.http.arrivals import Arrivals, Reader, Source, note_arrivals
+from actor_queue.http.arrivals import Arrivals, Listener, Reader, note_arrivals
 from actor_queue.http.connection import Connection, Limits
 from actor_queue.http.faults import FaultLog
 from actor_queue.http.protocol import QuietConfig
@@ -122,7 +122,7 @@ class _Server:
         self, listener: socket.socket, at_once: int, connections: trio.Nursery
     ) -> None:
         """Take connections as long as there is room for them; the system's queue keeps the rest."""
-        source = Source(listener.fileno(), self._arrivals)
+        source = Listener(listener, self._arrivals)
         try:
             while True:
                 await self._accept_some(listener, source, at_once, connections)
@@ -130,7 +130,7 @@ class _Server:
             self._arrivals.forget(source)
 
     async def _accept_some(
-        self, listener: socket.socket, source: Source, at_once: int, connections: trio.Nursery
+        self, listener: socket.socket, source: Listener, at_once: int, connections: trio.Nursery
     ) -> None:
         source.want()
         await trio.lowlevel.checkpoint()
@@ -150,6 +150,7 @@ class _Server:
             await self._find_room(peer)
             source.want()
             connections.start_soon(self._attend, self._reader(peer), peer)
+            source.accepted += 1
 
     async def _pause(self, error: OSError) -> None:
         """The system has no descriptor or memory to spare for one more connection."""

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from actor_queue import ActorQueue, Batch, Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.http.arrivals import FOREVER, Arrivals, Reader, note_arrivals
+from actor_queue.http.arrivals import FOREVER, Arrivals, Listener, Reader, note_arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.bulk import REQUESTS_MAX
 from actor_queue.http.server import serve
@@ -296,5 +296,37 @@ def test_what_arrives_later_on_other_connections_makes_nobody_wait() -> None:
             select.select([ours], [], [])
             assert not arrivals.unread(time.time_ns())
             reader.close()
+
+    trio.run(main)
+
+
+def test_connections_that_come_later_make_nobody_wait() -> None:
+    """Whoever opens connections without end always has one in the system's queue."""
+
+    async def main() -> None:
+        arrivals = Arrivals()
+        with socket.create_server(("127.0.0.1", 0)) as sock, ExitStack() as stack:
+            listener = Listener(sock, arrivals)
+
+            def come() -> None:
+                stack.enter_context(socket.create_connection(sock.getsockname()))
+
+            def accept() -> None:
+                stack.enter_context(sock.accept()[0])
+                listener.accepted += 1
+
+            for _ in range(3):
+                come()
+            select.select([sock], [], [])
+            asked_ns = time.time_ns()
+            assert arrivals.unread(asked_ns)
+            for _ in range(2):
+                accept()
+                come()
+                assert arrivals.unread(asked_ns)
+            accept()
+            assert not arrivals.unread(asked_ns)
+            assert arrivals.unread(time.time_ns())
+            arrivals.forget(listener)
 
     trio.run(main)
