@@ -35,9 +35,9 @@ from actor_queue.http.traffic import Traffic
 
 FOREVER: Final = 2**63
 READ_BYTES_MAX: Final = 65_536
-PASSES_MAX: Final = 48
+PASSES_MAX: Final = 192
 """How many times the scheduler may go round before a group is taken all the same. A new connection
-is accepted and read in four passes, 16 at a time; a large body takes one for each `READ_BYTES_MAX`.
+is accepted and read in four passes, 4 at a time; a large body takes one for each `READ_BYTES_MAX`.
 """
 
 QUESTIONS_MAX: Final = 64

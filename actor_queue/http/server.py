@@ -36,7 +36,7 @@ LAST_REQUESTS_S: Final = 0.05
 ACCEPT_PAUSE_S: Final = 0.1  # when the system has no descriptor or memory to spare
 ROOM_PAUSE_S: Final = 0.1  # between looks for a connection that can make room
 PORT_MAX: Final = 65_535
-ACCEPTS_AT_ONCE_MAX: Final = 16  # before other tasks run, which a flood would else hold up
+ACCEPTS_AT_ONCE_MAX: Final = 4  # before other tasks run, which a flood would else hold up
 
 PASSING: Final = frozenset(
     {errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH}
