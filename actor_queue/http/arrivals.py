@@ -40,6 +40,8 @@ PASSES_MAX: Final = 192
 is accepted and read in four passes, 4 at a time; a large body takes one for each `READ_BYTES_MAX`.
 """
 
+PASSES_USUAL: Final = 2
+"""After so many, those who are read at all have been: it is worth while to look at the others."""
 QUESTIONS_MAX: Final = 64
 """Of which a listener remembers how many connections they wait for."""
 
@@ -72,11 +74,11 @@ class Arrivals:
             await trio.lowlevel.checkpoint()
             return FOREVER
         now_ns = time_ns()
-        if not self.unread(now_ns):
+        if not self.unread(now_ns, closely=False):
             return FOREVER
-        for _ in range(PASSES_MAX):
+        for passes in range(PASSES_MAX):
             await trio.lowlevel.checkpoint()
-            if not self.unread(now_ns):
+            if not self.unread(now_ns, closely=passes >= PASSES_USUAL):
                 return now_ns
         self._traffic.groups_unsettled += 1
         return now_ns
@@ -106,7 +108,7 @@ class Arrivals:
         if self._poll is not None:
             self._poll.close()
 
-    def unread(self, since_ns: int) -> bool:
+    def unread(self, since_ns: int, *, closely: bool = True) -> bool:
         """Whether something that arrived before `since_ns` may still be on its way."""
         assert self._poll is not None
         unread = bool(self._in_hand)
@@ -114,7 +116,9 @@ class Arrivals:
             source = self._sources[number]
             if source.wanted:
                 unread = unread or (
-                    source.awaited and source.drained_ns < since_ns and source.holds(since_ns)
+                    source.awaited
+                    and source.drained_ns < since_ns
+                    and source.holds(since_ns, closely=closely)
                 )
             else:
                 # Its owner is busy with what it has. It would be listed at each question.
@@ -177,8 +181,8 @@ class Source:
         self.ignored = False
         arrivals.watch(self)
 
-    def holds(self, since_ns: int) -> bool:
-        """Whether what is unread may have arrived before `since_ns`."""
+    def holds(self, since_ns: int, *, closely: bool) -> bool:
+        """Whether what is unread may have arrived before `since_ns`. `closely`: it may cost."""
         return True
 
     def want(self) -> None:
@@ -200,7 +204,7 @@ class Listener(Source):
         self.accepted = 0
         """Connections whose readers are there."""
 
-    def holds(self, since_ns: int) -> bool:
+    def holds(self, since_ns: int, *, closely: bool) -> bool:
         """The system gives connections out in the order in which they came, so it is enough that
         as many have been accepted as were in its queue. Whoever opens connections without end
         would otherwise have everybody's messages wait."""
@@ -261,9 +265,12 @@ class Reader(Source):
         self.arrived_ns = _arrival(notes) or now_ns
         return data
 
-    def holds(self, since_ns: int) -> bool:
-        """The kernel's note of the first unread byte tells. Peers that send a byte now and then
+    def holds(self, since_ns: int, *, closely: bool) -> bool:
+        """The kernel's note of the first unread byte tells; asking for it of each connection at
+        each question made a message a fifth dearer. Peers that send a byte now and then
         would otherwise have everybody's messages wait for them, again and again."""
+        if not closely:
+            return True
         try:
             data, notes, _, _ = self._sock.recvmsg(1, _NOTE_SPACE, socket.MSG_PEEK)
         except OSError:
