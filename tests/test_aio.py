@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -312,11 +313,13 @@ def test_a_call_while_it_closes_is_carried_out_or_refused_and_never_forgotten(
                 except (RuntimeError, StoreUnavailable):
                     pass
 
-            async with ActorQueue(settings, deliver=ignore) as queue:
+            # A fast machine takes more than a batch has by default, and a full batch goes at once.
+            roomy = replace(settings, max_messages=10_000)
+            async with ActorQueue(roomy, deliver=ignore) as queue:
                 tasks = [asyncio.create_task(pushes(queue)) for _ in range(10)]
                 await asyncio.sleep(0.05)
             await asyncio.gather(*tasks)
-            async with ActorQueue(settings, deliver=ignore) as queue:
+            async with ActorQueue(roomy, deliver=ignore) as queue:
                 assert (await queue.drop("ana")).messages >= kept > 0
 
     run(main)

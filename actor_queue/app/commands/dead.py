@@ -111,7 +111,8 @@ def replay(
     job = _followed(asking, asking.service.post("/api/dead/replay"))
     if job.get("state") == "done" and job.get("replayed") == 0:
         return _nothing(asking, "replayed", NONE_TO_REPLAY)
-    asking.show(job, COLUMNS_JOB)
+    smooth = job.get("state") == "done" and not job.get("passed_over")
+    asking.show(job, ("replayed",) if smooth else COLUMNS_JOB)
     return 0 if job.get("state") == "done" else NO
 
 
