@@ -215,6 +215,8 @@ class Listener(Source):
                 (queued,) = _FACTS.unpack(facts)
             except (OSError, struct.error, AttributeError):
                 return True  # not TCP, or not Linux
+            if not queued:
+                return True  # there is one, so this system does not say how many
             if len(self._awaited) >= QUESTIONS_MAX:
                 self._awaited.clear()
             last = self._awaited[since_ns] = self.accepted + queued
