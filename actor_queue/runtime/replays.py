@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from actor_queue.store.api import DeadLetter, Store, StoreUnavailable
-from actor_queue.store.base import Unreadable
+from actor_queue.store.base import Spoilt, Unreadable
 from actor_queue.store.replay_api import ReplayJob
 
 PAGE: Final = 100
@@ -39,8 +39,8 @@ class Replays:
         self._new_id = new_id
         self._queued = queued
         self._begun = trio.Event()
-        self._ended = trio.Event()
-        self._job: ReplayJob | None = None
+        self._next: tuple[ReplayJob, trio.Event] | None = None
+        """The job that was begun last, and what tells of its end."""
 
     async def begin(self) -> ReplayJob:
         """The job as it is after a moment: a small one is over. Raises `StoreUnavailable`."""
@@ -48,28 +48,27 @@ class Replays:
         job = await self._store.replay_begin(asked)
         if job.id != asked:
             return job
-        ended = self._ended = trio.Event()
-        self._job = job
+        ended = trio.Event()
+        self._next = job, ended
         self._begun.set()
         with trio.move_on_after(SOON_S):
             await ended.wait()
-        return await self._store.replay_look() or self._job
+        return await self._store.replay_look() or job
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self._begun.wait()
             self._begun = trio.Event()
-            await self._carry_out()
-            self._ended.set()
+            assert self._next is not None
+            job, ended = self._next
+            await self._carry_out(job)
+            ended.set()
 
-    async def _carry_out(self) -> None:
-        assert self._job is not None
-        job = self._job
-        letters = await self._waiting()
-        job = self._job = replace(job, total=len(letters))
+    async def _carry_out(self, job: ReplayJob) -> None:
+        letters = await self._waiting(job)
+        job = replace(job, total=len(letters))
         oldest_first = iter(reversed(letters))
-        del letters
         goes_on = await self._tell(job, over=False)
         while goes_on and (page := list(islice(oldest_first, PAGE))):
             for letter in page:
@@ -79,20 +78,16 @@ class Replays:
                     replayed=job.replayed + queued,
                     passed_over=job.passed_over + (not queued),
                 )
-            self._job = job
             goes_on = await self._tell(job, over=False)
             if goes_on and len(page) == PAGE:
                 await trio.sleep(PAUSE_S)
         await self._tell(job, over=True)
 
-    async def _waiting(self) -> deque[DeadLetter]:
+    async def _waiting(self, job: ReplayJob) -> deque[DeadLetter]:
         """Without their messages, newest first; those that are queued already left out."""
         found: deque[DeadLetter] = deque(maxlen=LETTERS_MAX)
         cursor: str | None = None
-        while True:
-            assert self._job is not None
-            if not await self._tell(self._job, over=False):  # counting many takes a while
-                return deque()
+        while await self._tell(job, over=False):  # counting many takes a while
             try:
                 page = await self._store.dead(PAGE, cursor)
             except StoreUnavailable:
@@ -101,14 +96,15 @@ class Replays:
             found.extend(letter for letter in page.letters if not letter.queued)
             cursor = page.cursor
             if cursor is None:
-                return found
+                break
+        return found
 
     async def _queue(self, letter: DeadLetter) -> bool:
         while True:
             asked = trio.current_time()
             try:
                 queued = await self._store.dead_queue(letter)
-            except Unreadable:
+            except (Unreadable, Spoilt):
                 return False  # what somebody else wrote there stays, and stops nobody's letter
             except StoreUnavailable:
                 await trio.sleep(AGAIN_S)

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from actor_queue.store.api import DeadLetter, StoreUnavailable
+from actor_queue.store.base import Spoilt
 from actor_queue.store.replay import SILENT_MS
 from actor_queue.store.replay_api import ReplayJob
 from tests.runtime.harness import GONE, Replica, Sent, Stage, in_turn, run, stage
@@ -47,6 +48,12 @@ async def bury(s: Stage, a: Replica, count: int) -> list[str]:
     ids = await letters(a)
     assert len(ids) == count
     return ids
+
+
+async def some_replayed(replica: Replica) -> None:
+    """Until the job has queued something."""
+    while not ((job := await replica.engine.replay_job()) and job.replayed):
+        await trio.sleep(0.05)
 
 
 def sent_after(seen: list[Sent], at: float) -> list[str]:
@@ -126,8 +133,7 @@ def test_a_job_that_is_stopped_leaves_the_rest_where_it_is() -> None:
             ids = await bury(s, a, MANY)
 
             async def stop() -> None:
-                while not ((job := await b.engine.replay_job()) and job.replayed):
-                    await trio.sleep(0.05)
+                await some_replayed(b)
                 stopped = await b.engine.replay_stop()
                 assert stopped is not None
                 assert stopped.state == "stopping"
@@ -154,8 +160,7 @@ def test_a_job_whose_replica_died_is_abandoned_and_the_next_one_takes_up_the_res
             asked = trio.current_time()
 
             async def crash() -> None:
-                while not ((job := await b.engine.replay_job()) and job.replayed):
-                    await trio.sleep(0.05)
+                await some_replayed(b)
                 await a.crash()
 
             async with trio.open_nursery() as nursery:
@@ -198,5 +203,55 @@ def test_a_job_waits_for_a_store_that_is_away_and_goes_on() -> None:
             job = await a.engine.replay_job()
             assert job is not None
             assert (job.state, job.replayed) == ("done", 5)
+
+    run(main)
+
+
+def test_a_letter_that_cannot_be_queued_is_passed_over_and_stops_nobodys() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a = await s.start("ra")
+            ids = await bury(s, a, 5)
+            real = a.engine.store.dead_queue
+
+            async def but_one(letter: DeadLetter) -> bool:
+                if letter.id == ids[1]:
+                    raise Spoilt("another kind of value")
+                return await real(letter)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(a.engine.store, "dead_queue", but_one)
+                job = await a.engine.replay_all()
+            assert (job.state, job.replayed, job.passed_over) == ("done", 4, 1)
+            await trio.sleep(SETTLED_S)
+            assert await letters(a) == [ids[1]]
+
+    run(main)
+
+
+def test_a_job_that_stalled_too_long_gives_way_to_the_next_one_of_the_same_replica() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a = await s.start("ra")
+            await bury(s, a, 5)
+            real = a.engine.store.dead_queue
+            away_until = trio.current_time() + SILENT_MS / 1000 + 5
+
+            async def later(letter: DeadLetter) -> bool:
+                if trio.current_time() < away_until:
+                    raise StoreUnavailable("away")
+                return await real(letter)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(a.engine.store, "dead_queue", later)
+                first = await a.engine.replay_all()
+                await trio.sleep(SILENT_MS / 1000)
+                second = await a.engine.replay_all()
+                assert second.id != first.id
+                await trio.sleep(SETTLED_S)
+            job = await a.engine.replay_job()
+            assert job is not None
+            assert (job.id, job.state) == (second.id, "done")
+            assert await letters(a) == []
 
     run(main)
