@@ -137,7 +137,8 @@ class Bulk:
         answers = _Answers(send, lines=lines)
         cutter = Cutter(Lines(limit) if lines else Array(limit), head.coding, limit)
         short = (head.content_length or SHORT_BYTES_MAX + 1) <= SHORT_BYTES_MAX
-        body = _Body(receive, self._places, cutter, short=short)
+        pace = Pace(self._backend.settings.min_pace)
+        body = _Body(receive, self._places, cutter, pace, short=short)
         with body:
             async with trio.open_nursery() as nursery:
                 admitted, chunks = trio.open_memory_channel[_Chunk](0)
@@ -279,13 +280,19 @@ class _Body:
     """A request's elements as they come. Holds a place, if it has to, until it is left."""
 
     def __init__(
-        self, receive: ASGIReceiveCallable, places: _Places, cutter: Cutter, *, short: bool
+        self,
+        receive: ASGIReceiveCallable,
+        places: _Places,
+        cutter: Cutter,
+        pace: Pace,
+        *,
+        short: bool,
     ) -> None:
         self._receive = receive
         self._places = places
         self._cutter = cutter
         self._short = short
-        self._pace = Pace()
+        self._pace = pace
         self._wait: trio.CancelScope | None = None
         self._gave_way = False
         self.more = True

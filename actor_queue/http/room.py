@@ -83,9 +83,15 @@ class Room:
                 slow.append(scope)
         if strangers * MANY >= self._places:  # one of them will soon be old enough
             slow = [scope for scope in slow if not self._waiting[scope].known]
-        leaving = nsmallest(max(1, self._places // AT_ONCE), slow, key=self._merit)
+        many = max(1, self._places // AT_ONCE)
+        leaving = nsmallest(many, slow, key=self._merit)
         if not leaving and 2 * len(idle) >= self._places:
-            leaving = nsmallest(1, idle, key=self._merit)
+            # Many at once, because looking through all of them for each newcomer would take longer
+            # than the newcomer's request; of those who have shown a key only one.
+            unknown = [scope for scope in idle if not self._waiting[scope].known]
+            leaving = nsmallest(many, unknown, key=self._merit) or nsmallest(
+                1, idle, key=self._merit
+            )
         for scope in leaving:
             scope.cancel()
         return len(leaving)

@@ -15,7 +15,7 @@ import trio
 from actor_queue.core.settings import Settings
 from actor_queue.http.bulk import REQUESTS_MAX
 from actor_queue.http.pace import Pace
-from actor_queue.http.room import MANY, Room
+from actor_queue.http.room import AT_ONCE, MANY, Room
 from actor_queue.http.server import Limits
 from tests.http.client import ask, raw, read_all, read_answer, until
 from tests.http.conftest import Served, served
@@ -147,6 +147,27 @@ def test_an_address_with_more_than_its_share_makes_room_before_others() -> None:
     trio.run(main)
 
 
+def test_of_idle_strangers_many_make_room_at_once_and_of_known_ones_one() -> None:
+    places = 2 * AT_ONCE
+    room = Room(places)
+
+    async def main() -> None:
+        scopes = []
+        for number in range(places):
+            guest = Peer("", behind_s=1.0, idle=True, served=True, known=number >= 3)
+            guest.pace = Pace()
+            scopes.append(trio.CancelScope())
+            room.enter(scopes[-1], guest)
+        gone = []
+        for _ in range(4):
+            room.make()
+            gone.append(sum(scope.cancel_called for scope in scopes))
+        assert gone == [2, 3, 4, 5]
+        assert all(scope.cancel_called for scope in scopes[:3])
+
+    trio.run(main)
+
+
 def test_a_known_peer_stays_though_it_is_the_furthest_behind_of_all() -> None:
     room = Room(2 * MANY)
 
@@ -184,3 +205,18 @@ def test_peers_that_were_too_slow_are_counted_by_what_was(quick: Served) -> None
         '"answer"} 0.0',
         '"stream"} 0.0',
     ]
+
+
+def test_the_pace_of_long_requests_is_the_one_that_is_set(
+    start: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paces: list[float] = []
+
+    def noted(bytes_per_s: float) -> Pace:
+        paces.append(bytes_per_s)
+        return Pace(bytes_per_s)
+
+    monkeypatch.setattr("actor_queue.http.bulk.Pace", noted)
+    server = start(min_pace=7)
+    assert _asks_many(server, BODY + b"\n") == 200
+    assert paces == [7]
