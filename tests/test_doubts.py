@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+
+import pytest
+
+from actor_queue.app.listening import doubts_here
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import parse
 
@@ -42,3 +47,30 @@ def test_a_redis_password_that_is_not_used_is_doubted() -> None:
     assert doubts(parse({"REDIS_HOST": "db", "REDIS_PASSWORD": "hunter2"})) == []
     same = {"REDIS_URL": "redis://:hunter%202@db", "REDIS_PASSWORD": "hunter 2\n"}
     assert doubts(parse(same)) == []
+
+
+def test_a_door_that_is_open_to_all_without_keys_is_doubted() -> None:
+    (doubt,) = doubts(parse({"PORT": "8123"}))
+    assert "others can reach 0.0.0.0:8123" in doubt
+    assert "AQ_BIND=127.0.0.1:8123" in doubt
+    assert doubts(parse({"PORT": "8123", "AQ_ALLOW_ANONYMOUS": "true"})) == []
+    assert doubts(parse({"PORT": "8123", "AQ_API_KEYS": "admin:hunter22"})) == []
+
+
+def test_metrics_that_need_a_key_which_nobody_has_are_doubted() -> None:
+    only_ingest = {"AQ_KEY_FOR_METRICS": "true", "AQ_API_KEYS": "ingest:hunter22"}
+    (doubt,) = doubts(parse(only_ingest))
+    assert "nobody can read /metrics" in doubt
+    for scope in ("read", "admin"):
+        assert doubts(parse(only_ingest | {"AQ_API_KEYS": f"{scope}:hunter22"})) == []
+
+
+def test_more_connections_than_the_system_allows_files_are_doubted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    (doubt,) = doubts_here(parse({}))
+    assert "AQ_MAX_CONNECTIONS is 8000" in doubt
+    assert "enough for 128" in doubt
+    assert doubts_here(parse({"AQ_MAX_CONNECTIONS": "100"})) == []

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from hypercorn.utils import repr_socket_addr
 
+from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
-from actor_queue.http.server import open_sockets
+from actor_queue.http.server import Limits, connections_allowed, open_sockets
 
 
 class CannotListen(Exception):
@@ -39,6 +40,18 @@ def listen(settings: Settings) -> Sockets:
         for sock in door:
             sock.close()
         raise
+
+
+def doubts_here(settings: Settings) -> list[str]:
+    """What is probably not meant, also of what this machine allows a process of ours."""
+    allowed = connections_allowed(Limits.of(settings))
+    if allowed == settings.max_connections:
+        return doubts(settings)
+    return [
+        *doubts(settings),
+        f"AQ_MAX_CONNECTIONS is {settings.max_connections}, and the system lets a process open only"
+        f" as many files as are enough for {allowed}: raise `ulimit -n` (LimitNOFILE, nofile)",
+    ]
 
 
 def _listening(bind: str, set_by: str) -> list[socket.socket]:

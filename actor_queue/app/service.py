@@ -22,10 +22,9 @@ from actor_queue.app import logs
 from actor_queue.app.census import Colleague
 from actor_queue.app.collector import keep_pauses_short
 from actor_queue.app.environment import log_injected
-from actor_queue.app.listening import CannotListen, Sockets, listen
+from actor_queue.app.listening import CannotListen, Sockets, doubts_here, listen
 from actor_queue.app.queue import ActorQueue
 from actor_queue.app.terminal import show_address
-from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import shown_receiver
 from actor_queue.http.arrivals import Arrivals
@@ -262,7 +261,7 @@ def _announce(
             webhook=shown_receiver(settings.webhook_url),
             **probes,
         )
-    for doubt in doubts(settings):
+    for doubt in doubts_here(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
         show_address(f"http://{addresses[0]}{settings.root_path}/")

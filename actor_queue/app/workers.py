@@ -37,9 +37,8 @@ from hypercorn.utils import repr_socket_addr
 from actor_queue.app import logs
 from actor_queue.app.census import Counting
 from actor_queue.app.environment import log_injected
-from actor_queue.app.listening import CannotListen, Sockets, listen
+from actor_queue.app.listening import CannotListen, Sockets, doubts_here, listen
 from actor_queue.app.terminal import show_address
-from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.lines import tell
 from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
@@ -298,7 +297,7 @@ def _announce(settings: Settings, sockets: Sockets, *, dev: bool) -> None:
             workers=settings.workers,
             **sockets.log_fields(),
         )
-    for doubt in doubts(settings):
+    for doubt in doubts_here(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
         show_address(f"http://{addresses[0]}{settings.root_path}/")

@@ -12,7 +12,12 @@ KEY_CHARS_FEW = 8
 
 def doubts(settings: Settings) -> list[str]:
     """One sentence for each, without secrets."""
-    return [*_batch_size(settings), *_redis_password(settings), *_api_keys(settings)]
+    return [
+        *_batch_size(settings),
+        *_redis_password(settings),
+        *_open_to_all(settings),
+        *_api_keys(settings),
+    ]
 
 
 def _batch_size(settings: Settings) -> Iterator[str]:
@@ -33,6 +38,15 @@ def _redis_password(settings: Settings) -> Iterator[str]:
         )
 
 
+def _open_to_all(settings: Settings) -> Iterator[str]:
+    """`serve` refuses this; `dev` is tried out on machines of which it cannot know that."""
+    if not (settings.api_keys or settings.allow_anonymous or settings.loopback_only):
+        yield (
+            f"AQ_API_KEYS is not set and others can reach {settings.bind}, so anybody may read and"
+            f" drop: set AQ_API_KEYS, or AQ_BIND=127.0.0.1:{settings.port}"
+        )
+
+
 def _api_keys(settings: Settings) -> Iterator[str]:
     """One key may stand under `ingest` and `read`, which do not include each other."""
     admins = {key for scope, key in settings.api_keys if scope == "admin"}
@@ -41,6 +55,11 @@ def _api_keys(settings: Settings) -> Iterator[str]:
         yield (
             f"a key in AQ_API_KEYS has the scopes admin and {' and '.join(both)}: admin includes"
             " the others, so whoever has this key may do everything; give each scope its own key"
+        )
+    if settings.key_for_metrics and not any(scope != "ingest" for scope, _ in settings.api_keys):
+        yield (
+            "AQ_KEY_FOR_METRICS is true and no key in AQ_API_KEYS has the scope read or admin, so"
+            " nobody can read /metrics: add one, such as read:…"
         )
     if not settings.loopback_only and any(len(key) < KEY_CHARS_FEW for _, key in settings.api_keys):
         yield (

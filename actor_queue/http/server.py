@@ -44,7 +44,7 @@ PASSING: Final = frozenset(
 )
 """Errors of `accept` that say something about one connection only (accept(2), section "Errors")."""
 
-__all__ = ["Limits", "open_sockets", "serve"]
+__all__ = ["Limits", "connections_allowed", "open_sockets", "serve"]
 
 
 async def serve(
@@ -114,7 +114,7 @@ class _Server:
         self._config = QuietConfig()
         self._context = WorkerContext(None)
         self._state = ConnectionState({"stopping": shutdown})
-        places = _connections_max(limits)
+        places = connections_allowed(limits)
         self._room = Room(places, limits.share_max)
         self._free = trio.Semaphore(places)
 
@@ -233,7 +233,7 @@ class _Server:
         self._faults.write("connection_failed", error)
 
 
-def _connections_max(limits: Limits) -> int:
+def connections_allowed(limits: Limits) -> int:
     """As many as asked for, as far as this process may open files; it asks to be allowed more."""
     wanted = limits.connections_max + FILES_RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -47,6 +47,10 @@ def test_one_job_at_a_time_is_told_of_by_whoever_does_it_and_by_nobody_else(
         assert await store.replay_stop() == replace(job, state="stopping")
         assert await store.replay_tell(job, over=True) == replace(job, state="stopped")
         assert (await store.replay_begin("two")).state == "running"
+        done = await store.replay_tell(replace(job, id="two"), over=True)
+        assert done is not None
+        assert done.state == "done"
+        assert await store.replay_stop() == done
         assert 0 < eye.pttl(f"{namespace}:replay") <= KEPT_MS
 
     asking(server, namespace, story)

@@ -5,7 +5,7 @@
 -- ARGV  now, verb, id, progress, silent_ms, kept_ms
 --   begin     a new job, unless one goes on that was heard of less than silent_ms ago
 --   tell      how far the job of this id is; an empty silent_ms says that it is over
---   stop      the job is asked to end
+--   stop      the job is asked to end; one that is over stays what it is
 --   look
 -- Returns [id, progress, ms since it was heard of, over ('1'|''), stop ('1'|'')], or [] when there is none
 -- Repeatable: a job begun with the id that goes on is that job.
@@ -25,7 +25,7 @@ if verb == 'begin' then
   end
 elseif verb == 'tell' and there and job[1] == ARGV[3] then
   redis.call('HSET', KEYS[1], 'told', ARGV[4], 'at', text(now), 'over', ARGV[5] == '' and '1' or '')
-elseif verb == 'stop' and there then
+elseif verb == 'stop' and there and job[4] ~= '1' then
   redis.call('HSET', KEYS[1], 'stop', '1')
 end
 job = look()
