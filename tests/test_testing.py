@@ -171,6 +171,28 @@ def test_on_asyncio_the_clock_is_moved_in_the_same_way() -> None:
     asyncio.run(main())
 
 
+def test_on_asyncio_a_loop_that_is_slow_to_begin_a_deliver_is_waited_for() -> None:
+    seen: list[list[str]] = []
+
+    async def answer(batch: Batch) -> None:
+        seen.append(batch.messages)
+
+    async def main() -> None:
+        async with AsyncioMemoryQueue(deliver=answer) as queue:
+            begin = queue._schedule
+
+            def begin_late(what: Callable[[], object]) -> bool:
+                threading.Timer(0.05, begin, (what,)).start()
+                return True
+
+            queue._schedule = begin_late  # type: ignore[method-assign]
+            await queue.push("ana", "Oi", ttl=1)
+            await queue.advance(1)
+            assert seen == [["Oi"]]
+
+    asyncio.run(main())
+
+
 def test_on_asyncio_a_deliver_that_hangs_does_not_stop_the_clock() -> None:
     async def main() -> None:
         cancelled = asyncio.Event()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from types import TracebackType
 from typing import Self
@@ -13,6 +12,7 @@ import trio.testing
 from actor_queue import aio
 from actor_queue.app.deliver import DeliverCallback, Receiver
 from actor_queue.app.queue import ActorQueue, Road
+from actor_queue.core.batch import Batch
 from actor_queue.core.settings import Settings
 from actor_queue.store.pipe import Settle
 from actor_queue.testing.clock import advance, going_on
@@ -114,7 +114,9 @@ class AsyncioMemoryQueue(aio.ActorQueue):
         server: MemoryServer | None = None,
     ) -> None:
         self._server = server or MemoryServer()
-        self._slow: set[asyncio.Task[object]] = set()
+        self._under_way: set[object] = set()
+        """Attempts, from when the thread asks for one until it has heard of its end."""
+        self._slow: set[object] = set()
         super().__init__(settings or Settings(shards=SHARDS), deliver)
 
     async def advance(self, seconds: float) -> None:
@@ -128,11 +130,21 @@ class AsyncioMemoryQueue(aio.ActorQueue):
         """Until the thread's tasks wait, and no `deliver` that will soon end is under way."""
         await trio.testing.wait_all_tasks_blocked()
         until = time.monotonic() + DELIVER_PATIENCE_S
-        while self._tasks - self._slow:
+        while self._under_way - self._slow:
             if time.monotonic() > until:
-                self._slow |= self._tasks
+                self._slow |= self._under_way
             await trio.to_thread.run_sync(time.sleep, 0.0005)
             await trio.testing.wait_all_tasks_blocked()
+
+    async def _on_loop(self, batch: Batch) -> object:
+        # The loop's own set of tasks has an attempt later, and no more before its end is heard of.
+        attempt = object()
+        self._under_way.add(attempt)
+        try:
+            return await super()._on_loop(batch)
+        finally:
+            self._under_way.discard(attempt)
+            self._slow.discard(attempt)
 
     async def _answer_all(self) -> None:
         with going_on():
