@@ -73,8 +73,8 @@ class DeadLetters(StoreBase):
             return False
         mine = shard.of(letter.user)
         said = await self._call(
-            "dead_replay_v1",
-            (shard.lease, shard.due, mine.state, mine.line, shard.letter(letter.id)[0]),
+            "dead_replay_v2",
+            (shard.lease, shard.due, mine.state, mine.line, *shard.letter(letter.id)),
             self._now,
             mine.user,
             *self._caller(shard),

@@ -34,7 +34,7 @@ class ForeignEntries(Users):
         shards = self._keys.shards
         look = script("lease_before_v1")
         # What was moved aside was no lease, so it cannot be looked at as one there either.
-        keys = [key for each in shards for key in (each.lease, each.aside)]
+        keys = [key for each in shards for key in (each.lease, each.aside)] + [self._keys.replay]
         replies = await self._run_each([Call(look, (key,), (self._now,)) for key in keys])
         found = [Foreign(key) for key, reply in zip(keys, replies, strict=True) if reply is None]
         found += await self._in_sets([each.due for each in shards], of_users=True)

@@ -203,9 +203,9 @@ FAULTS = (
         FENCE.replace("fenced", "estranged"),
     ),
     Fault(
-        "a replay queued twice", "dead_replay_v1", "if redis.call('LPOS'", "if redis.call('LLEN'"
+        "a replay queued twice", "dead_replay_v2", "if redis.call('LPOS'", "if redis.call('LLEN'"
     ),
-    Fault("a replay at the end of the line", "dead_replay_v1", "if pivot then", "if false then"),
+    Fault("a replay at the end of the line", "dead_replay_v2", "if pivot then", "if false then"),
     # Tidiness
     Fault(
         "nobody leaves the timer index",

@@ -12,11 +12,13 @@ import trio
 
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreUnavailable
+from actor_queue.store.base import Spoilt
 from actor_queue.store.keys import Keys
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.replay import KEPT_MS
 from actor_queue.store.server import connected, probe_call
 from tests.servers import Server
+from tests.store.test_what_is_kept import Filled, played
 
 
 def asking(server: Server, namespace: str, story: Callable[[RedisStore], Awaitable[None]]) -> None:
@@ -58,7 +60,13 @@ def test_one_job_at_a_time_is_told_of_by_whoever_does_it_and_by_nobody_else(
 
 @pytest.mark.parametrize(
     "written",
-    [{"id": "x"}, {"id": "x", "at": "soon"}, {"told": "?"}, {"id": "x", "at": "nan", "told": "[]"}],
+    [
+        {"id": "x"},
+        {"id": "x", "at": "soon"},
+        {"told": "?"},
+        {"id": "x", "at": "nan", "told": "[]"},
+        {"id": "x", "at": "9999999999999", "told": "[5, 1, 0]", "over": ""},
+    ],
 )
 def test_what_is_no_job_is_replaced_by_the_next_one(
     server: Server, eye: redis.Redis, namespace: str, written: dict[str, str]
@@ -84,3 +92,31 @@ def test_a_key_of_another_kind_is_said_and_left_alone(
 
     asking(server, namespace, story)
     assert eye.get(f"{namespace}:replay") == b"mine"
+
+
+def test_a_letter_whose_messages_are_gone_or_replaced_is_not_queued(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    async def story(f: Filled) -> None:
+        messages = f.store._keys.shards[f.lease.shard].letter(await f.bury("ana", "oi"))[1]
+        (letter,) = (await f.store.dead(10, None)).letters
+        eye.delete(messages)
+        assert not await f.store.dead_queue(letter)
+        eye.set(messages, "mine")
+        with pytest.raises(Spoilt):
+            await f.store.dead_queue(letter)
+        (letter,) = (await f.store.dead(10, None)).letters
+        assert not letter.queued
+
+    played(server, namespace, story)
+
+
+def test_a_key_of_another_kind_is_named_to_the_doctor(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    eye.set(f"{namespace}:replay", "mine")
+
+    async def story(store: RedisStore) -> None:
+        assert [each.key for each in await store.foreign()] == [f"{namespace}:replay".encode()]
+
+    asking(server, namespace, story)

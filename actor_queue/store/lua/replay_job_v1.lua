@@ -14,8 +14,13 @@ local now, verb = clock(ARGV[1]), ARGV[2]
 local function look()
   return redis.call('HMGET', KEYS[1], 'id', 'told', 'at', 'over', 'stop')
 end
+-- What is no time, or lies more than a minute ahead, nobody of ours wrote; it would never grow old.
+local function heard_at(job)
+  local at = tonumber(job[3] or '')
+  return at and at <= now + 60000 and at
+end
 local job = look()
-local heard = tonumber(job[3] or '')
+local heard = heard_at(job)
 local there = job[1] and heard
 if verb == 'begin' then
   local going_on = there and job[4] ~= '1' and now - heard < num(ARGV[5])
@@ -29,7 +34,7 @@ elseif verb == 'stop' and there and job[4] ~= '1' then
   redis.call('HSET', KEYS[1], 'stop', '1')
 end
 job = look()
-heard = tonumber(job[3] or '')
+heard = heard_at(job)
 if not job[1] or not heard then
   return {}
 end
