@@ -369,7 +369,7 @@ class Ownership(StoreBase):
         self, shards: Sequence[int], replica: str, nonce: str, ttl_ms: int
     ) -> dict[int, Lease | LeaseHeld]:
         """By shard; without those at whose lease's key stands another kind of value."""
-        before, wanted = script("lease_before_v1"), script("acquire_v1")
+        before, wanted = script("lease_before_v1"), script("acquire_v2")
         keys = [(self._keys.shards[shard].lease,) for shard in shards]
         looks = [Call(before, key, (self._now,)) for key in keys]
         calls = [Call(wanted, key, (self._now, replica, nonce, ttl_ms)) for key in keys]

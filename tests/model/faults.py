@@ -51,9 +51,9 @@ FAULTS = (
     Fault("epochs compared for order", PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)"),
     Fault("the nonce is not compared", PRELUDE, "or lease[2] ~= nonce", ""),
     Fault("an expired lease is good", PRELUDE, "or num(lease[3]) <= now", ""),
-    Fault("a live lease is stolen", "acquire_v1", "and num(lease[3]) > now", "and false"),
+    Fault("a live lease is stolen", "acquire_v2", "and num(lease[3]) > now", "and false"),
     Fault(
-        "a takeover keeps the epoch", "acquire_v1", "math.max(epoch + 1, now)", "math.max(epoch, 1)"
+        "a takeover keeps the epoch", "acquire_v2", "math.max(epoch + 1, now)", "math.max(epoch, 1)"
     ),
     Fault("a renewal for anybody", "renew_v1", "if lease[1] ~= ARGV[2]", "if false"),
     # Messages in

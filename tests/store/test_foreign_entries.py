@@ -263,6 +263,24 @@ def test_another_kind_of_value_at_a_lease_is_moved_aside_and_the_shard_goes_on(
     assert any("leases_replaced" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.parametrize("epoch", ["abc", "", "9" * 40, "1e5", "nan", "-1"])
+def test_an_epoch_that_is_none_of_ours_is_replaced_and_the_shard_goes_on(
+    server: Server, namespace: str, epoch: str
+) -> None:
+    async def main() -> None:
+        async with place(server, namespace) as p:
+            await p.goes_through("ana")
+            p.eye.hset(p.shard("ana").lease, "epoch", epoch)
+            p.delivered.clear()
+            await p.goes_through("ana")
+            fenced = p.engine.counters.fenced
+            p.delivered.clear()
+            await p.goes_through("ana")
+            assert p.engine.counters.fenced == fenced
+
+    trio.run(main)
+
+
 def test_a_stranger_among_the_members_is_nobody_s_heartbeat(
     valkey_server: Server, namespace: str
 ) -> None:
