@@ -29,7 +29,7 @@ from tests.servers import valkey_binary
 from tests.store.slots import SLOTS, slot_of
 
 HOST = "127.0.0.1"
-READY_S = 20.0
+READY_S = 60.0
 SENTINEL_NAME = "mensagens"
 Endpoint = tuple[str, int]
 

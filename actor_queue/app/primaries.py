@@ -1,7 +1,7 @@
 """Clients of redis-py for the servers that a REDIS_URL leads to: one, or a cluster's primaries,
 or the one that sentinels call primary.
 
-Owns: asking a seed. Must not: be used by the service, which has a road of its own.
+Owns: asking a seed. Must not: be used for messages, which have a road of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from actor_queue.core.url import split
-from actor_queue.store.address import SENTINEL, Place, nodes, scheme_of
+from actor_queue.transport.address import SENTINEL, Place, nodes, scheme_of
 
 TIMEOUT_S = 5.0
 

@@ -1,1 +1,1 @@
-"""The only road to Redis."""
+"""What the service keeps in Redis, and every verb on it. The road there is `transport`."""

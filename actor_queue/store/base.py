@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from typing import get_args
 
+from actor_queue.core.batch import StoredMode
+from actor_queue.core.conversation import key_from_bytes
+from actor_queue.core.routes import Route, RouteTable
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.keys import Keys, ShardKeys, UserKeys
 from actor_queue.store.passed_over import PassedOver, SetAside
-from actor_queue.store.runner import WRONG_TYPE, Call, Runner, ScriptError, Word
 from actor_queue.store.scripts import script
+from actor_queue.transport.reading import READING, Unreadable, octets
+from actor_queue.transport.runner import WRONG_TYPE, Call, Runner, ScriptError, Word
 
 ATTEMPT_MARGIN_MS = 1_000
 """Between the end an attempt gives itself and the moment another replica may start the next."""
-
-UNREADABLE = "Redis answered with something that this release cannot read"
-"""All that is said of it: what Redis sent is quoted nowhere."""
-
-
-class Unreadable(StoreUnavailable):
-    """What Redis answered, or what somebody wrote into it, is not what the service keeps there."""
-
-    def __init__(self) -> None:
-        super().__init__(UNREADABLE, executed=None)
 
 
 class Spoilt(StoreUnavailable):
     """Somebody put another kind of value at a key of one user, or of one shard."""
 
 
-class _Reading:
-    """Around whatever takes a reply apart: what does not fit is `Unreadable`, and no crash.
-
-    The first error is not its cause, because its text may quote what Redis sent.
-    """
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, _MISFITS):
-            raise Unreadable from None
-
-
-_MISFITS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-READING = _Reading()
-
-
 class StoreBase:
     """`replica` is who calls, so that nobody is told what it does itself.
 
     `clock` gives the store's time in milliseconds in virtual-time tests; None: the server's.
+    `routes` are looked at at each use; None: the default route alone.
     """
 
     def __init__(
@@ -73,17 +40,28 @@ class StoreBase:
         *,
         replica: str = "",
         clock: Callable[[], int] | None = None,
+        routes: RouteTable | None = None,
     ) -> None:
         self._runner = runner
         self._settings = settings
+        self._routes = RouteTable.of(settings) if routes is None else routes
+        self._fallback = Route.default(settings)
         self._keys = Keys(settings.namespace, settings.shards)
         self.replica = replica
         self._clock = clock
         self.log_key = b""
+        self.answer_key = b""
+        self._modes: Sequence[StoredMode] = get_args(StoredMode)
+        """Those that every replica that lives can render, by the last heartbeat."""
+        self.all_open_sealed = True
+        """See `Store.all_open_sealed`."""
         self.set_aside = SetAside()
         self._strangers: dict[int, int] = {}
         """By shard, how many entries of its timer index the last look passed over."""
         self._spoilt = PassedOver()
+        self._unrouted: dict[int, Counter[str]] = {}
+        """By shard and route, how many the last look passed over because their route is not
+        configured."""
 
     @property
     def _now(self) -> Word:
@@ -92,6 +70,11 @@ class StoreBase:
     def _caller(self, shard: ShardKeys) -> tuple[Word, Word, Word]:
         """What a script needs to tell another owner: who asks, where owners listen, which shard."""
         return self.replica, self._keys.channel, shard.shard
+
+    def _route(self, name: str) -> Route:
+        """The limits of a route. One that has left the configuration since its message was admitted
+        has those of the environment."""
+        return self._routes.get(name) or self._fallback
 
     def _shard_keys(self, user: str) -> ShardKeys:
         return self._keys.shards[shard_of(user, self._settings.shards)]
@@ -129,49 +112,18 @@ def _all_taken(replies: list[object]) -> list[object]:
     return replies
 
 
+def taken(reply: object) -> object:
+    """The reply to one call. Raises `StoreUnavailable` if it was refused."""
+    return _all_taken([reply])[0] if isinstance(reply, ScriptError) else reply
+
+
 def _is_about_data(reply: object) -> bool:
     """Whether a script stumbled over a type: a code that says so, or, before Redis 7, words."""
     return isinstance(reply, ScriptError) and reply.code == WRONG_TYPE
 
 
-def expect(*conditions: bool) -> None:
-    """Of what was read. Raises `Unreadable` unless all are true."""
-    if not all(conditions):
-        raise Unreadable
-
-
-def listed(reply: object) -> list[object]:
-    """A reply that is a list by the script's header. Raises `Unreadable`."""
-    if not isinstance(reply, list):
-        raise Unreadable
-    return reply
-
-
-def number(value: object) -> int:
-    """A reply element that is a number, or its text. Raises `Unreadable`."""
-    if isinstance(value, int):
-        return value
+def conversation_key(value: object) -> str:
+    """A reply element that is a conversation's key. Raises `Unreadable` for what is none."""
     with READING:
-        if isinstance(value, bytes | str):
-            return int(value)
+        return key_from_bytes(octets(value))
     raise Unreadable
-
-
-def text(value: object) -> str:
-    """A reply element that is text. Raises `Unreadable` for bytes that are not UTF-8."""
-    if isinstance(value, bytes):
-        with READING:
-            return value.decode()
-    return str(value)
-
-
-def octets(value: object) -> bytes:
-    """A reply element that is bytes. Raises `Unreadable`."""
-    if not isinstance(value, bytes):
-        raise Unreadable
-    return value
-
-
-def shown(value: object) -> str:
-    """As `text`, for a name that is only shown: bytes that are not UTF-8 are replaced."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else text(value)

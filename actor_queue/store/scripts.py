@@ -7,31 +7,31 @@ run on one Redis at the same time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from typing import cast
+
+from actor_queue.transport.script import Script, Way
 
 SHEBANG = "#!lua"
-_PRELUDE = re.compile(r"^-- with (prelude_v\d+)$", re.MULTILINE)
+_PRELUDE = re.compile(r"^-- with (prelude_v\d+|nothing)$", re.MULTILINE)
 """The line by which a script names its prelude. One without it has the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """`source` begins with a shebang line that carries the script's flags (Redis ≥ 7, Valkey)."""
-
-    name: str
-    source: str
-    sha: str
-    plain_source: str
-    """For Redis 6.2, which knows no shebang: out of memory, it stops the owner's verbs too."""
-    plain_sha: str
-
-    @property
-    def verb(self) -> str:
-        """The name without the version."""
-        return self.name.rpartition("_v")[0]
+_WAY = re.compile(r"^-- travels with (messages|claims|rest)$", re.MULTILINE)
+"""The line by which a script names the connection on which it travels."""
+_WAYS_OF_OLD: Mapping[str, Way] = {
+    "append_v1": "messages",
+    "append_v2": "messages",
+    "append_one_v1": "messages",
+    "claim_v1": "claims",
+    "claim_v2": "claims",
+    "claim_v3": "claims",
+    "claim_replay_v1": "claims",
+    "claim_replay_v2": "claims",
+}
+"""Of scripts that were released before there was that line. All others of that time travel with the
+rest."""
 
 
 @cache
@@ -42,9 +42,17 @@ def script(name: str) -> Script:
     assert shebang.startswith(SHEBANG), name
     named = _PRELUDE.search(body)
     prelude = named[1] if named else "prelude_v1"
-    plain = lua.joinpath(f"{prelude}.lua").read_text("utf-8") + body
+    before = "" if prelude == "nothing" else lua.joinpath(f"{prelude}.lua").read_text("utf-8")
+    plain = before + body
     source = f"{shebang}\n{plain}"
-    return Script(name, source, _sha(source), plain, _sha(plain))
+    return Script(name, source, _sha(source), plain, _sha(plain), _way(name, body))
+
+
+def _way(name: str, body: str) -> Way:
+    named = _WAY.search(body)
+    if named is None:
+        return _WAYS_OF_OLD.get(name, "rest")
+    return cast("Way", named[1])
 
 
 def all_scripts() -> tuple[Script, ...]:

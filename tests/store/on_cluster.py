@@ -11,12 +11,12 @@ import trio
 
 from actor_queue.core.settings import Durability, Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.store.cluster import ClusterRunner
-from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.runner import Call
-from actor_queue.store.server import probe_call
+from actor_queue.transport.cluster import ClusterRunner
+from actor_queue.transport.connect import runner_for
+from actor_queue.transport.needs import Needs
 from tests.redis_topologies import HOST, Cluster, TcpServer
 
 
@@ -24,8 +24,8 @@ def eye_of(made: Cluster) -> Any:
     return redis.RedisCluster(HOST, made.primaries[0].port)
 
 
-def probe_of(settings: Settings) -> Call:
-    return probe_call(Keys(settings.namespace, settings.shards).meta, settings.shards, FORMAT)
+def needs_for(settings: Settings) -> Needs:
+    return needs_of(Keys(settings.namespace, settings.shards).meta, settings.shards, FORMAT)
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def opened(
     settings: Settings, durability: Durability = "memory"
 ) -> AsyncIterator[tuple[RedisStore, ClusterRunner]]:
     assert settings.redis_url is not None
-    runner = runner_for(settings.redis_url, probe_of(settings), durability)
+    runner = runner_for(settings.redis_url, needs_for(settings), durability)
     assert isinstance(runner, ClusterRunner)
     async with trio.open_nursery() as nursery:
         await nursery.start(runner.serve)

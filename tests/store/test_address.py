@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from actor_queue.store.address import Place, nodes
 from actor_queue.store.api import StoreMisconfigured
-from actor_queue.store.cluster import slot_map, slot_of
-from actor_queue.store.pipe import discard
 from actor_queue.store.scripts import all_scripts, script
+from actor_queue.transport.address import Place, nodes
+from actor_queue.transport.cluster import slot_map, slot_of
+from actor_queue.transport.pipe import discard
 from tests.store import slots
 
 

@@ -15,11 +15,11 @@ from actor_queue import ActorQueue
 from actor_queue.app import doctor
 from actor_queue.core.batch import Batch
 from actor_queue.core.settings import Settings, parse
-from actor_queue.store.address import Place
-from actor_queue.store.aim import Aim, without_database
 from actor_queue.store.api import StoreMisconfigured
-from actor_queue.store.protocol import spoken_at
-from actor_queue.store.refusals import NOT_EXECUTED, kind_of_trouble
+from actor_queue.transport.address import Place
+from actor_queue.transport.aim import Aim, without_database
+from actor_queue.transport.protocol import spoken_at
+from actor_queue.transport.refusals import NOT_EXECUTED, kind_of_trouble
 from tests.redis_topologies import HOST, cluster, free_ports, tcp_server, tls_front
 from tests.servers import Server
 

@@ -15,20 +15,24 @@ from actor_queue.core.batch import Batch
 from actor_queue.core.message import Accepted, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
-from actor_queue.store.address import nodes
-from actor_queue.store.api import Lease, News, StoreMisconfigured, StoreUnavailable, Wanted
-from actor_queue.store.cluster import ClusterRunner, slot_of
+from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.news import News, Wanted
 from actor_queue.store.redis import RedisStore
+from actor_queue.transport.address import nodes
+from actor_queue.transport.cluster import ClusterRunner, slot_of
 from tests.redis_topologies import HOST, Cluster, TcpServer, cluster, free_ports, wait_for
 from tests.servers import Server, delete_namespace
 from tests.store.conformance import AppendConformance
+from tests.store.conformance_each import EachConformance
+from tests.store.conformance_erase import EraseConformance
+from tests.store.conformance_history import HistoryConformance
 from tests.store.conformance_orders import OrderConformance
 from tests.store.driver import Now, Subject
 from tests.store.on_cluster import (
     due_key,
     eye_of,
+    needs_for,
     opened,
-    probe_of,
     user_on,
     users_everywhere,
 )
@@ -54,7 +58,9 @@ def settings(shared: Cluster, namespace: str) -> Iterator[Settings]:
         delete_namespace(eye, namespace)
 
 
-class TestCluster(AppendConformance, OrderConformance):
+class TestCluster(
+    AppendConformance, EachConformance, OrderConformance, HistoryConformance, EraseConformance
+):
     """The half of the suite that has calls for several nodes in one; the scripts are the same."""
 
     @pytest.fixture
@@ -63,7 +69,7 @@ class TestCluster(AppendConformance, OrderConformance):
         async def on_cluster(settings: Settings, now: Now) -> AsyncIterator[Stage]:
             with eye_of(shared) as eye:
                 subject = Subject(eye, settings, now)
-                runner = ClusterRunner(nodes(shared.url), probe_of(settings))
+                runner = ClusterRunner(nodes(shared.url), needs_for(settings))
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runner.serve)
                     store = RedisStore(runner, settings, clock=now)
@@ -215,7 +221,7 @@ def test_a_call_follows_an_ask_and_is_carried_out_there_once(
 def test_a_slot_that_stays_half_moved_is_said_and_nothing_is_kept(
     shared: Cluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actor_queue.store.cluster.PATIENCE_S", 0.3)
+    monkeypatch.setattr("actor_queue.transport.cluster.PATIENCE_S", 0.3)
     source, target = shared.primaries[0], shared.primaries[1]
     user = user_on(shared, source, settings)
     key = due_key(settings, user)
@@ -260,7 +266,7 @@ def test_what_may_have_been_carried_out_is_never_sent_again(
     shared: Cluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message has no name of its sender's, so a second copy would be kept."""
-    monkeypatch.setattr("actor_queue.store.pipe.REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("actor_queue.transport.pipe.REPLY_TIMEOUT_S", 0.3)
     server = shared.primaries[0]
     user = user_on(shared, server, settings)
 
@@ -399,7 +405,7 @@ async def _nothing(batch: Batch) -> None:
 def test_a_cluster_with_a_slot_that_nobody_serves_is_refused_and_it_is_said_later_too(
     settings: Settings, shared: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actor_queue.store.cluster.PATIENCE_S", 0.5)
+    monkeypatch.setattr("actor_queue.transport.cluster.PATIENCE_S", 0.5)
     owner = shared.primaries[2]
 
     async def later() -> None:

@@ -10,11 +10,11 @@ from actor_queue.core.message import Accepted, Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.store.api import Lease, StoreUnavailable
-from actor_queue.store.cluster import PATIENCE_S, ClusterRunner
-from actor_queue.store.connect import runner_for
 from actor_queue.store.redis import RedisStore
+from actor_queue.transport.cluster import PATIENCE_S, ClusterRunner
+from actor_queue.transport.connect import runner_for
 from tests.redis_topologies import TcpServer, cluster
-from tests.store.on_cluster import probe_of, users_everywhere
+from tests.store.on_cluster import needs_for, users_everywhere
 
 MIB = 2**20
 RESERVE = 8 * MIB
@@ -36,8 +36,8 @@ def test_a_primary_without_room_refuses_its_users_at_once_and_the_others_go_on()
         settings = Settings(redis_url=made.url, shards=12)
 
         async def main() -> None:
-            probe = probe_of(settings)
-            runner = runner_for(made.url, probe, reserve_bytes=RESERVE)
+            needs = needs_for(settings)
+            runner = runner_for(made.url, needs, reserve_bytes=RESERVE)
             assert isinstance(runner, ClusterRunner)
             async with trio.open_nursery() as nursery:
                 await nursery.start(runner.serve)

@@ -13,11 +13,11 @@ from actor_queue.core.batch import Batch
 from actor_queue.core.message import Message
 from actor_queue.core.settings import Durability, Settings
 from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
-from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.sentinel import SentinelRunner
-from actor_queue.store.server import probe_call
+from actor_queue.transport.connect import runner_for
+from actor_queue.transport.sentinel import SentinelRunner
 from tests.redis_topologies import HOST, SENTINEL_NAME, TcpServer, Watched, wait_for, watched
 from tests.store.steady import Steady, kept_ids
 
@@ -45,8 +45,8 @@ async def opened(
     url: str, namespace: str, durability: Durability = "memory"
 ) -> AsyncIterator[tuple[RedisStore, SentinelRunner]]:
     settings = Settings(redis_url=url, namespace=namespace, shards=4)
-    probe = probe_call(Keys(namespace, 4).meta, 4, FORMAT)
-    runner = runner_for(url, probe, durability)
+    needs = needs_of(Keys(namespace, 4).meta, 4, FORMAT)
+    runner = runner_for(url, needs, durability)
     assert isinstance(runner, SentinelRunner)
     async with trio.open_nursery() as nursery:
         await nursery.start(runner.serve)

@@ -14,8 +14,9 @@ from actor_queue.core.batch import Batch
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreMisconfigured
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.server import connected, probe_call
+from actor_queue.transport.server import connected
 from tests.servers import Server, running, valkey_binary
 
 
@@ -35,7 +36,7 @@ def test_data_of_another_shape_is_refused_and_stays_as_it_is(
     eye.hset(meta, mapping=facts)  # type: ignore[arg-type]
 
     async def main() -> str:
-        async with connected(server.url, probe_call(meta, 4, FORMAT)) as runner:
+        async with connected(server.url, needs_of(meta, 4, FORMAT)) as runner:
             await runner.prepare()
             with pytest.raises(StoreMisconfigured) as caught:
                 await RedisStore(runner, settings).check(allow_eviction=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from actor_queue.store.address import connector
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.asking import ask
-from actor_queue.store.pipe import Command
-from actor_queue.store.refusals import LOST, UNREACHED, kind_of_trouble, unavailable
+from actor_queue.transport.address import connector
+from actor_queue.transport.asking import ask
+from actor_queue.transport.refusals import LOST, UNREACHED, kind_of_trouble, unavailable
+from actor_queue.transport.wire import Command
 from tests.redis_topologies import HOST, free_ports
 
 

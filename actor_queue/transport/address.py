@@ -20,13 +20,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote
 
-from coredis.connection import BaseConnection, TCPLocation, UnixDomainSocketLocation
+from coredis.connection import TCPLocation, UnixDomainSocketLocation
 from coredis.pool import ConnectionPool
 
 from actor_queue.core.url import Host, Unusable, split
-from actor_queue.store.api import StoreMisconfigured
-from actor_queue.store.bounded import BoundedTCPConnection, BoundedUnixConnection
-from actor_queue.store.pipe import Connect
+from actor_queue.transport.bounded import (
+    BoundedConnection,
+    BoundedTCPConnection,
+    BoundedUnixConnection,
+)
+from actor_queue.transport.errors import StoreMisconfigured
+from actor_queue.transport.pipe import Connect
 
 CONNECT_TIMEOUT_S = 1.5
 
@@ -60,10 +64,10 @@ class Nodes:
     _options: Mapping[str, Any] = field(repr=False)
     _sentinel_options: Mapping[str, Any] = field(repr=False)
 
-    def server(self, place: Place) -> BaseConnection:
+    def server(self, place: Place) -> BoundedConnection:
         return BoundedTCPConnection(TCPLocation(*place), **self._options)
 
-    def sentinel(self, place: Place) -> BaseConnection:
+    def sentinel(self, place: Place) -> BoundedConnection:
         return BoundedTCPConnection(TCPLocation(*place), **self._sentinel_options)
 
 
@@ -88,7 +92,7 @@ def connector(url: str) -> Connect:
     options: dict[str, Any] = {**pool.connection_kwargs, "connect_timeout": CONNECT_TIMEOUT_S}
     options.pop("processing_budget", None)
 
-    async def connect() -> BaseConnection:
+    async def connect() -> BoundedConnection:
         if isinstance(location, UnixDomainSocketLocation):
             return BoundedUnixConnection(location, **options)
         return BoundedTCPConnection(cast(TCPLocation, location), **options)

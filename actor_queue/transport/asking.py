@@ -13,9 +13,10 @@ import anyio
 from coredis.connection import BaseConnection
 from coredis.exceptions import RedisError
 
-from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.pipe import Command, is_trouble, request_batch, run_connection
-from actor_queue.store.refusals import WrongSetUp, answered, unavailable
+from actor_queue.transport.errors import StoreUnavailable
+from actor_queue.transport.pipe import is_trouble, request_batch, run_connection
+from actor_queue.transport.refusals import WrongSetUp, answered, unavailable
+from actor_queue.transport.wire import Command
 
 ANSWER_TIMEOUT_S = 1.5
 

@@ -6,7 +6,8 @@ commit, as databases do it for their log. A group goes in the order in which its
 machine, whoever ran first.
 
 The connection is coredis's, run in a task group of ours: its pool loses a slot for each
-connection that dies while it is leased. Nothing is ever sent twice from here.
+connection that dies while it is leased. Once it is greeted its bytes are ours (`wire.py`). Nothing
+is ever sent twice from here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -25,9 +26,11 @@ from coredis.exceptions import BusyLoadingError, InvalidResponse, RedisError
 from coredis.exceptions import ConnectionError as RedisConnectionError
 
 from actor_queue.core.settings import RedisVariable
-from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.refusals import answered, may_pass, refusal, unavailable
-from actor_queue.store.runner import ScriptError, Word
+from actor_queue.transport.bounded import BoundedConnection
+from actor_queue.transport.errors import StoreUnavailable
+from actor_queue.transport.refusals import answered, may_pass, refusal, unavailable
+from actor_queue.transport.runner import ScriptError
+from actor_queue.transport.wire import Command, Wire
 
 GROUP_CALLS_MAX = 64
 """Enough to share the costs of a round trip, few enough that one group's replies are worked on here
@@ -45,16 +48,6 @@ class Overloaded(StoreUnavailable):
     """More waits than may wait; sending it again would only add to it."""
 
 
-class Command(NamedTuple):
-    """What coredis asks of a command in a batch."""
-
-    name: bytes
-    serialized_arguments: tuple[Word, ...]
-    decode: bool = False
-    source: str | None = None
-    """Of the script that this runs: what is loaded when the server says that it knows no such."""
-
-
 PING = Command(b"PING", ())
 ASKING = Command(b"ASKING", ())
 """Stands before a command that an ASK sent here."""
@@ -69,7 +62,7 @@ _UNSAFE = {
 """What is said when a barrier counts no copy."""
 
 
-Connect = Callable[[], Awaitable[BaseConnection]]
+Connect = Callable[[], Awaitable[BoundedConnection]]
 """Makes a fresh connection object, not yet connected. May ask around where the server is."""
 
 Settle = Callable[[], Awaitable[int]]
@@ -77,17 +70,44 @@ Settle = Callable[[], Awaitable[int]]
 nanoseconds up to which that is certain."""
 
 
+class _Caller:
+    """Waits for all its waiters."""
+
+    __slots__ = ("_done", "_open")
+
+    def __init__(self, waiters: int) -> None:
+        self._open = waiters
+        self._done = anyio.Event()
+
+    def one_is_done(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._done.set()
+
+    async def wait(self) -> None:
+        await self._done.wait()
+
+
 class _Waiter:
-    """A caller, until its replies are there."""
+    """Commands that share their fate, until their replies are there."""
 
-    __slots__ = ("arrived_ns", "commands", "done", "error", "replies")
+    __slots__ = ("arrived_ns", "caller", "commands", "done", "error", "replies")
 
-    def __init__(self, commands: Sequence[Command], arrived_ns: int = 0) -> None:
+    def __init__(
+        self, commands: Sequence[Command], arrived_ns: int = 0, caller: _Caller | None = None
+    ) -> None:
         self.commands = commands
         self.arrived_ns = arrived_ns
-        self.done = anyio.Event()
-        self.replies: list[object] = []
+        self.caller = caller
+        self.done = False
+        self.replies: Sequence[object] = ()
         self.error: StoreUnavailable | None = None
+
+    def finish(self) -> None:
+        if not self.done:
+            self.done = True
+            if self.caller is not None:
+                self.caller.one_is_done()
 
 
 _arrival = attrgetter("arrived_ns")
@@ -120,7 +140,8 @@ class Pipe:
         self._ordered = True
         self._queued = self._groups = 0
         self._wake = anyio.Event()
-        self._connection: BaseConnection | None = None
+        self._connection: BoundedConnection | None = None
+        self._wire: Wire | None = None
         self._over = False
         self.last_failure: str | None = "not connected yet"
         self.reconnects = -1
@@ -131,20 +152,44 @@ class Pipe:
         Of commands that wait together, those with a smaller `arrived_ns` go first. Raises
         `StoreUnavailable`. A caller that is cancelled does not take its commands back.
         """
-        if self._over:
-            raise StoreUnavailable("this connection was given up", executed=False)
-        if self._queued + len(commands) > QUEUE_CALLS_MAX:
-            raise Overloaded("too much is waiting for Redis", executed=False)
-        waiter = _Waiter(commands, arrived_ns)
-        if self._queue and arrived_ns < self._queue[-1].arrived_ns:
-            self._ordered = False
-        self._queue.append(waiter)
-        self._queued += len(commands)
-        self._wake.set()
-        await waiter.done.wait()
+        caller = _Caller(1)
+        waiter = _Waiter(commands, arrived_ns, caller)
+        self._enqueue(waiter)
+        await caller.wait()
         if waiter.error is not None:
             raise waiter.error
-        return waiter.replies
+        return list(waiter.replies)
+
+    async def run_each(
+        self, commands: Sequence[Command], arrived_ns: Sequence[int]
+    ) -> list[object]:
+        """As `run`, where each command has a place and a fate of its own: instead of being raised,
+        a `StoreUnavailable` is the reply to those it is about."""
+        caller = _Caller(len(commands))
+        waiters = [
+            _Waiter((command,), at, caller)
+            for command, at in zip(commands, arrived_ns, strict=True)
+        ]
+        for waiter in waiters:
+            try:
+                self._enqueue(waiter)
+            except StoreUnavailable as error:
+                waiter.error = error
+                waiter.finish()
+        if waiters:
+            await caller.wait()
+        return [waiter.error or waiter.replies[0] for waiter in waiters]
+
+    def _enqueue(self, waiter: _Waiter) -> None:
+        if self._over:
+            raise StoreUnavailable("this connection was given up", executed=False)
+        if self._queued + len(waiter.commands) > QUEUE_CALLS_MAX:
+            raise Overloaded("too much is waiting for Redis", executed=False)
+        if self._queue and waiter.arrived_ns < self._queue[-1].arrived_ns:
+            self._ordered = False
+        self._queue.append(waiter)
+        self._queued += len(waiter.commands)
+        self._wake.set()
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Run until cancelled. Says started after trying to connect, whatever came of it."""
@@ -153,8 +198,9 @@ class Pipe:
                 await self._look(connections)
                 task_status.started()
                 while True:
-                    with anyio.move_on_after(PING_INTERVAL_S):
-                        await self._wake.wait()
+                    if not self._queue:
+                        with anyio.move_on_after(PING_INTERVAL_S):
+                            await self._wake.wait()
                     if self._queue:
                         until_ns = None if self._settle is None else await self._settle()
                         if group := self._take(until_ns):
@@ -194,37 +240,31 @@ class Pipe:
     async def _exchange(self, connections: anyio.abc.TaskGroup, group: list[_Waiter]) -> None:
         executed: bool | None = False
         try:
-            connection = await self._usable(connections)
-            commands: list[Any] = [command for waiter in group for command in waiter.commands]
+            wire = await self._usable(connections)
+            commands = [command for waiter in group for command in waiter.commands]
             if self._barrier is not None:
                 commands.append(self._barrier)
             self._groups += 1
             end = b"%d" % self._groups
             commands.append(Command(b"PING", (end,)))
-            request = request_batch(connection, commands, REPLY_TIMEOUT_S)
             executed = None
-            replies = _in_step(await request, end)
-            await self._reload(connection, commands, replies)
+            replies = _in_step(await wire.exchange(commands, REPLY_TIMEOUT_S), end)
+            await self._reload(wire, commands, replies)
             if not self._hand_out(group, replies):
-                connection.invalidate()
-                self._connection = None
+                self._leave()
         except InvalidResponse as error:
-            if self._connection is not None:
-                self._connection.invalidate()
-            self._connection = None
+            self._leave()
             self._fail(group, self._unavailable(error, executed=None))
         except (RedisError, StoreUnavailable) as error:
-            self._connection = None
+            self._leave()
             # What waits behind would only find the same.
             self._fail(group + self._take_all(), self._unavailable(error, executed=False))
         finally:
             # Cancelled on the way: nobody may wait for ever.
             cut = StoreUnavailable("the connection to Redis was given up", executed=executed)
-            self._fail([waiter for waiter in group if not waiter.done.is_set()], cut)
+            self._fail([waiter for waiter in group if not waiter.done], cut)
 
-    async def _reload(
-        self, connection: BaseConnection, commands: Sequence[Any], replies: list[object]
-    ) -> None:
+    async def _reload(self, wire: Wire, commands: Sequence[Command], replies: list[object]) -> None:
         """Load the scripts that the server has forgotten, and run what it refused for that.
 
         A script that is not there was not run. All of it happens before the next group is taken,
@@ -235,7 +275,7 @@ class Pipe:
             return
         batch = [
             Command(b"SCRIPT", ("LOAD", source))
-            for source in dict.fromkeys(commands[i].source for i in lost)
+            for source in dict.fromkeys(commands[i].source or "" for i in lost)
         ]
         loads = len(batch)
         for i in lost:
@@ -244,10 +284,7 @@ class Pipe:
             batch.append(commands[i])
         if self._barrier is not None:
             batch.append(self._barrier)
-        try:
-            again = list(await request_batch(connection, batch, REPLY_TIMEOUT_S))
-        except RedisError as error:
-            again = [error] * len(batch)
+        again = await wire.exchange(batch, REPLY_TIMEOUT_S)
         refused = next((reply for reply in again[:loads] if isinstance(reply, RedisError)), None)
         if self._barrier is not None:
             replies[-1] = again.pop()
@@ -270,7 +307,7 @@ class Pipe:
                 self._fail([waiter], doubt)
             else:
                 waiter.replies = mine
-                waiter.done.set()
+                waiter.finish()
         return stays
 
     def _judge(self, replies: Sequence[object]) -> tuple[StoreUnavailable | None, bool]:
@@ -283,16 +320,25 @@ class Pipe:
             return StoreUnavailable(unsafe, executed=None), not self._moves
         return None, not (self._moves and any(map(_is_no_primary, replies)))
 
-    async def _usable(self, connections: anyio.abc.TaskGroup) -> BaseConnection:
-        if self._connection is None or not self._connection.usable:
-            self._connection = None
-            connection = await self._connect()
-            error: RedisError | None = await connections.start(run_connection, connection)
-            if error is not None:
-                raise error
-            self._connection = connection
-            self.reconnects += 1
-        return self._connection
+    async def _usable(self, connections: anyio.abc.TaskGroup) -> Wire:
+        if self._connection is not None and self._wire is not None:
+            if self._connection.usable and not self._wire.is_over():
+                return self._wire
+            self._leave()
+        connection = await self._connect()
+        error: RedisError | None = await connections.start(run_connection, connection)
+        if error is not None:
+            raise error
+        self._connection = connection
+        self._wire = Wire(await connection.taken())
+        self.reconnects += 1
+        return self._wire
+
+    def _leave(self) -> None:
+        """The next group gets another connection."""
+        if self._connection is not None:
+            self._connection.invalidate()
+        self._connection = self._wire = None
 
     def _take_all(self) -> list[_Waiter]:
         group: list[_Waiter] = []
@@ -306,7 +352,7 @@ class Pipe:
         for waiter in group:
             # One of their own for each, because an exception carries where it was raised.
             waiter.error = unavailable(error, executed=error.executed)
-            waiter.done.set()
+            waiter.finish()
 
     def _unavailable(self, error: object, *, executed: bool | None) -> StoreUnavailable:
         return unavailable(error, executed=executed, set_by=self._set_by)

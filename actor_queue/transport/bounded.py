@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream
 from coredis.connection import BaseConnection, TCPConnection, UnixDomainSocketConnection
+from coredis.exceptions import ConnectionError as RedisConnectionError
 from coredis.exceptions import InvalidResponse
 
 REPLY_BYTES_MAX = 192 * 1024 * 1024
@@ -97,6 +98,11 @@ class BoundedStream(ByteStream):
             return
         raise InvalidResponse(TOO_MUCH)
 
+    @property
+    def inner(self) -> ByteStream:
+        """Without the limits: for whoever takes the stream, and has limits of its own."""
+        return self._stream
+
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)
 
@@ -111,14 +117,41 @@ class BoundedStream(ByteStream):
         return self._stream.extra_attributes
 
 
-class BoundedTCPConnection(TCPConnection):
+class BoundedConnection(BaseConnection):
+    """Over whatever a subclass connects to."""
+
+    _reading: anyio.CancelScope | None = None
+    _has_left: anyio.Event | None = None
+
+    async def taken(self) -> ByteStream:
+        """The stream of a connection that has been greeted. From now on nobody reads from it here.
+
+        It is closed when the connection ends. Raises `RedisConnectionError` if it has ended.
+        """
+        if self._reading is not None and self._has_left is not None:
+            self._reading.cancel()
+            await self._has_left.wait()
+        if not isinstance(self.stream, BoundedStream) or not self.usable:
+            raise RedisConnectionError("the connection has just ended")
+        return self.stream.inner
+
+    async def _reader_task(self) -> None:
+        self._has_left = anyio.Event()
+        try:
+            with anyio.CancelScope() as self._reading:
+                await super()._reader_task()
+        finally:
+            self._has_left.set()
+
+
+class BoundedTCPConnection(BoundedConnection, TCPConnection):
     """Over TCP or TLS."""
 
     async def _connect(self) -> ByteStream:
         return BoundedStream(await super()._connect(), self)
 
 
-class BoundedUnixConnection(UnixDomainSocketConnection):
+class BoundedUnixConnection(BoundedConnection, UnixDomainSocketConnection):
     """Over a unix socket."""
 
     async def _connect(self) -> ByteStream:

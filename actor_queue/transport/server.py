@@ -11,21 +11,24 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import anyio
 
-from actor_queue.core.headroom import MESSAGE_BYTES, Headroom, Memory
+from actor_queue.core.headroom import Headroom, Memory
 from actor_queue.core.settings import Durability, RedisVariable
-from actor_queue.store.address import connector
-from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
-from actor_queue.store.base import READING, expect, number, octets, shown
-from actor_queue.store.listener import listen
-from actor_queue.store.pipe import ASKING, PING, Command, Connect, Pipe, Settle
-from actor_queue.store.refusals import NEVER_WORKS, NO_ROOM, WrongSetUp, refusal
-from actor_queue.store.rights import missing_rights, rights_call
-from actor_queue.store.runner import Call, ScriptError
-from actor_queue.store.scripts import Script, all_scripts, script
+from actor_queue.transport.address import connector
+from actor_queue.transport.errors import StoreMisconfigured, StoreUnavailable
+from actor_queue.transport.listener import listen
+from actor_queue.transport.needs import Needs
+from actor_queue.transport.pipe import ASKING, PING, Connect, Pipe, Settle
+from actor_queue.transport.reading import READING, expect, number, octets, shown
+from actor_queue.transport.refusals import NEVER_WORKS, WrongSetUp, refusal
+from actor_queue.transport.reserve import Reserve
+from actor_queue.transport.runner import Call, ScriptError, StoreInfo, Watch
+from actor_queue.transport.script import Script
+from actor_queue.transport.watched import WatchedKeys
+from actor_queue.transport.wire import Command
 
 PROBE_INTERVAL_S = 0.5
 
@@ -37,15 +40,9 @@ BARRIERS: dict[Durability, Command | None] = {
     "fsync": Command(b"WAITAOF", (1, 0, BARRIER_TIMEOUT_MS)),
     "replica": Command(b"WAIT", (1, BARRIER_TIMEOUT_MS)),
 }
-MEMORY_INTERVAL_S = 1.0
-MEMORY_PAUSE_S = 0.05
-"""How often a server is asked how full it is, usually, and at most while messages pour in."""
 INFO_MEMORY = Command(b"INFO", ("memory",))
 
 _QUOTABLE = re.compile(r"[A-Za-z0-9._+-]{0,40}")
-
-WORDS_OF_A_MESSAGE = 3
-"""Arguments of an append's script for one message; there are some more for each user and call."""
 
 WAITAOF_VERSION_MIN = (7, 2)
 
@@ -64,8 +61,7 @@ class Node:
         headroom: Callable[[], Headroom] | None = None,
         set_by: RedisVariable = "REDIS_URL",
     ) -> None:
-        self._headroom = None if headroom is None else headroom()
-        self._look_at_memory = anyio.Event()
+        self._reserve = None if headroom is None else Reserve(headroom())
         barrier = BARRIERS[durability]
         self._intake = Pipe(connect, barrier, moves=moves, settle=settle, set_by=set_by)
         self._rest = Pipe(connect, moves=moves, set_by=set_by)
@@ -73,6 +69,7 @@ class Node:
         # ids: what a 202 waits for, an attempt waits for too.
         self._claims = Pipe(connect, barrier, moves=moves, set_by=set_by) if barrier else self._rest
         self._pipes = list(dict.fromkeys((self._intake, self._rest, self._claims)))
+        self._watched = WatchedKeys(connect)
         self._durability = durability
         self.plain = False
         """Whether the server is too old for scripts with flags."""
@@ -80,25 +77,11 @@ class Node:
     async def run(self, calls: Sequence[Call], *, asking: bool = False) -> list[object]:
         """As `Runner.run`. With `asking`, each call says that it was sent here by an ASK."""
         pipe = self._pipe_for(calls[0].script)
-        if pipe is self._intake and (room := self._headroom) is not None and room.limited:
-            return await self._take_in(calls, room, asking=asking)
+        if pipe is self._intake and self._reserve is not None:
+            return await self._reserve.take_in(
+                calls, lambda: self._send(pipe, calls, asking=asking)
+            )
         return await self._send(pipe, calls, asking=asking)
-
-    async def _take_in(
-        self, calls: Sequence[Call], room: Headroom, *, asking: bool
-    ) -> list[object]:
-        """Messages, unless the server has no room for any."""
-        refused = room.sentence()
-        if refused is not None:
-            return [ScriptError(NO_ROOM, refused, executed=False)] * len(calls)
-        size = sum(map(_size_of, calls))
-        room.sent(size)
-        if room.wanting:
-            self._look_at_memory.set()
-        try:
-            return await self._send(self._intake, calls, asking=asking)
-        finally:
-            room.settled(size)
 
     async def _send(self, pipe: Pipe, calls: Sequence[Call], *, asking: bool) -> list[object]:
         arrived_ns = calls[0].arrived_ns
@@ -106,6 +89,21 @@ class Node:
             return await pipe.run([self._command(call) for call in calls], arrived_ns)
         commands = [word for call in calls for word in (ASKING, self._command(call))]
         return (await pipe.run(commands, arrived_ns))[1::2]
+
+    async def run_each(self, calls: Sequence[Call]) -> list[object]:
+        """As `Runner.run_each`, for messages."""
+        if self._reserve is None:
+            return await self._send_each(calls)
+        return await self._reserve.take_in(calls, lambda: self._send_each(calls))
+
+    async def _send_each(self, calls: Sequence[Call]) -> list[object]:
+        return await self._intake.run_each(
+            [self._command(call) for call in calls], [call.arrived_ns for call in calls]
+        )
+
+    def watch(self, key: bytes, changed: Callable[[], None]) -> AbstractContextManager[Watch]:
+        """See `Runner.watch`."""
+        return self._watched.watch(key, changed)
 
     async def ping(self) -> None:
         """Raises `StoreUnavailable`."""
@@ -124,7 +122,7 @@ class Node:
         middle = (before + time.time()) / 2
         return _store_info(facts, memory_policy, clock, middle)
 
-    async def prepare(self) -> StoreInfo:
+    async def prepare(self, needs: Needs) -> StoreInfo:
         """Learn what the server understands, and load the scripts.
 
         Raises `StoreMisconfigured`, and `StoreUnavailable` for what may pass.
@@ -133,18 +131,18 @@ class Node:
             info = await self.info()
             self.plain = info.server == "redis" and info.version.startswith("6.")
             _check_durability(info, self._durability)
-            await self._load_all()
+            await self._load_all(needs.scripts)
         except WrongSetUp as error:
             raise StoreMisconfigured(error.detail) from error
         return info
 
-    async def check_rights(self, probe: Call, *besides: Command) -> None:
+    async def check_rights(self, needs: Needs, *besides: Command) -> None:
         """Raises `StoreMisconfigured` when a script would be stopped half-way for want of one."""
         if not self.plain:
             barrier = BARRIERS[self._durability]
             commands = besides if barrier is None else (*besides, barrier)
-            (reply,) = await self.run([rights_call(probe.keys[0], commands)])
-            if missing := missing_rights(reply):
+            (reply,) = await self.run([needs.rights(commands)])
+            if missing := needs.missing(reply):
                 raise StoreMisconfigured(missing)
 
     @property
@@ -155,12 +153,12 @@ class Node:
     @property
     def refuses_messages(self) -> str | None:
         """Why new messages are refused, though the server would take them."""
-        return None if self._headroom is None else self._headroom.sentence()
+        return None if self._reserve is None else self._reserve.sentence()
 
     @property
     def memory(self) -> Memory | None:
         """None while nothing is known."""
-        return None if self._headroom is None else self._headroom.memory
+        return None if self._reserve is None else self._reserve.memory
 
     @property
     def reconnects(self) -> int:
@@ -173,38 +171,32 @@ class Node:
         async with anyio.create_task_group() as tasks:
             for pipe in self._pipes:
                 await tasks.start(pipe.serve)
-            if self._headroom is not None:
-                tasks.start_soon(self._watch_memory, self._headroom)
+            tasks.start_soon(self._watched.serve)
+            if self._reserve is not None:
+                tasks.start_soon(self._reserve.watch, self._ask_memory)
             task_status.started()
 
-    async def _watch_memory(self, room: Headroom) -> None:
-        while True:
-            self._look_at_memory = anyio.Event()
-            settled = room.asking()
-            try:
-                (facts,) = await self._rest.run([INFO_MEMORY])
-            except StoreUnavailable:
-                pass  # that it cannot be asked is told elsewhere
-            else:
-                if (found := memory_of(facts)) is not None:
-                    room.looked(*found, settled)
-            await anyio.sleep(MEMORY_PAUSE_S)
-            with anyio.move_on_after(MEMORY_INTERVAL_S):
-                await self._look_at_memory.wait()
+    async def _ask_memory(self) -> object:
+        (facts,) = await self._rest.run([INFO_MEMORY])
+        return facts
 
     def _pipe_for(self, first: Script) -> Pipe:
-        if first.name.startswith("append"):
-            return self._intake
-        return self._claims if first.name.startswith("claim") else self._rest
+        match first.way:
+            case "messages":
+                return self._intake
+            case "claims":
+                return self._claims
+            case "rest":
+                return self._rest
 
     def _command(self, call: Call) -> Command:
         sha = call.script.plain_sha if self.plain else call.script.sha
         words = (sha, len(call.keys), *call.keys, *call.args)
         return Command(b"EVALSHA", words, source=self._source(call.script))
 
-    async def _load_all(self) -> None:
+    async def _load_all(self, scripts: Sequence[Script]) -> None:
         replies = await self._rest.run(
-            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in all_scripts()]
+            [Command(b"SCRIPT", ("LOAD", self._source(each))) for each in scripts]
         )
         for reply in replies:
             if isinstance(reply, ScriptError):
@@ -221,7 +213,7 @@ class ServerRunner:
     def __init__(
         self,
         connect: Connect,
-        probe: Call,
+        needs: Needs,
         durability: Durability = "memory",
         *,
         moves: bool = False,
@@ -231,7 +223,7 @@ class ServerRunner:
     ) -> None:
         self._connect = connect
         self._set_by = set_by
-        self._probe = probe
+        self._needs = needs
         self._refused: str | None = None
         """Writes are refused with this sentence, until one goes through again."""
         self._node = Node(
@@ -246,12 +238,22 @@ class ServerRunner:
         self._notice(calls, replies)
         return replies
 
+    async def run_each(self, calls: Sequence[Call]) -> list[object]:
+        """See `Runner.run_each`. All must be of the kind that `Pipe` calls messages."""
+        replies = await self._node.run_each(calls)
+        self._notice(calls, replies)
+        return replies
+
     def server_of(self, key: bytes) -> None:
         """See `Runner.server_of`: there is one."""
 
     async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`."""
         await listen(self._connect, channels, hear)
+
+    def watch(self, key: bytes, changed: Callable[[], None]) -> AbstractContextManager[Watch]:
+        """See `Runner.watch`."""
+        return self._node.watch(key, changed)
 
     async def ping(self) -> None:
         """See `Runner.ping`."""
@@ -276,13 +278,13 @@ class ServerRunner:
 
     async def prepare(self) -> None:
         """See `Node.prepare`. Raises `StoreMisconfigured` besides for a node of a cluster."""
-        info = await self._node.prepare()
+        info = await self._node.prepare(self._needs)
         if info.extra.get("cluster_enabled") == "1":
             raise StoreMisconfigured(
                 f"{self._set_by} names a node of a Redis Cluster:"
                 " write REDIS_URL=redis+cluster://host:port,…"
             )
-        await self._node.check_rights(self._probe)
+        await self._node.check_rights(self._needs)
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Run until cancelled. Says started after trying to connect, whatever came of it."""
@@ -297,14 +299,16 @@ class ServerRunner:
     async def _try_a_write(self) -> None:
         """Nobody's message is sent while writes are refused, so something has to find out."""
         try:
-            await self.run([self._probe])
+            await self.run([self._needs.probe])
         except StoreUnavailable:
             return
 
     def _notice(self, calls: Sequence[Call], replies: Sequence[object]) -> None:
         for call, reply in zip(calls, replies, strict=True):
+            if isinstance(reply, StoreUnavailable):
+                continue
             if not isinstance(reply, ScriptError):
-                if call.script.name.startswith(("append", "meta")):
+                if call.script.way == "messages" or call.script == self._needs.probe.script:
                     self._refused = None
             elif refuses_writes(reply):
                 self._refused = reply.text
@@ -312,25 +316,19 @@ class ServerRunner:
 
 @asynccontextmanager
 async def connected(
-    url: str, probe: Call, durability: Durability = "memory"
+    url: str, needs: Needs, durability: Durability = "memory"
 ) -> AsyncIterator[ServerRunner]:
     """A runner that keeps its connections alive until the context ends.
 
-    `probe` is a cheap write that tells whether writes are possible again. Does not raise when
-    the server is away: it goes on trying.
+    Does not raise when the server is away: it goes on trying.
     """
     async with anyio.create_task_group() as tasks:
-        runner = ServerRunner(connector(url), probe, durability)
+        runner = ServerRunner(connector(url), needs, durability)
         await tasks.start(runner.serve)
         try:
             yield runner
         finally:
             tasks.cancel_scope.cancel()
-
-
-def probe_call(meta_key: bytes, shards: int, form: int) -> Call:
-    """The probe a runner wants: writes nothing that is not there, but is refused like a write."""
-    return Call(script("meta_v1"), (meta_key,), (shards, form))
 
 
 def refuses_writes(reply: object) -> bool:
@@ -339,22 +337,6 @@ def refuses_writes(reply: object) -> bool:
         return False
     known = refusal(reply.code)
     return known is not None and known.writes
-
-
-def memory_of(facts: object) -> tuple[int, int] | None:
-    """What INFO says of `used_memory` and `maxmemory`; None where it does not."""
-    found = dict(_MEMORY.findall(facts)) if isinstance(facts, bytes) else {}
-    used, most = found.get(b"used_memory"), found.get(b"maxmemory")
-    return None if used is None or most is None else (int(used), int(most))
-
-
-_MEMORY = re.compile(rb"^(used_memory|maxmemory):([0-9]{1,18})\r?$", re.MULTILINE)
-
-
-def _size_of(call: Call) -> int:
-    """About as many bytes as its messages may take, and rather more."""
-    texts = sum(len(word) for word in call.args if isinstance(word, bytes))
-    return texts + MESSAGE_BYTES * len(call.args) // WORDS_OF_A_MESSAGE
 
 
 def _check_durability(info: StoreInfo, durability: Durability) -> None:

@@ -7,21 +7,21 @@ from functools import partial
 
 from actor_queue.core.headroom import Headroom
 from actor_queue.core.settings import Durability, RedisVariable
-from actor_queue.store.address import CLUSTER, SENTINEL, connector, nodes, scheme_of
-from actor_queue.store.aim import Aim
-from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
-from actor_queue.store.cluster import ClusterRunner
-from actor_queue.store.pipe import Settle
-from actor_queue.store.runner import Call
-from actor_queue.store.sentinel import SentinelRunner
-from actor_queue.store.server import ServerRunner
+from actor_queue.transport.address import CLUSTER, SENTINEL, connector, nodes, scheme_of
+from actor_queue.transport.aim import Aim
+from actor_queue.transport.cluster import ClusterRunner
+from actor_queue.transport.errors import StoreMisconfigured, StoreUnavailable
+from actor_queue.transport.needs import Needs
+from actor_queue.transport.pipe import Settle
+from actor_queue.transport.sentinel import SentinelRunner
+from actor_queue.transport.server import ServerRunner
 
 AnyRunner = ServerRunner | SentinelRunner | ClusterRunner
 
 
 def runner_for(
     url: str,
-    probe: Call,
+    needs: Needs,
     durability: Durability = "memory",
     *,
     settle: Settle | None = None,
@@ -30,19 +30,19 @@ def runner_for(
 ) -> AnyRunner:
     """Not connected yet: run its `serve`, then await `prepare`.
 
-    `probe` is a cheap write that tells whether writes are possible again. `settle` is awaited
-    before messages are sent (see `store.pipe`). `reserve_bytes` is AQ_REDIS_RESERVE; with 0 nobody
-    looks how full the servers are. `set_by` is the variable that sentences name.
+    `settle` is awaited before messages are sent (see `transport.pipe`). `reserve_bytes` is
+    AQ_REDIS_RESERVE; with 0 nobody looks how full the servers are. `set_by` is the variable that
+    sentences name.
     Raises `StoreMisconfigured` for a url that cannot be used.
     """
     scheme = scheme_of(url)
     headroom = partial(Headroom, reserve_bytes) if reserve_bytes != 0 else None
     if scheme == CLUSTER:
-        return ClusterRunner(nodes(url), probe, durability, settle=settle, headroom=headroom)
+        return ClusterRunner(nodes(url), needs, durability, settle=settle, headroom=headroom)
     if scheme == SENTINEL:
-        return SentinelRunner(nodes(url), probe, durability, settle=settle, headroom=headroom)
+        return SentinelRunner(nodes(url), needs, durability, settle=settle, headroom=headroom)
     return ServerRunner(
-        connector(url), probe, durability, settle=settle, headroom=headroom, set_by=set_by
+        connector(url), needs, durability, settle=settle, headroom=headroom, set_by=set_by
     )
 
 

@@ -18,8 +18,8 @@ from coredis.exceptions import AskError, InvalidResponse, MovedError, RedisError
 from coredis.parser import Parser
 
 from actor_queue.core.settings import RedisVariable
-from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.runner import WRONG_TYPE, ScriptError
+from actor_queue.transport.errors import StoreUnavailable
+from actor_queue.transport.runner import WRONG_TYPE, ScriptError
 
 ACL_RECIPE = "deploy/redis-acl.md"
 

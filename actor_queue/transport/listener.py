@@ -13,8 +13,8 @@ import anyio
 from coredis.connection import BaseConnection
 from coredis.exceptions import RedisError
 
-from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.pipe import (
+from actor_queue.transport.errors import StoreUnavailable
+from actor_queue.transport.pipe import (
     ENDED,
     PING_INTERVAL_S,
     REPLY_TIMEOUT_S,

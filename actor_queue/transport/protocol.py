@@ -13,7 +13,7 @@ from typing import Literal
 
 import anyio
 
-from actor_queue.store.address import Place
+from actor_queue.transport.address import Place
 
 QUESTION_S = 0.75
 """For one question, from connecting to the first bytes of the answer."""

@@ -13,26 +13,29 @@ from __future__ import annotations
 import random
 from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha1
 
 import anyio
 import anyio.abc
-from coredis.connection import BaseConnection
 
 from actor_queue.core.headroom import Headroom, Memory
 from actor_queue.core.settings import Durability
-from actor_queue.store.address import Nodes, Place
-from actor_queue.store.api import StoreInfo, StoreMisconfigured, StoreUnavailable
-from actor_queue.store.asking import ask, first_answer
-from actor_queue.store.base import READING, Unreadable, expect, listed, number, text
-from actor_queue.store.listener import listen
-from actor_queue.store.pipe import ASKING, Command, Overloaded, Settle
-from actor_queue.store.refusals import Redirected, WrongSetUp, may_pass
-from actor_queue.store.runner import Call, ScriptError
-from actor_queue.store.scripts import Script
-from actor_queue.store.server import PROBE_INTERVAL_S, Node, refuses_writes
+from actor_queue.transport.address import Nodes, Place
+from actor_queue.transport.asking import ask, first_answer
+from actor_queue.transport.bounded import BoundedConnection
+from actor_queue.transport.errors import StoreMisconfigured, StoreUnavailable
+from actor_queue.transport.listener import listen
+from actor_queue.transport.needs import Needs
+from actor_queue.transport.pipe import ASKING, Overloaded, Settle
+from actor_queue.transport.reading import READING, Unreadable, expect, listed, number, text
+from actor_queue.transport.refusals import Redirected, WrongSetUp, may_pass
+from actor_queue.transport.runner import Call, OneByOne, ScriptError, StoreInfo, Watch
+from actor_queue.transport.script import Script
+from actor_queue.transport.server import PROBE_INTERVAL_S, Node, refuses_writes
+from actor_queue.transport.wire import Command
 
 SLOTS = 16_384
 
@@ -73,20 +76,20 @@ class _Member:
     tried: bool = False
 
 
-class ClusterRunner:
+class ClusterRunner(OneByOne):
     """A `Runner` over all primaries. `serve` must run while it is used."""
 
     def __init__(
         self,
         nodes: Nodes,
-        probe: Call,
+        needs: Needs,
         durability: Durability = "memory",
         *,
         settle: Settle | None = None,
         headroom: Callable[[], Headroom] | None = None,
     ) -> None:
         self._nodes = nodes
-        self._probe = probe
+        self._needs = needs
         self._durability = durability
         self._settle = settle
         self._headroom = headroom
@@ -193,7 +196,7 @@ class ClusterRunner:
                     member.refused = reply.text
                 if may_pass(reply):
                     self._stale.set()
-            case _ if not _reads_only(call):
+            case _ if not call.script.reads_only:
                 member.refused = None
         return reply
 
@@ -212,7 +215,7 @@ class ClusterRunner:
                     tasks.start_soon(self._watch, heard_at, scope)
                     await listen(partial(self._connect_any, heard_at), channels, hear)
 
-    async def _connect_any(self, heard_at: list[Place]) -> BaseConnection:
+    async def _connect_any(self, heard_at: list[Place]) -> BoundedConnection:
         place = random.choice(self._primaries or self._nodes.seeds)  # noqa: S311  # not a secret
         heard_at[:] = [place]
         return self._nodes.server(place)
@@ -222,6 +225,14 @@ class ClusterRunner:
         while not heard_at or not self._primaries or heard_at[0] in self._primaries:  # noqa: ASYNC110 - looked at from time to time, no signal is worth it
             await anyio.sleep(PROBE_INTERVAL_S)
         scope.cancel()
+
+    def watch(self, key: bytes, changed: Callable[[], None]) -> AbstractContextManager[Watch]:
+        """See `Runner.watch`. A slot that moves away takes its keys with it, which is a change; of
+        those to come the former node does not know."""
+        place = self.server_of(key)
+        if place is None:
+            return nullcontext(Watch(changed))
+        return self._member(place).node.watch(key, changed)
 
     async def ping(self) -> None:
         """See `Runner.ping`: every primary."""
@@ -244,9 +255,9 @@ class ClusterRunner:
             raise StoreMisconfigured(error.detail) from error
         for place in self._primaries:
             node = self._member(place).node
-            await node.prepare()
+            await node.prepare(self._needs)
             self._plain = node.plain
-            await node.check_rights(self._probe, ASKING)
+            await node.check_rights(self._needs, ASKING)
 
     def trouble(self) -> str | None:
         """See `Runner.trouble`: one node in trouble is trouble for its users."""
@@ -311,7 +322,7 @@ class ClusterRunner:
             self._tasks.start_soon(self._serve_member, member)
         return member
 
-    async def _connect(self, place: Place) -> BaseConnection:
+    async def _connect(self, place: Place) -> BoundedConnection:
         return self._nodes.server(place)
 
     async def _serve_member(self, member: _Member) -> None:
@@ -422,7 +433,7 @@ def _waves(calls: Sequence[Call]) -> Iterator[list[int]]:
     waves: list[list[int]] = []
     for i, call in enumerate(calls):
         turn = 0
-        if not _reads_only(call):
+        if not call.script.reads_only:
             slot = slot_of(call.keys[0])
             turn = before.get(slot, 0)
             before[slot] = turn + 1
@@ -430,10 +441,6 @@ def _waves(calls: Sequence[Call]) -> Iterator[list[int]]:
             waves.append([])
         waves[turn].append(i)
     yield from waves
-
-
-def _reads_only(call: Call) -> bool:
-    return "no-writes" in call.script.source.partition("\n")[0]
 
 
 def _again(outcome: Outcome) -> bool:

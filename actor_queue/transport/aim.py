@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from actor_queue.core.setting_kinds import quoted
 from actor_queue.core.settings import RedisVariable
 from actor_queue.core.url import MANY_NODE_SCHEMES, split
-from actor_queue.store.address import Place, connector, nodes, scheme_of
-from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
-from actor_queue.store.asking import ask
-from actor_queue.store.pipe import Command
-from actor_queue.store.protocol import Protocol, spoken_at
-from actor_queue.store.refusals import NoSuchDatabase, kind_of_trouble
+from actor_queue.transport.address import Place, connector, nodes, scheme_of
+from actor_queue.transport.asking import ask
+from actor_queue.transport.errors import StoreMisconfigured, StoreUnavailable
+from actor_queue.transport.protocol import Protocol, spoken_at
+from actor_queue.transport.refusals import NoSuchDatabase, kind_of_trouble
+from actor_queue.transport.wire import Command
 
 ASK_DATABASES = Command(b"CONFIG", ("GET", "databases"))
 

@@ -20,14 +20,17 @@ from coredis.exceptions import StalePrimaryError
 
 from actor_queue.core.headroom import Headroom
 from actor_queue.core.settings import Durability
-from actor_queue.store.address import Nodes, Place
-from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.asking import ask
-from actor_queue.store.base import number, text
-from actor_queue.store.pipe import Command, Settle
-from actor_queue.store.refusals import WrongSetUp, unavailable
-from actor_queue.store.runner import Call, ScriptError
-from actor_queue.store.server import ServerRunner
+from actor_queue.transport.address import Nodes, Place
+from actor_queue.transport.asking import ask
+from actor_queue.transport.bounded import BoundedConnection
+from actor_queue.transport.errors import StoreUnavailable
+from actor_queue.transport.needs import Needs
+from actor_queue.transport.pipe import Settle
+from actor_queue.transport.reading import number, text
+from actor_queue.transport.refusals import WrongSetUp, unavailable
+from actor_queue.transport.runner import ScriptError
+from actor_queue.transport.server import ServerRunner
+from actor_queue.transport.wire import Command
 
 LOOKUP_PAUSE_S = 0.1
 """An answer this young serves all connections, so that an outage floods no sentinel."""
@@ -42,7 +45,7 @@ class SentinelRunner(ServerRunner):
     def __init__(
         self,
         nodes: Nodes,
-        probe: Call,
+        needs: Needs,
         durability: Durability = "memory",
         *,
         settle: Settle | None = None,
@@ -51,7 +54,7 @@ class SentinelRunner(ServerRunner):
         self._sentinels = Sentinels(nodes)
         super().__init__(
             self._sentinels.connect,
-            probe,
+            needs,
             durability,
             moves=True,
             settle=settle,
@@ -73,9 +76,9 @@ class Sentinels:
         self._asking = anyio.Lock()
         self._answer: Place | StoreUnavailable | None = None
         self._answered_at = 0.0
-        self._made: list[tuple[Place, BaseConnection]] = []
+        self._made: list[tuple[Place, BoundedConnection]] = []
 
-    async def connect(self) -> BaseConnection:
+    async def connect(self) -> BoundedConnection:
         """To the primary, not connected yet. Raises `StoreUnavailable`."""
         place = await self._primary()
         connection = self._nodes.server(place)

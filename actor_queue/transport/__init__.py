@@ -1,0 +1,1 @@
+"""How a call reaches a server, and nothing of what it means."""
