@@ -15,36 +15,37 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from actor_queue.core.batch import Attempt, Batch, Item, Reason, items_of
+from actor_queue.core.conversation import DEFAULT_ROUTE
 from actor_queue.core.headroom import Memory
 from actor_queue.core.message import Appended, Message
 from actor_queue.core.upkeep import Expired, Sizes
+from actor_queue.store.aliases_api import AliasStore
+from actor_queue.store.answers_api import AnswerStore
+from actor_queue.store.attempt_records import AttemptOutcome as AttemptOutcome
+from actor_queue.store.attempt_records import AttemptRecord as AttemptRecord
+from actor_queue.store.deeds_api import DeedStore
+from actor_queue.store.erase_api import EraseStore
+from actor_queue.store.history_api import HistoryStore
+from actor_queue.store.lists_api import ListStore
+from actor_queue.store.news import News
+from actor_queue.store.own_api import OwnMessageStore
 from actor_queue.store.passed_over import SetAside
 from actor_queue.store.replay_api import ReplayStore
+from actor_queue.store.routes_api import RouteStore
+from actor_queue.store.signed_out_api import SignOutStore
+from actor_queue.store.waiting_api import WaitingStore
+from actor_queue.transport.errors import StoreMisconfigured as StoreMisconfigured
+from actor_queue.transport.errors import StoreUnavailable as StoreUnavailable
+from actor_queue.transport.runner import StoreInfo as StoreInfo
 
 CURSOR_CHARACTERS_MAX = 1_000
 """A cursor names an entry by at most 512 bytes and two numbers, in base64: 750 characters."""
+DROPPED_BYTES_MAX = 1_048_576
+"""Of the messages that a DELETE answers with."""
 
-UserState = Literal["idle", "collecting", "delivering", "retrying", "held"]
-AttemptOutcome = Literal["delivered", "retry", "dead", "divided", "failed", "unknown"]
-"""What followed from an attempt. `failed`: nothing, because another one had delivered the batch;
-`unknown`: its replica did not say within the attempt's limit what came of it."""
-
+UserState = Literal["idle", "collecting", "delivering", "answering", "retrying", "held"]
 Taken = tuple[Literal["unowned", "handed_over", "lease_ended"], str | None]
 """Why a shard was free, and the replica that had it before."""
-
-
-class StoreUnavailable(Exception):
-    """The store cannot answer now. `detail` is one sentence without secrets."""
-
-    def __init__(self, detail: str, *, executed: bool | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.executed = executed
-        """False: certainly not carried out. None: unknown."""
-
-
-class StoreMisconfigured(Exception):
-    """The store can never serve this service as it is set up; one sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,61 +131,7 @@ class Gone:
 SettleResult = Settled | Gone | Fenced
 
 
-# News from other replicas
-
-
-@dataclass(frozen=True, slots=True)
-class DueElsewhere:
-    """Another replica's message made a user of ours due in `remaining_ms`."""
-
-    shard: int
-    user: str
-    remaining_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """Shards were given back, and some of them may be ours now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """The connection was new: something may have been said before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Another replica has listeners who want to hear what happens here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """Something was said that means nothing."""
-
-
-News = DueElsewhere | Freed | Missed | Wanted | Malformed
-
 # What an operator sees
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One line of a user's recent history."""
-
-    batch_id: str
-    number: int
-    at_ms: int
-    outcome: AttemptOutcome
-    """`failed`: nothing followed, because another attempt had delivered the batch."""
-    messages: int
-    status: int | None
-    reason: str | None
-    answer: str | None = None
-    """The beginning of what the receiver said, where the attempt failed. It may repeat what a
-    person wrote."""
-    replica: str | None = None
-    """Who made the attempt; None where a replica of the first release did."""
-    took_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +146,9 @@ class BatchSummary:
     closed_at_ms: int
     retry_in_ms: int | None
     """None while an attempt is under way."""
+    answer_in_ms: int | None = None
+    """How long its receiver, which answered 202, has to say that it is done; None where none is
+    waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +164,11 @@ class UserView:
     batch: BatchSummary | None
     recent: tuple[AttemptRecord, ...] = ()
     """Newest first, at most 20."""
+    waiting_since_ms: int | None = None
+    """When the oldest message that waits, or is in flight, was kept."""
+    route: str = DEFAULT_ROUTE
+    """For programs, which are given `user` as the person's name; the store's own views have the
+    conversation's key there, and leave this as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +220,8 @@ class DeadLetter:
     took_ms: int | None = None
     batch: Batch | None = None
     """With its items; only when one dead letter is read."""
+    route: str = DEFAULT_ROUTE
+    """As in `UserView`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +230,8 @@ class DeadPage:
 
     letters: tuple[DeadLetter, ...]
     cursor: str | None
+    unreadable: int = 0
+    """Entries among those looked at whose letter is gone, or holds what nobody of ours wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,25 +243,20 @@ class DueUser:
     """Negative when overdue."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """What `doctor` and the start-up checks look at."""
-
-    server: str
-    """`valkey` or `redis`."""
-    version: str
-    maxmemory_policy: str | None
-    """None when the server will not say."""
-    maxmemory: int
-    used_memory: int
-    aof_enabled: bool
-    rdb_save: bool
-    clock_skew_ms: int
-    """Server clock minus this machine's."""
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
-class Store(ReplayStore, Protocol):
+class Store(
+    AliasStore,
+    OwnMessageStore,
+    ListStore,
+    ReplayStore,
+    WaitingStore,
+    HistoryStore,
+    EraseStore,
+    DeedStore,
+    RouteStore,
+    AnswerStore,
+    SignOutStore,
+    Protocol,
+):
     """One namespace of one Redis."""
 
     @property
@@ -313,7 +267,15 @@ class Store(ReplayStore, Protocol):
     @property
     def log_key(self) -> bytes:
         """A random key of the namespace, the same for every replica; empty before the start."""
-        ...
+
+    @property
+    def answer_key(self) -> bytes:
+        """As `log_key`: what addresses for answers are signed with."""
+
+    @property
+    def all_open_sealed(self) -> bool:
+        """Whether every replica that lives opens addresses that nobody can read, as far as the last
+        heartbeat knows."""
 
     @property
     def set_aside(self) -> SetAside: ...
@@ -321,12 +283,11 @@ class Store(ReplayStore, Protocol):
     # Messages in
 
     async def append(self, messages: Sequence[Message]) -> list[Appended]:
-        """Keep `messages`, in order, and say of each what happened to it.
+        """Keep `messages`, in order, and say of each what happened to it. A crash in the middle may
+        keep some and not others, of one user always the first ones."""
 
-        Messages of one user stay in order. A crash in the middle may keep some and not others,
-        of one user always the first ones.
-        """
-        ...
+    async def append_each(self, messages: Sequence[Message]) -> list[Appended | StoreUnavailable]:
+        """As `append`, in the order of `arrived_ns`; each has its own fate, nothing is raised."""
 
     # The owner's verbs, all fenced by the lease (`ack` by the batch id alone)
 
@@ -355,8 +316,13 @@ class Store(ReplayStore, Protocol):
         reason: str,
         answer: str | None = None,
         took_ms: int | None = None,
+        *,
+        spent: bool = True,
     ) -> SettleResult:
-        """Try again `after_ms` from now. What the receiver said is kept with the attempt."""
+        """Try again `after_ms` from now. What the receiver said is kept with the attempt.
+
+        Without `spent`, the next attempt has this one's number.
+        """
         ...
 
     async def divide(
@@ -441,10 +407,6 @@ class Store(ReplayStore, Protocol):
 
     async def describe(self, user: str) -> UserView: ...
 
-    async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
-        """Who waits, soonest first. Raises ValueError for a cursor that is not ours."""
-        ...
-
     async def flush(self, user: str) -> UserView | Literal["held"]: ...
 
     async def typing(self, user: str, ttl_ms: int | None) -> tuple[bool, UserView]:
@@ -462,11 +424,9 @@ class Store(ReplayStore, Protocol):
         """Whether this user's last hold has ended by time: not by `unhold`, and not since."""
         ...
 
-    async def drop(self, user: str) -> Dropped: ...
+    async def drop(self, user: str, bytes_max: int = DROPPED_BYTES_MAX) -> Dropped: ...
 
     # Dead letters
-
-    async def dead(self, limit: int, cursor: str | None) -> DeadPage: ...
 
     async def dead_letter(self, batch_id: str) -> DeadLetter | None: ...
 
@@ -479,6 +439,14 @@ class Store(ReplayStore, Protocol):
         ...
 
     async def sizes(self, shards: Sequence[int], within_ms: int) -> list[Sizes]: ...
+
+    async def waiting_by_route(
+        self, shards: Sequence[int], begin: Sequence[int], count: int
+    ) -> list[tuple[int, Mapping[str, int]]]:
+        """Of each shard, how many places of its timer index were looked at, from `begin` on and at
+        most `count`, and how many conversations of which route stood there. A route's name may be
+        anything that somebody wrote."""
+        ...
 
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
         """Put it back at the head of its user's line; None if there is no such dead letter."""

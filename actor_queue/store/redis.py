@@ -5,14 +5,27 @@ from __future__ import annotations
 import secrets
 
 from actor_queue.core.headroom import Memory
+from actor_queue.store.alert_turns import AlertTurns
+from actor_queue.store.answers import Answers
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
-from actor_queue.store.base import READING, listed, number, octets
+from actor_queue.store.changes import Changes
+from actor_queue.store.claims import Claims
 from actor_queue.store.dead import DeadLetters
+from actor_queue.store.deeds import Deeds
+from actor_queue.store.erase import Erasing
 from actor_queue.store.foreign import ForeignEntries
+from actor_queue.store.history import History
 from actor_queue.store.intake import Intake
-from actor_queue.store.ownership import Ownership
+from actor_queue.store.leases import Leases
+from actor_queue.store.membership import Membership
 from actor_queue.store.replay import ReplayJobs
+from actor_queue.store.routes import RouteVerbs
+from actor_queue.store.signed_out import SignOuts
+from actor_queue.store.telling import Telling
 from actor_queue.store.upkeep import Upkeep
+from actor_queue.store.verdicts import Verdicts
+from actor_queue.store.waiting import WaitingMessages
+from actor_queue.transport.reading import READING, listed, number, octets
 
 FORMAT = 1
 """Of the data in Redis. A release that reads another one says so instead of guessing."""
@@ -20,11 +33,32 @@ FORMAT = 1
 VERSION_MIN = (6, 2)
 
 LOG_KEY_BYTES = 16
+ANSWER_KEY_BYTES = 32
 LOG_KEY_CHARS_MAX = 64
 """No key for BLAKE2b is longer, whatever somebody wrote there."""
 
 
-class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters, ReplayJobs, Upkeep):
+class RedisStore(
+    Intake,
+    Claims,
+    Verdicts,
+    Leases,
+    Membership,
+    Telling,
+    RouteVerbs,
+    Changes,
+    Answers,
+    ForeignEntries,
+    DeadLetters,
+    ReplayJobs,
+    Upkeep,
+    WaitingMessages,
+    AlertTurns,
+    History,
+    Erasing,
+    Deeds,
+    SignOuts,
+):
     """One namespace of one Redis. Safe for concurrent use."""
 
     async def ping(self) -> None:
@@ -77,6 +111,8 @@ class RedisStore(Intake, Ownership, ForeignEntries, DeadLetters, ReplayJobs, Upk
         fresh = secrets.token_hex(LOG_KEY_BYTES)
         kept = await self._call("log_key_v1", (self._keys.meta,), fresh)
         self.log_key = octets(kept)[:LOG_KEY_CHARS_MAX]
+        fresh = secrets.token_hex(ANSWER_KEY_BYTES)
+        self.answer_key = octets(await self._call("answer_key_v1", (self._keys.meta,), fresh))
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha1
 
-from actor_queue.store.base import listed, octets, text
 from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import Command
-from actor_queue.store.refusals import ACL_RECIPE, NEVER_WORKS
-from actor_queue.store.runner import Call, ScriptError, Word
-from actor_queue.store.scripts import Script
+from actor_queue.transport.reading import listed, octets, text
+from actor_queue.transport.refusals import ACL_RECIPE, NEVER_WORKS
+from actor_queue.transport.runner import Call, ScriptError, Word
+from actor_queue.transport.script import Script
+from actor_queue.transport.wire import Command
 
 _WORDS_AFTER_KEY = {
-    0: "DEL EXISTS LLEN LPOP PERSIST UNLINK ZCARD",
+    0: "DEL EXISTS GET LLEN LPOP PERSIST UNLINK ZCARD",
     1: "HDEL HGET HMGET LINDEX LPOS LPUSH PEXPIRE RENAME RPUSH SET ZRANK ZREM ZREVRANK ZSCORE",
-    2: "HSET HSETNX LRANGE LREM LTRIM ZADD ZCOUNT ZRANGE ZRANGEBYSCORE ZREMRANGEBYSCORE ZREVRANGE",
+    2: "HSET HSETNX LRANGE LREM LSET LTRIM ZADD ZCOUNT ZRANGE ZRANGEBYSCORE ZREMRANGEBYSCORE"
+    " ZREVRANGE",
     3: "LINSERT",
 }
 ON_KEYS = {name: words for words, names in _WORDS_AFTER_KEY.items() for name in names.split()}
@@ -57,7 +58,7 @@ def rights_call(meta_key: bytes, besides: Iterable[Command] = ()) -> Call:
     """
     keys = Keys(meta_key.decode().removesuffix(":meta"), 1)
     due, channel = keys.shards[0].due, keys.channel + b"r"
-    questions: list[tuple[Word, ...]] = [("PING",), ("TIME",)]
+    questions: list[tuple[Word, ...]] = [("PING",), ("TIME",), ("SCAN", "0")]
     questions += [("SUBSCRIBE", channel), ("PUBLISH", channel, "")]
     questions += [(command.name, *command.serialized_arguments) for command in besides]
     # A key of ours stands for every further word, because RENAME needs the right to two.
@@ -71,7 +72,7 @@ def missing_rights(reply: object) -> str | None:
     """One sentence for what the server answered; None when nothing is known to be missing."""
     if isinstance(reply, ScriptError):
         return reply.text if reply.code in NEVER_WORKS else None
-    asked = {name.encode() for name in ("PING", "TIME", "SUBSCRIBE", "PUBLISH", *ON_KEYS)}
+    asked = {name.encode() for name in ("PING", "TIME", "SCAN", "SUBSCRIBE", "PUBLISH", *ON_KEYS)}
     # What the call did not ask for cannot be missing.
     said = [name for name in map(octets, listed(reply)) if name in asked or name in _BESIDES]
     if not said:

@@ -3,15 +3,16 @@ enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from actor_queue.core.batch import shard_of_batch
 from actor_queue.core.message import USER_BYTES_MAX
 from actor_queue.core.upkeep import Expired, Sizes
 from actor_queue.store.api import Lease
-from actor_queue.store.base import READING, StoreBase, Unreadable, listed, number, text
-from actor_queue.store.runner import Call
+from actor_queue.store.base import StoreBase, conversation_key
 from actor_queue.store.scripts import script
+from actor_queue.transport.reading import READING, Unreadable, listed, number, shown, text
+from actor_queue.transport.runner import Call
 
 
 class Upkeep(StoreBase):
@@ -28,6 +29,23 @@ class Upkeep(StoreBase):
                 Sizes() if reply is None else Sizes(*map(number, listed(reply)))
                 for reply in replies
             ]
+
+    async def waiting_by_route(
+        self, shards: Sequence[int], begin: Sequence[int], count: int
+    ) -> list[tuple[int, Mapping[str, int]]]:
+        """See `Store.waiting_by_route`."""
+        look = script("waiting_by_route_v1")
+        calls = [
+            Call(look, (self._keys.shards[shard].due,), (first, count))
+            for shard, first in zip(shards, begin, strict=True)
+        ]
+        pages: list[tuple[int, Mapping[str, int]]] = []
+        for reply in await self._run_each(calls):
+            with READING:
+                looked, *flat = listed(reply or [0])
+                named = zip(flat[::2], map(number, flat[1::2]), strict=True)
+                pages.append((number(looked), {shown(route): many for route, many in named}))
+        return pages
 
     async def dead_expire(
         self, lease: Lease, retention_ms: int, limit: int, passed: int
@@ -46,9 +64,9 @@ class Upkeep(StoreBase):
         for name, letter in zip(ids, letters, strict=True):
             if (user := _user_of(letter)) is None:
                 continue
-            keys = (shard.lease, shard.dead, shard.of(user).line, *shard.letter(name))
-            fence = (lease.epoch, lease.nonce)
-            calls.append(Call(drop, keys, (self._now, *fence, user, name, retention_ms)))
+            mine, fence = shard.of(user), (lease.epoch, lease.nonce)
+            keys = (shard.lease, shard.dead, mine.line, *shard.letter(name))
+            calls.append(Call(drop, keys, (self._now, *fence, mine.user, name, retention_ms)))
         said = [0 if reply is None else number(reply) for reply in await self._run_each(calls)]
         if -1 in said:
             return None
@@ -71,6 +89,6 @@ def _user_of(letter: object) -> str | None:
     if letter is None:
         return None
     try:
-        return text(listed(letter)[0]) if letter else ""
+        return conversation_key(listed(letter)[0]) if letter else ""
     except Unreadable:
         return None

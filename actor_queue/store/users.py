@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from actor_queue.core.batch import Reason, readable
 from actor_queue.store.api import (
+    DROPPED_BYTES_MAX,
     AttemptOutcome,
     AttemptRecord,
     BatchSummary,
@@ -16,23 +17,15 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
-from actor_queue.store.base import (
-    READING,
-    StoreBase,
-    Unreadable,
-    expect,
-    listed,
-    number,
-    octets,
-    text,
-)
-from actor_queue.store.paging import Place, decode_cursor, encode_cursor, merge, page_calls
-from actor_queue.store.runner import Call
+from actor_queue.store.base import StoreBase
+from actor_queue.store.lists_api import EVERYBODY, HISTORY_MAX, LOOKED_AT_MAX, PAGE, UserFilter
+from actor_queue.store.paging import Direction, Place, Walk, rest, start
 from actor_queue.store.scripts import script
+from actor_queue.transport.reading import READING, Unreadable, expect, listed, number, octets, text
+from actor_queue.transport.runner import Call
 
-DROPPED_BYTES_MAX = 1_048_576
-SCAN_PAGES_MAX = 10
-"""How many pages one request looks through for users in the state it asks for."""
+SIFTED = frozenset({"answering", "delivering", "held", "retrying"})
+"""States in which few of those who wait are."""
 
 
 class Users(StoreBase):
@@ -45,38 +38,79 @@ class Users(StoreBase):
             raise Unreadable
         return view
 
-    async def _describe(self, users: Sequence[str]) -> list[UserView | None]:
+    async def _describe(
+        self, users: Sequence[str], history: int = HISTORY_MAX
+    ) -> list[UserView | None]:
         """None for a user of whom something cannot be read."""
-        look = script("describe_v1")
+        look = script("describe_v3")
         calls = []
         for user in users:
             _, mine = self._user_keys(user)
-            calls.append(Call(look, (mine.state, mine.pending, mine.history), (self._now,)))
+            keys = (mine.state, mine.pending, mine.history, mine.line)
+            calls.append(Call(look, keys, (self._now, history)))
         replies = await self._run_each(calls)
         return [_readable_view(user, reply) for user, reply in zip(users, replies, strict=True)]
 
-    async def users(self, state: UserState | None, limit: int, cursor: str | None) -> UserPage:
+    async def users(
+        self,
+        wanted: UserFilter | None,
+        limit: int,
+        cursor: str | None,
+        *,
+        latest_first: bool = False,
+        history: int = HISTORY_MAX,
+    ) -> UserPage:
         """See `Store.users`."""
-        after = decode_cursor(cursor) if cursor else None
-        zsets = [keys.due for keys in self._keys.shards]
-        found: list[UserView] = []
-        for _ in range(SCAN_PAGES_MAX):
-            wanted = limit - len(found)
-            replies = await self._run_each(page_calls(zsets, "up", wanted, after))
-            places = merge(replies, "up", wanted)
-            users = [user for place in places if (user := place.text) is not None]
-            views = await self._describe(users) if users else []
-            found += [
-                view
-                for view in views
-                if view is not None and (state is None or view.state == state)
-            ]
-            if len(places) < wanted:
-                return UserPage(tuple(found), None)
-            after = places[-1]
-            if len(found) >= limit:
-                break
-        return UserPage(tuple(found), encode_cursor(after) if isinstance(after, Place) else None)
+        wanted = wanted or EVERYBODY
+        direction: Direction = "down" if latest_first else "up"
+        walk = Walk([keys.due for keys in self._keys.shards], direction, start(cursor))
+        found: list[tuple[Place, UserView]] = []
+        looked_at = 0
+        while not walk.ended and len(found) < limit and looked_at < LOOKED_AT_MAX:
+            size = PAGE if wanted.narrow else limit - len(found)
+            if wanted.state in SIFTED:
+                size = LOOKED_AT_MAX - looked_at
+            places = walk.take(await self._run_each(walk.calls(size)), size)
+            looked_at += len(places)
+            found += await self._views_of(places, wanted, history)
+        return UserPage(tuple(view for _, view in found[:limit]), rest(walk, found, limit))
+
+    async def _views_of(
+        self, places: Sequence[Place], wanted: UserFilter, history: int
+    ) -> list[tuple[Place, UserView]]:
+        """Of those users at `places` who are wanted."""
+        named = [
+            (place, user)
+            for place in places
+            if (user := place.user) is not None and wanted.names(user)
+        ]
+        if wanted.state in SIFTED:
+            named = await self._sifted(named, wanted.state)
+        views = await self._describe([user for _, user in named], history) if named else []
+        return [
+            (place, view)
+            for (place, _), view in zip(named, views, strict=True)
+            if view is not None and wanted.fits(view)
+        ]
+
+    async def _sifted(
+        self, named: Sequence[tuple[Place, str]], state: UserState
+    ) -> list[tuple[Place, str]]:
+        """Those who may be in `state`: most are not, and describing them is the dear part."""
+        by_shard: dict[int, list[int]] = {}
+        for i, (place, _) in enumerate(named):
+            by_shard.setdefault(place.shard, []).append(i)
+        calls = []
+        for shard, mine in by_shard.items():
+            keys = self._keys.shards[shard]
+            states = [keys.state_of(named[i][1]) for i in mine]
+            calls.append(Call(script("sift_v2"), states, (self._now, state)))
+        replies = await self._run_each(calls)
+        chosen: list[int] = []
+        for mine, reply in zip(by_shard.values(), replies, strict=True):
+            with READING:
+                chosen += [mine[number(place) - 1] for place in listed(reply)]
+        return [named[i] for i in sorted(chosen)]
 
     async def flush(self, user: str) -> UserView | Literal["held"]:
         """See `Store.flush`."""
@@ -120,7 +154,7 @@ class Users(StoreBase):
         _, mine = self._user_keys(user)
         return await self._call("hold_ran_out_v1", (mine.state,), self._now) == 1
 
-    async def drop(self, user: str) -> Dropped:
+    async def drop(self, user: str, bytes_max: int = DROPPED_BYTES_MAX) -> Dropped:
         """See `Store.drop`."""
         shard, mine = self._user_keys(user)
         reply = await self._call(
@@ -128,7 +162,7 @@ class Users(StoreBase):
             (shard.due, mine.state, mine.pending, mine.line, mine.flight),
             self._now,
             mine.user,
-            DROPPED_BYTES_MAX,
+            bytes_max,
         )
         with READING:
             messages, batch_id, items = listed(reply)
@@ -162,6 +196,7 @@ def _view(user: str, reply: list[object]) -> UserView:
         flight_in,
         replays,
         history,
+        oldest,
     ) = reply
     expect(not flight or text(reason) in get_args(Reason))
     state = _state(number(pending), number(held), text(flight), number(replays))
@@ -174,7 +209,8 @@ def _view(user: str, reply: list[object]) -> UserView:
             number(messages),
             number(attempts),
             number(closed_at),
-            None if flight == b"a" else number(flight_in),
+            number(flight_in) if flight == b"r" else None,
+            number(flight_in) if flight == b"w" else None,
         )
     return UserView(
         user,
@@ -184,12 +220,15 @@ def _view(user: str, reply: list[object]) -> UserView:
         number(held) or None,
         batch,
         tuple(record for line in listed(history) if (record := _record(line)) is not None),
+        number(oldest) or None,
     )
 
 
 def _state(pending: int, held: int, flight: str, replays: int) -> UserState:
     if flight == "a":
         return "delivering"
+    if flight == "w":
+        return "answering"
     if held:
         return "held"
     if flight:

@@ -216,7 +216,7 @@ class ClaimConformance:
     async def test_a_batch_keeps_the_payload_mode_it_was_closed_with(self, s: Stage) -> None:
         lease = await s.own()
         await s.send("a", ttl_ms=0)
-        assert (await s.attempt(lease)).batch.mode == "detailed"
+        assert (await s.attempt(lease)).batch.mode == "detailed_v2"
 
     @scenario()
     async def test_a_claim_repeated_with_its_token_gets_the_same_attempt(self, s: Stage) -> None:

@@ -49,7 +49,7 @@ class DivisionConformance:
             assert half.closed_at_ms == whole.batch.closed_at_ms
             assert (half.reason, half.mode, half.due_at_ms) == (
                 whole.batch.reason,
-                "detailed",
+                "detailed_v2",
                 whole.batch.due_at_ms,
             )
         assert (first.batch.first_at_ms, first.batch.last_at_ms) == (

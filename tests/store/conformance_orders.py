@@ -19,6 +19,7 @@ from actor_queue.store.api import (
     Settled,
     UserView,
 )
+from actor_queue.store.lists_api import UserFilter
 from tests.store.stage import ATTEMPT_MS, Stage, scenario, texts
 
 
@@ -51,6 +52,21 @@ class OrderConformance:
         for ttl_ms in (0, 100, None):
             _, view = await s.store.typing("ana", ttl_ms)
             assert view.due_in_ms == 5_000
+
+    @scenario()
+    async def test_an_attempt_that_does_not_count_leaves_its_number_to_the_next_one(
+        self, s: Stage
+    ) -> None:
+        lease = await s.own()
+        await s.send("a", ttl_ms=0)
+        first = await s.attempt(lease)
+        await s.store.retry(lease, first, 0, 503, "answered 503")
+        for _ in range(3):
+            attempt = await s.attempt(lease)
+            assert (attempt.number, attempt.batch) == (2, first.batch)
+            verdict = (lease, attempt, 0, 503, "answered 503")
+            assert await s.store.retry(*verdict, spent=False) == Settled(0)
+        assert (await s.attempt(lease)).number == 2
 
     @scenario()
     async def test_typing_is_ignored_without_a_window_and_while_a_batch_is_in_flight(
@@ -430,7 +446,7 @@ class LeaseConformance:
             await s.store.hold(f"u{i}", 50_000)
         held, cursor = [], None
         while True:
-            page = await s.store.users("held", 2, cursor)
+            page = await s.store.users(UserFilter(state="held"), 2, cursor)
             held += [view.user for view in page.users]
             cursor = page.cursor
             if cursor is None:

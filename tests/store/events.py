@@ -15,7 +15,7 @@ EVENTS = (
     *["replay", "replay!", "drop", "drop!", "hold 2000", "hold 9000!", "hold 0", "hold 0!"],
     *["time 1", "time 1000", "time 4000", "r1 takes over", "r2 takes over"],
     *["late claim", "late verdict", "late ack", "wrong number", "old lease", "old renewal"],
-    *["give back"],
+    *["give back", "edit 3", "edit 60!", "edit 200", "revoke 0", "revoke 0!", "revoke 1"],
 )
 ROUNDS = (
     *[("fire", "divide"), ("fire", "divide"), ("fire", "divide!"), ("fire", "ack")],

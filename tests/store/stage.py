@@ -85,10 +85,10 @@ class Stage:
         self.now.ms += 100
         return heir, first, second
 
-    async def changes_nothing(self, verb: str, *args: Any) -> Any:
+    async def changes_nothing(self, verb: str, *args: Any, **named: Any) -> Any:
         """The answer of a call that must leave every key as it was."""
         before = self.dump()
-        answer = await getattr(self.store, verb)(*args)
+        answer = await getattr(self.store, verb)(*args, **named)
         assert self.dump() == before, f"{verb} changed something"
         return answer
 
