@@ -18,13 +18,14 @@ from actor_queue.core.message import Message
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.engine import Engine
-from actor_queue.store.address import connector
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.connect import runner_for
 from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import Command, Pipe
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.server import probe_call
+from actor_queue.transport.address import connector
+from actor_queue.transport.connect import runner_for
+from actor_queue.transport.pipe import Pipe
+from actor_queue.transport.wire import Command
 from tests.servers import Server
 from tests.store.hostile import CANARY, Liar, Lie, lies, lying
 
@@ -79,7 +80,7 @@ async def replica(server: Server, namespace: str) -> AsyncIterator[Replica]:
         url = f"redis://127.0.0.1:{liar.port}"
         chosen = Settings(redis_url=url, namespace=namespace, shards=4, lease_ttl_ms=1_500)
         keys = Keys(namespace, chosen.shards)
-        runner = runner_for(url, probe_call(keys.meta, chosen.shards, FORMAT))
+        runner = runner_for(url, needs_of(keys.meta, chosen.shards, FORMAT))
         store = RedisStore(runner, chosen, replica="r-1")
 
         async def deliver(batch: Batch, deadline_s: float) -> Outcome:

@@ -12,19 +12,24 @@ import trio.testing
 from coredis.exceptions import RedisError
 from coredis.parser import Parser
 
-from actor_queue.core.message import Appended, Message
+from actor_queue.core.message import Accepted, Appended, Message
 from actor_queue.core.settings import Settings
-from actor_queue.store import listener, server
-from actor_queue.store.address import connector
+from actor_queue.core.shard import shard_of
 from actor_queue.store.api import Lease, StoreMisconfigured, StoreUnavailable
+from actor_queue.store.base import Spoilt
 from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import PING, Command, Pipe, run_connection
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.refusals import NOT_EXECUTED, Redirected, answered, may_pass
-from actor_queue.store.runner import ScriptError
-from actor_queue.store.server import connected, probe_call
+from actor_queue.transport import listener, server
+from actor_queue.transport import pipe as pipe_module
+from actor_queue.transport.address import connector
+from actor_queue.transport.pipe import PING, Overloaded, Pipe, run_connection
+from actor_queue.transport.refusals import NOT_EXECUTED, Redirected, answered, may_pass
+from actor_queue.transport.runner import ScriptError
+from actor_queue.transport.server import connected
+from actor_queue.transport.wire import Command
 from tests.acceptance.redis_process import RedisProcess, redis_process
-from tests.servers import Server
+from tests.servers import Server, delete_namespace
 
 MISSING_SHA = "0" * 40
 WAIT = Command(b"WAIT", (1, 200))
@@ -154,8 +159,8 @@ def test_what_is_refused_needs_no_word_that_it_is_safe(valkey_server: Server) ->
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actor_queue.store.pipe.REPLY_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("actor_queue.store.pipe.GREETING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("actor_queue.transport.pipe.REPLY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("actor_queue.transport.pipe.GREETING_TIMEOUT_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -184,8 +189,8 @@ def test_messages_and_claims_wait_for_the_copy_and_renewals_do_not(
 
     async def main() -> None:
         settings = Settings(redis_url=valkey_server.url, namespace=namespace, shards=1)
-        probe = probe_call(Keys(namespace, 1).meta, 1, FORMAT)
-        async with connected(valkey_server.url, probe, "replica") as runner:
+        needs = needs_of(Keys(namespace, 1).meta, 1, FORMAT)
+        async with connected(valkey_server.url, needs, "replica") as runner:
             store = RedisStore(runner, settings, replica="r-1")
             (lease,) = await store.acquire([0], "r-1", "n", 5_000)
             assert isinstance(lease, Lease)
@@ -214,8 +219,8 @@ def test_waiting_for_a_file_that_is_not_written_is_refused_at_the_start(
 ) -> None:
     async def main() -> list[Appended]:
         settings = Settings(redis_url=valkey_server.url, namespace=namespace, shards=1)
-        probe = probe_call(Keys(namespace, 1).meta, 1, FORMAT)
-        async with connected(valkey_server.url, probe, "fsync") as runner:
+        needs = needs_of(Keys(namespace, 1).meta, 1, FORMAT)
+        async with connected(valkey_server.url, needs, "fsync") as runner:
             with pytest.raises(StoreMisconfigured, match="appendonly yes"):
                 await runner.prepare()
             with valkey_server.client() as eye:
@@ -243,24 +248,21 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
         trio.run(main, process)
 
 
-# coredis closes a connection's buffer a moment before it calls the connection unusable.
-
-
-def test_a_connection_that_has_just_ended_is_replaced_and_nothing_was_done(
+def test_a_connection_that_the_server_has_ended_is_replaced_before_anything_is_sent(
     valkey_server: Server,
 ) -> None:
     async def main() -> None:
         async with piped(valkey_server.url) as pipe:
             await pipe.run([PING])
-            assert pipe._connection is not None
-            pipe._connection._write_buffer_in.close()
-            assert pipe._connection.usable
-            with pytest.raises(StoreUnavailable) as caught:
-                await pipe.run([PING])
-            assert caught.value.executed is False
+            with valkey_server.client() as eye:
+                eye.client_kill_filter(_type="normal", skipme=True)
             assert await pipe.run([PING]) == [b"PONG"]
+            assert pipe.reconnects == 1
 
     trio.run(main)
+
+
+# coredis closes a connection's buffer a moment before it calls the connection unusable.
 
 
 def test_a_subscription_whose_connection_has_just_ended_is_given_up(
@@ -301,6 +303,58 @@ def test_nobody_waits_for_ever_at_a_pipe_that_ends(valkey_server: Server) -> Non
         assert caught.value.executed is False
 
     trio.run(main)
+
+
+def test_each_command_has_a_fate_of_its_own_when_too_much_waits(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe_module, "QUEUE_CALLS_MAX", 3)
+    echoes = [Command(b"ECHO", (str(i),)) for i in range(5)]
+
+    async def main() -> list[object]:
+        async with piped(valkey_server.url) as pipe:
+            return await pipe.run_each(echoes, range(5))
+
+    replies = trio.run(main)
+    assert replies[:3] == [b"0", b"1", b"2"]
+    assert [type(each) for each in replies[3:]] == [Overloaded, Overloaded]
+
+
+def test_each_command_is_told_when_the_connection_is_given_up(valkey_server: Server) -> None:
+    async def main() -> list[object]:
+        replies: list[object] = []
+
+        async def ask(pipe: Pipe) -> None:
+            commands = [Command(b"BLPOP", (b"pipe:never", 0)), PING, PING]
+            replies.extend(await pipe.run_each(commands, [1, 2, 3]))
+
+        async with trio.open_nursery() as callers:  # noqa: SIM117 - they outlive the pipe
+            async with piped(valkey_server.url) as pipe:
+                callers.start_soon(ask, pipe)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+        return replies
+
+    assert [type(each) for each in trio.run(main)] == [StoreUnavailable] * 3
+
+
+def test_a_user_whose_key_is_spoilt_costs_no_other_message_that_came_with_it(
+    valkey_server: Server, namespace: str
+) -> None:
+    settings = Settings(redis_url=valkey_server.url, namespace=namespace)
+    keys = Keys(namespace, settings.shards)
+    shard = keys.shards[shard_of("bad", settings.shards)]
+
+    async def main() -> list[object]:
+        needs = needs_of(keys.meta, settings.shards, FORMAT)
+        async with connected(valkey_server.url, needs) as runner:
+            messages = [Message(user, b"{}", 1_000, user, False) for user in ("a", "bad", "c")]
+            return list(await RedisStore(runner, settings).append_each(messages))
+
+    with valkey_server.client() as eye:
+        eye.set(shard.of("bad").state, "a text where a hash should be")
+        answers = trio.run(main)
+        delete_namespace(eye, namespace)
+    assert [type(each) for each in answers] == [Accepted, Spoilt, Accepted]
 
 
 def run_one(url: str, command: Command) -> object:

@@ -13,9 +13,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actor_queue.store.address import connector
-from actor_queue.store.pipe import ASKING, Command, Pipe, Settle
-from actor_queue.store.runner import ScriptError
+from actor_queue.transport.address import connector
+from actor_queue.transport.pipe import ASKING, Pipe, Settle
+from actor_queue.transport.runner import ScriptError
+from actor_queue.transport.wire import Command
 from tests.servers import Server
 
 LIST = b"pipe:order"
@@ -108,7 +109,7 @@ def test_nothing_overtakes_a_call_whose_script_the_server_has_forgotten(
     valkey_server: Server, order: redis.Redis, asking: bool
 ) -> None:
     async def settle() -> int:
-        for _ in range(3):  # what was started has run by then
+        for _ in range(5):  # what was started has run by then
             await trio.lowlevel.checkpoint()
         return 2**63
 
