@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from actor_queue.core.message import USER_BYTES_MAX, Message
 from actor_queue.core.settings import Settings
-from actor_queue.http.inputs import cursor
+from actor_queue.http import inputs, models
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.paging import Place, decode_cursor, encode_cursor
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.server import connected, probe_call
+from actor_queue.transport.server import connected
 from tests.servers import Server
 
 SHARDS = 3
@@ -40,7 +41,7 @@ def widest(character: str) -> str:
 )
 def test_a_cursor_is_short_enough_and_says_where_it_was(place: Place) -> None:
     made = encode_cursor(place)
-    assert cursor({"cursor": made}) == made
+    assert inputs.read(models.ListUsers, {"cursor": made}).cursor == made
     assert decode_cursor(made) == place
 
 
@@ -50,7 +51,17 @@ def test_a_cursor_of_the_release_before_is_still_one() -> None:
     assert decode_cursor(made) == Place(1_700_000_000_000, 2, "ana \U0001f600".encode())
 
 
-@pytest.mark.parametrize("packed", [b"", b"1", b"1 2", b"x 2 a", b"1 x a", b"[1]", b"nan 1 a"])
+HUGE = b"1" * 400
+"""Digits of a number that no float holds, in a cursor that is not too long to be read."""
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"", b"1", b"1 2", b"x 2 a", b"1 x a", b"[1]", b"nan 1 a",
+        HUGE + b" 0 a", b"-" + HUGE + b" 0 a", b"0 " + HUGE + b" a", b"[" + HUGE + b',0,"a"]',
+    ],
+)  # fmt: skip
 def test_anything_else_is_none(packed: bytes) -> None:
     with pytest.raises(ValueError, match="not a cursor"):
         decode_cursor(base64.urlsafe_b64encode(packed).decode())
@@ -95,7 +106,7 @@ def paged(
 
     async def main() -> list[str]:
         found: list[str] = []
-        async with connected(server.url, probe_call(keys.meta, SHARDS, FORMAT)) as runner:
+        async with connected(server.url, needs_of(keys.meta, SHARDS, FORMAT)) as runner:
             await runner.prepare()
             store = RedisStore(runner, settings, replica="r-1")
             for user in users:
@@ -105,7 +116,7 @@ def paged(
             for _ in range(100):
                 page = await store.users(None, 1, after)
                 found += [view.user for view in page.users]
-                after = cursor({"cursor": page.cursor or ""})
+                after = inputs.read(models.ListUsers, {"cursor": page.cursor}).cursor
                 if after is None:
                     return sorted(found)
         raise AssertionError("the list does not end")

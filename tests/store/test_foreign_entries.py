@@ -16,6 +16,7 @@ import trio
 
 from actor_queue.app.doctor.waiting import examine_waiting
 from actor_queue.core.batch import Batch
+from actor_queue.core.conversation import Conversation, key_to_bytes
 from actor_queue.core.message import Message
 from actor_queue.core.outcome import Outcome
 from actor_queue.core.settings import Settings
@@ -23,8 +24,9 @@ from actor_queue.core.shard import shard_of
 from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.keys import Keys, ShardKeys, UserKeys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.server import connected, probe_call
+from actor_queue.transport.server import connected
 from actor_queue.webhook.client import UNREADABLE, WebhookClient
 from tests.servers import Server
 from tests.webhook.receiver import answering, receiving
@@ -76,7 +78,7 @@ async def place(server: Server, namespace: str) -> AsyncIterator[Place]:
         async with (
             receiving(answering(200)) as receiver,
             WebhookClient(receiver.url) as client,
-            connected(server.url, probe_call(keys.meta, SHARDS, FORMAT)) as runner,
+            connected(server.url, needs_of(keys.meta, SHARDS, FORMAT)) as runner,
         ):
             await runner.prepare()
             store = RedisStore(runner, settings, replica="r-1")
@@ -348,6 +350,10 @@ def test_garbage_among_attempts_and_dead_letters_is_passed_over(
                 if after is None:
                     break
             assert (found, after) == ([], None)
+            # They are counted all the same, by the list and by the job that takes all.
+            assert (await here.engine.dead(10, None)).unreadable == 4
+            job = await here.engine.replay_all()
+            assert (job.total, job.passed_over, job.replayed) == (4, 4, 0)
             assert await here.engine.dead_drop(garbled)
 
     trio.run(main)
@@ -369,22 +375,114 @@ def test_the_doctor_names_what_is_foreign_and_how_to_drop_it(
         assert foreign() == []
         strangers = [f"\n$(reboot){i}" for i in range(40)]
         strangers = [each for each in strangers if shard_of(each, SHARDS) != shard.shard]
-        eye.zadd(shard.due, dict.fromkeys([*strangers, "x" * 5_000], 1))
+        eye.zadd(shard.due, {name: 10 * i for i, name in enumerate([*strangers, "x" * 5_000])})
         (said,) = foreign()
         assert said.count("redis-cli") == 5
-        assert "to drop the first: " in said
+        assert "To see the first: " in said
         assert said.isprintable()
-        assert "$(" not in said
+        assert "reboot" not in said
         assert len(said) < 2_000
         eye.zrem(shard.due, *strangers, "x" * 5_000)
-        eye.zadd(shard.due, {NOT_UTF8: 1})
-        assert foreign()[0].endswith(rf"""ZREM '"{shard.due.decode()}"' '"\xff\xfe\xfd"'""")
-        command = foreign()[0].partition("--quoted-input ")[2]
-        verb, *words = shlex.split(command)
-        assert eye.execute_command(verb, *(ast.literal_eval(f"b{word}") for word in words)) == 1
+        eye.zadd(shard.due, {NOT_UTF8: 1.5})
+        command = foreign()[0].partition("To see it: redis-cli --quoted-input ")[2]
+        verb, key, *words = shlex.split(command)
+        assert eye.execute_command(verb, ast.literal_eval(f"b{key}"), *words) == [NOT_UTF8]
+        eye.zrem(shard.due, NOT_UTF8)
         assert foreign() == []
-        for key in (shard.lease, shard.of(bia).state, shard.dead):
+        for key in (shard.lease, shard.dead):
             eye.sadd(key, "garbage")
             assert foreign()[0].endswith(f"""DEL '"{key.decode()}"'""")
             eye.delete(key)
         assert foreign() == []
+
+
+def advice(server: Server, namespace: str) -> str:
+    found = examine_waiting(server.url, Settings(namespace=namespace, shards=SHARDS))
+    return "".join(each.text for each in found if each.check == "foreign entries")
+
+
+def test_the_doctor_takes_a_conversation_of_any_route_for_ours(
+    valkey_server: Server, namespace: str
+) -> None:
+    """Whoever followed the advice to remove it would lose what it has waiting."""
+    cruz = Conversation("vendas", "cruz").key
+    of = Keys(namespace, SHARDS).shards[shard_of(cruz, SHARDS)]
+    with valkey_server.client() as eye:
+        eye.zadd(of.due, {key_to_bytes(cruz): 5})
+        assert advice(valkey_server, namespace) == ""
+        eye.set(of.of(cruz).pending, "garbage")
+        said = advice(valkey_server, namespace)
+        assert f"{of.tag.decode()}:p:USER, where USER is among those of" in said
+        assert "cruz" not in said
+
+
+def test_no_advice_of_the_doctor_names_a_user(valkey_server: Server, namespace: str) -> None:
+    """Not even a stranger's entry: it may be a user's, of another release or another shard."""
+    ana, _ = neighbours()
+    there, here = (Keys(namespace, SHARDS).shards[shard_of(each, SHARDS)]
+                   for each in (elsewhere(ana), ana))  # fmt: skip
+    with valkey_server.client() as eye:
+        strangers = {b"\xffno route\xffmaria": 1, ana: 2, b"\xffvendas": float("inf")}
+        eye.zadd(there.due, strangers)
+        eye.zadd(here.dead, {"maria": 3})
+        eye.zadd(here.due, {ana: 4})
+        eye.set(here.of(ana).state, "garbage")
+        said = advice(valkey_server, namespace)
+        assert said.startswith("5 things in Redis")
+        assert not any(name in said for name in (ana, "maria", "vendas", "ZREM", "DEL"))
+        assert "Never remove an entry from an index `:due` whose user has a hash" in said
+
+
+def test_a_flush_sends_what_waits_for_a_user_whose_entry_was_removed_by_hand(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+
+    async def main() -> None:
+        async with place(valkey_server, namespace) as here:
+            await here.post(ana, ttl_ms=60_000)
+            assert here.eye.zrem(here.shard(ana).due, ana) == 1
+            await here.engine.flush(ana)
+            await until(lambda: ana in here.delivered)
+
+    trio.run(main)
+
+
+def test_the_doctor_names_the_spoilt_keys_of_a_user_and_of_a_dead_letter(
+    valkey_server: Server, namespace: str
+) -> None:
+    ana, _ = neighbours()
+    keys, settings = Keys(namespace, SHARDS), Settings(namespace=namespace, shards=SHARDS)
+    shard = keys.shards[shard_of(ana, SHARDS)]
+    mine = shard.of(ana)
+
+    def dropped() -> list[str]:
+        (said,) = [
+            each.text
+            for each in examine_waiting(valkey_server.url, settings)
+            if each.check == "foreign entries"
+        ] or [""]
+        return said.partition(": redis-cli --quoted-input ")[2].split("; redis-cli --quoted-input ")
+
+    with valkey_server.client() as eye:
+        eye.zadd(shard.due, {ana: 5})
+        for key in (mine.state, mine.pending, mine.line, mine.flight, mine.history):
+            eye.set(key, "garbage")
+            kind = key.removesuffix(ana.encode()).decode()
+            assert f" {kind}USER, where USER is among those of" in advice(valkey_server, namespace)
+            eye.delete(key)
+        name = f"b{shard.shard:04x}" + "0" * 20
+        eye.zadd(shard.dead, {name: 1})
+        texts = [each.text for each in examine_waiting(valkey_server.url, settings)]
+        assert any("1 dead letter that cannot be read" in text for text in texts)
+        entry = f"""ZREM '"{shard.dead.decode()}"' '"{name}"'"""
+        assert dropped() == [entry], "an entry without its letter"
+        facts, messages = shard.letter(name)
+        eye.set(facts, "garbage")
+        assert dropped() == [entry, f"""DEL '"{facts.decode()}"'"""]
+        eye.delete(facts)
+        eye.hset(facts, mapping={"user": ana, "at": "x"})
+        assert dropped() == [entry, f"""DEL '"{facts.decode()}"'"""]
+        eye.hset(facts, mapping={"at": 1, "fa": 1, "fn": 1, "why": "", "fm": "classic"})
+        eye.set(messages, "garbage")
+        assert f"""DEL '"{messages.decode()}"'""" in dropped()

@@ -29,6 +29,8 @@ _OF_STATUS = {
 }
 
 _OF_REASON = {
+    "address not allowed": "a webhook never goes to a link-local or metadata address, and to a"
+    " private one only where AQ_WEBHOOK_NETWORKS is any: correct the address, or that setting",
     "name not found": "correct the host in WEBHOOK_URL; in a container, it is the name of the"
     " receiver's service on a network that both are on",
     "name lookup failed": "the name server did not answer: try again, and look at the DNS of this"

@@ -16,20 +16,20 @@ from typing import Any
 import redis
 import trio
 
-from actor_queue.app.doctor.finding import Finding
+from actor_queue.app.embedded import running_server_url
+from actor_queue.app.finding import Finding
 from actor_queue.app.logs import redact_url
 from actor_queue.app.primaries import TIMEOUT_S, one_server, primaries, server_at
 from actor_queue.core.headroom import Memory, reserve_bytes
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import MANY_NODE_SCHEMES
-from actor_queue.store.address import scheme_of
-from actor_queue.store.aim import Aim
 from actor_queue.store.api import StoreMisconfigured, StoreUnavailable
-from actor_queue.store.embedded import running_server_url
 from actor_queue.store.keys import Keys
-from actor_queue.store.refusals import ACL_RECIPE, NO_DATABASE, NoSuchDatabase
 from actor_queue.store.rights import missing_rights, rights_call
-from actor_queue.store.server import BARRIERS
+from actor_queue.transport.address import scheme_of
+from actor_queue.transport.aim import Aim
+from actor_queue.transport.refusals import ACL_RECIPE, NO_DATABASE, NoSuchDatabase
+from actor_queue.transport.server import BARRIERS
 
 VERSION_MIN = (6, 2)
 WAITAOF_VERSION_MIN = (7, 2)
