@@ -17,6 +17,10 @@ RESERVE_SHARE = 10
 """Unless somebody chose it, the reserve is a tenth of `maxmemory`, at most `RESERVE_BYTES_MAX`."""
 MESSAGE_BYTES = 1_024
 """Added to a message's own size: what a new user, a new list and a message id take, and more."""
+ROOM_AGAIN = 16
+"""Once messages were refused, the reserve divided by this must be free besides the reserve before
+others are taken: without that, each batch that goes out would let one message in, and whoever asks
+whether the service is ready would hear yes and no in turn."""
 SOON = 4
 """The server is asked again when a quarter of what was left has been sent: other replicas send,
 too."""
@@ -56,6 +60,8 @@ class Headroom:
         self._sent = self._settled = 0
         """Bytes of all messages so far, and of those of which it is known what came of them."""
         self._counted_from = 0
+        self._refusing = False
+        """Whether messages were refused and there is not clearly room again."""
 
     def asking(self) -> int:
         """To be called before the server is asked; `looked` wants what this returns."""
@@ -67,6 +73,8 @@ class Headroom:
         self.memory = Memory(used, most, reserve)
         self._left = self.memory.left - reserve
         self._counted_from = settled_before
+        again = reserve / ROOM_AGAIN
+        self._refusing = self._over or (self._refusing and self._left - self._taken < again)
 
     @property
     def limited(self) -> bool:
@@ -85,11 +93,16 @@ class Headroom:
     @property
     def exhausted(self) -> bool:
         """Whether no new message may be sent."""
+        return self._refusing or self._over
+
+    @property
+    def _over(self) -> bool:
         return self._left < 0 or self._taken > self._left
 
     def sent(self, size: int) -> None:
         """Messages of `size` bytes are on their way."""
         self._sent += size
+        self._refusing = self._refusing or self._over
 
     def settled(self, size: int) -> None:
         """What became of them is known, or nothing more will come of them."""
@@ -99,8 +112,17 @@ class Headroom:
         """Why new messages are refused; None when they are not."""
         if self.memory is None or not self.exhausted:
             return None
-        left_mib = max(0.0, self.memory.left - self._taken) / 2**20
+        reserve = f"{self.memory.reserve / 2**20:.1f} MiB"
+        if self._left < 0:
+            # Rounded up, what is left may read as enough.
+            left = f"{math.floor(max(0.0, self.memory.left) / 2**20 * 10) / 10:.1f} MiB"
+            a_little = "a little less than " if left == reserve else ""
+            return (
+                f"Redis has {a_little}{left} left of its maxmemory, and AQ_REDIS_RESERVE keeps"
+                f" {reserve} for what was accepted: raise maxmemory, or let what waits go out"
+            )
         return (
-            f"Redis has {left_mib:.1f} MiB left of its maxmemory, and AQ_REDIS_RESERVE keeps"
-            f" {self.memory.reserve / 2**20:.1f} MiB for what was accepted"
+            f"Redis is nearly full: of {self.memory.left / 2**20:.1f} MiB left of its maxmemory"
+            f" AQ_REDIS_RESERVE keeps {reserve} for what was accepted, and messages under way may"
+            " need the rest; new ones are taken again when there is clearly more"
         )

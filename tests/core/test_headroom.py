@@ -45,8 +45,40 @@ def test_up_to_the_reserve_messages_are_sent_and_not_beyond_it() -> None:
     assert looked(90 * MIB).sentence() is None
     sentence = looked(90 * MIB + 1).sentence()
     assert sentence is not None
-    assert "10.0 MiB left" in sentence
-    assert "AQ_REDIS_RESERVE" in sentence
+    # What is left reads as less than the reserve also where both are rounded.
+    assert "9.9 MiB left" in sentence
+    assert "AQ_REDIS_RESERVE keeps 10.0 MiB" in sentence
+    almost = looked(100 * MIB - 10 * MIB + 512, most=100 * MIB).sentence()
+    assert almost is not None
+    assert "9.9 MiB left" in almost
+
+
+def test_what_is_under_way_is_named_as_the_reason_where_the_reserve_itself_is_untouched() -> None:
+    room = looked(89 * MIB)
+    room.sent(2 * MIB)
+    sentence = room.sentence()
+    assert sentence is not None
+    assert "of 11.0 MiB left" in sentence
+    assert "keeps 10.0 MiB" in sentence
+    assert "messages under way may need the rest" in sentence
+
+
+def test_near_the_reserve_it_is_not_ready_and_unready_in_turn() -> None:
+    room = looked(90 * MIB + 1)
+    verdicts = []
+    for used in (90 * MIB - 1, 90 * MIB + 1, 90 * MIB - 1000, 90 * MIB + 50):
+        room.looked(used, 100 * MIB, room.asking())
+        verdicts.append(room.sentence() is None)
+    assert verdicts == [False] * 4
+    sentence = room.sentence()
+    assert sentence is not None
+    room.looked(90 * MIB - 10 * MIB // 16, 100 * MIB, room.asking())
+    assert room.sentence() is None
+    # With room again, everything up to the reserve is taken as before.
+    room.looked(90 * MIB - 1, 100 * MIB, room.asking())
+    assert room.sentence() is None
+    room.looked(200 * MIB, 0, room.asking())
+    assert room.sentence() is None
 
 
 def test_what_was_sent_since_the_last_look_counts_and_asks_for_another_look_soon() -> None:
