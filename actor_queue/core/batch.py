@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
+
+from actor_queue.core.conversation import DEFAULT_ROUTE, Conversation
+from actor_queue.core.sent_at import as_sent
 
 Reason = Literal["quiet", "max_wait", "max_messages", "max_bytes", "flush"]
 """Why a batch was closed."""
 
 PayloadMode = Literal["classic", "detailed"]
+"""What AQ_PAYLOAD may be."""
+
+Order = Literal["arrival", "sent"]
+"""What AQ_ORDER may be: a batch's messages as they were appended, or as their senders say that they
+were sent."""
+
+StoredMode = Literal["classic", "detailed", "detailed_v2", "classic+sent", "detailed_v2+sent"]
+"""What is kept with a batch, so that each of its attempts has the same bytes, whichever release
+makes it: a body that changes is a new mode, and a new mode is written only while every replica that
+lives says that it knows it. `detailed_v2` is what `detailed` is since bodies name the route.
+`+sent` is what AQ_ORDER `sent` adds."""
+
+BY_SENT_AT: Final = "+sent"
 
 OF_ONE_MESSAGE = ("user", "message", "ttl", "message_id")
 """The names in a sender's object that mean something here; all others pass through."""
@@ -76,8 +92,17 @@ def readable(stored: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerOffer:
+    """What a receiver is told that may answer 202 and say later that it is done."""
+
+    url: str = field(repr=False)
+    """Where it says so. Whoever knows it may: it stands in no log."""
+    within_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """A closed batch. Everything here is stored when it is closed and never changes after.
+    """A closed batch. All but `offer` is stored when it is closed and never changes after.
 
     Times are milliseconds of the Redis clock since the Unix epoch.
     """
@@ -88,18 +113,30 @@ class Batch:
     seq: int
     """Counts the user's batches."""
     reason: Reason
-    mode: PayloadMode
+    mode: StoredMode
     first_at_ms: int
     last_at_ms: int
     due_at_ms: int
     closed_at_ms: int
     stored: tuple[bytes, ...]
     """One JSON array per message, as it is kept; `items` are the same as objects."""
+    route: str = DEFAULT_ROUTE
+    """Whose receiver it is for. `user` is the person's name on every route."""
+    offer: AnswerOffer | None = field(default=None, compare=False)
+    """Of this attempt alone, where its receiver may answer later; it is not kept."""
+
+    @property
+    def key(self) -> str:
+        """The conversation's, see `core/conversation.py`."""
+        return Conversation(self.route, self.user).key
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The messages, in order. Decoded at each call."""
-        return items_of(self.stored)
+        """The messages, in the order in which they are delivered. Decoded at each call."""
+        items = items_of(self.stored)
+        if self.mode.endswith(BY_SENT_AT):
+            return tuple(as_sent(items, lambda item: item.original.get("sent_at")))
+        return items
 
     @property
     def messages(self) -> list[str]:
@@ -124,6 +161,11 @@ class Attempt:
     token: str = ""
     """Of the claim that it was granted to. The store tells attempts apart by it: a replay of a dead
     letter counts from 1 again, so a number alone could mean two attempts."""
+    claimed_at_ms: int = field(default=0, compare=False)
+    """By the store's clock."""
+    unanswered: bool = False
+    """It was made, and was its batch's last: the receiver has answered 202 and has not said within
+    its time that it is done. Nothing is left to do but to say so."""
 
 
 def batch_id(shard: int, entropy: str) -> str:
@@ -153,6 +195,20 @@ def divided_from(name: str) -> str | None:
     """
     half = _HALF.fullmatch(name)
     return half[1] if half else None
+
+
+_SUPERSEDING = re.compile(r"(.+)z[0-9a-f]+(?:t[0-9]+)?")
+
+
+def supersedes(name: str) -> str | None:
+    """The id of the batch that was taken back and whose messages come again in the batch `name`,
+    in front of newer ones; None if there is none.
+
+    `claim_v4` adds `z`, the new batch's number, `t` and the time to the id of the former one;
+    `claim_v3` gave no time.
+    """
+    found = _SUPERSEDING.fullmatch(name)
+    return found[1] if found else None
 
 
 def shard_of_batch(name: str) -> int | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actor_queue.core.admission import AdmissionPolicy, admit
-from actor_queue.core.batch import Batch, divided_from, shard_of_batch
-from actor_queue.core.payload import counted_bytes, render
+from actor_queue.core.batch import Batch, StoredMode, divided_from, shard_of_batch
+from actor_queue.core.payload import _DECODER, _read, counted_bytes, render
 from tests.core.test_admission import SEED
 
 CLOSED_AT_MS = 1_738_199_985_999  # 2025-01-30T01:19:45.999Z
@@ -81,14 +81,14 @@ def test_what_concerns_one_message_is_not_passed_through() -> None:
     assert set(body) == {"user", "user_id", "messages", "processed_at"}
 
 
-@pytest.mark.parametrize("mode", ["classic", "detailed"])
+@pytest.mark.parametrize("mode", get_args(StoredMode))
 def test_a_senders_field_cannot_take_the_place_of_ours(mode: str) -> None:
     ours = {"user_id": 1, "messages": 2, "processed_at": 3, "batch": 4, "items": 5}
     body = json.loads(render(batch(said("1", **ours), mode=mode)))
     assert body["user_id"] == "joao.silva"
     assert body["messages"] == ["1"]
     assert body["processed_at"] == "2025-01-30T01:19:45"
-    if mode == "classic":
+    if mode.startswith("classic"):
         assert (body["batch"], body["items"]) == (4, 5)
     else:
         assert body["batch"]["id"] == "b1"
@@ -170,9 +170,7 @@ OBJECTS = st.dictionaries(
 )
 
 
-@given(
-    st.lists(OBJECTS, min_size=1, max_size=4), st.sampled_from(["classic", "detailed"]), st.data()
-)
+@given(st.lists(OBJECTS, min_size=1, max_size=4), st.sampled_from(get_args(StoredMode)), st.data())
 def test_whatever_was_admitted_comes_out_in_order_and_twice_the_same(
     others: list[dict[str, Any]], mode: str, data: st.DataObject
 ) -> None:
@@ -187,7 +185,7 @@ def test_whatever_was_admitted_comes_out_in_order_and_twice_the_same(
     assert rendered == render(batch(*admitted, mode=mode))
     body = json.loads(rendered)
     assert body["messages"] == texts
-    if mode == "detailed":
+    if not mode.startswith("classic"):
         stamps = ("seq", "message_id", "received_at")
         for item, original in zip(body["items"], sent, strict=True):
             for name in set(original) - set(stamps):
@@ -206,7 +204,7 @@ def test_whatever_was_admitted_comes_out_in_order_and_twice_the_same(
         min_size=2,
         max_size=6,
     ),
-    st.sampled_from(["classic", "detailed"]),
+    st.sampled_from(get_args(StoredMode)),
     st.sampled_from(["u", 'ana\x01"', "42", "ü" * 100]),
     st.booleans(),
 )
@@ -245,3 +243,36 @@ def test_a_half_of_a_divided_batch_says_so_in_detailed_and_in_classic_nothing_is
         assert shard_of_batch(name) == 1
     assert divided_from(whole) is None
     assert "divided_from" not in render(batch(said("a"), mode="detailed")).decode()
+
+
+@given(
+    st.recursive(
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.text(),
+            st.sampled_from([1.5, 0.1, 1e300]),
+        ),
+        lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+        max_leaves=10,
+    ),
+    st.booleans(),
+    st.data(),
+)
+def test_what_is_kept_is_read_quickly_as_it_would_be_read_carefully(
+    value: object, ascii_only: bool, data: st.DataObject
+) -> None:
+    item = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    item = item.replace(b"1.5", b"1.50").replace(b"0.1", b"1E400").replace(b"true", b"NaN")
+    at = data.draw(st.integers(0, len(item)))
+    item = (
+        item[:at] + data.draw(st.sampled_from([b"", b" ", b"-0", b"\\ud800", b"\xff"])) + item[at:]
+    )
+    try:
+        meant = _DECODER.decode(item.decode())
+    except ValueError:
+        with pytest.raises(ValueError):
+            _read(item)
+    else:
+        assert repr(_read(item)) == repr(meant)

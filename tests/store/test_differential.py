@@ -11,7 +11,7 @@ from tests.servers import Server
 from tests.store.driver import Now, Subject, memory_subject, server_subject
 from tests.store.machine import Machine
 
-QUICK_EXAMPLES = 60
+QUICK_EXAMPLES = 30
 QUICK_STEPS = 40
 
 
