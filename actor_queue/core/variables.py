@@ -114,6 +114,9 @@ VARIABLES: tuple[Variable, ...] = (
              " set less far ahead, and nobody is late for it"),
     Variable("AQ_PAYLOAD", "payload", kinds.choice("classic", "detailed"), "classic",
              "the webhook's body: the plain one, or with each message's own fields and times"),
+    Variable("AQ_ORDER", "order", kinds.choice("arrival", "sent"), "arrival",
+             "the order within a batch: as messages arrived, or those that say it as `sent_at` has"
+             " it"),
     Variable("AQ_SHARDS", "shards", kinds.whole(1, 16_384), "64",
              "fixed when the namespace is first used"),
     Variable("AQ_LEASE_TTL", "lease_ttl_ms", kinds.seconds(1, 600), "5",
