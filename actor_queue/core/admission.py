@@ -19,6 +19,8 @@ Decided here where the contract leaves it open:
 - A numeric string for seconds is `15`, `0.5` or `-0` in plain digits, blanks around it allowed;
   no exponent, no plus sign, no comma. Parts of a millisecond count as a whole one, computed
   on the decimal digits, so that 4.35 is 4,350 ms and 0.0001 is 1 ms.
+- `route` is text or an integer. Where it says `default` the message is kept without it, because a
+  release that knows no routes would pass it through.
 - `Idempotency-Key` is the message id as it stands, in UTF-8, except that a value in double
   quotes is taken as the structured-header string that its draft asks for: `"abc"` is `abc`.
 """
@@ -27,16 +29,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_UP, Decimal
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
-from actor_queue.core.json_text import Refused, read_object, refuse_field, with_text
+from actor_queue.core.conversation import DEFAULT_ROUTE, Conversation
+from actor_queue.core.json_text import (
+    Refused,
+    read_object,
+    refuse_field,
+    with_text,
+    without_field,
+)
 from actor_queue.core.message import MESSAGE_ID_BYTES_MAX, USER_BYTES_MAX, Message
+from actor_queue.core.routes import RouteTable
 from actor_queue.core.settings import Settings
 
 __all__ = ["AdmissionPolicy", "Refused", "admit", "milliseconds", "user_from_path"]
+
+ROUTES_SHOWN_MAX = 50
+"""In a refusal."""
+
+_WHOLE_SECONDS_MAX = 1e15
+"""Below it every whole number of seconds is one that a float can be."""
 
 _PLAIN_DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _QUOTED_STRING = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
@@ -48,16 +64,33 @@ class AdmissionPolicy:
     """The limits that an operator sets."""
 
     default_ttl_ms: int
+    """Where there are no `routes`, each of which has its own."""
     max_ttl_ms: int
     max_body_bytes: int
+    routes: RouteTable | None = field(default=None, compare=False)
+    """Looked at for each message; None: there is the default route alone."""
+    bound: str | None = None
+    """The only route that may be named, and that of messages that name none."""
 
     @classmethod
-    def of(cls, settings: Settings) -> AdmissionPolicy:
+    def of(cls, settings: Settings, routes: RouteTable | None = None) -> AdmissionPolicy:
         return cls(
             default_ttl_ms=settings.default_ttl_ms,
             max_ttl_ms=settings.max_ttl_ms,
             max_body_bytes=settings.max_body_bytes,
+            routes=routes,
         )
+
+    def bound_to(self, route: str | None) -> AdmissionPolicy:
+        """For the bearer of a key that reaches one route; None: of one that reaches all."""
+        return self if route is None else replace(self, bound=route)
+
+    def ttl_of(self, name: str) -> int | None:
+        """A route's quiet time in milliseconds; None if there is no such route."""
+        if self.routes is None:
+            return self.default_ttl_ms if name == DEFAULT_ROUTE else None
+        route = self.routes.get(name)
+        return None if route is None else route.default_ttl_ms
 
 
 def admit(
@@ -68,7 +101,7 @@ def admit(
     idempotency_key: str | None = None,
     arrived_ns: int = 0,
 ) -> Message:
-    """One message from the bytes of one JSON object. Raises `Refused` with 400, 413 or 422.
+    """One message from the bytes of one JSON object. Raises `Refused` with 400, 403, 413 or 422.
 
     `new_id` is asked only when the sender gave no `message_id` and no `idempotency_key`
     (the header's value, as text). `arrived_ns` goes into the message.
@@ -79,10 +112,18 @@ def admit(
     user = _user(fields)
     if type(fields.get("message")) is not str:
         body = _with_text(body, fields)
-    ttl_ms = _ttl_ms(fields.get("ttl"), policy)
+    route = DEFAULT_ROUTE if policy.bound is None else policy.bound
+    if "route" in fields:
+        route = _route(fields["route"], route, policy)
+        if route == DEFAULT_ROUTE:
+            body = without_field(body, "route")
+    default_ms = policy.ttl_of(route)
+    if default_ms is None:
+        _refuse_route(route, policy, named=bool(fields.get("route")))
+    ttl_ms = _ttl_ms(fields.get("ttl"), default_ms, policy)
     named = _message_id(fields.get("message_id"), idempotency_key)
     return Message(
-        user=user,
+        user=user if route == DEFAULT_ROUTE else Conversation(route, user).key,
         body=body,
         ttl_ms=ttl_ms,
         message_id=new_id() if named is None else named,
@@ -101,6 +142,8 @@ def milliseconds(field: str, given: object) -> int | None:
     if type(given) is int:
         return given * 1_000
     if type(given) is float:
+        if given.is_integer() and abs(given) < _WHOLE_SECONDS_MAX:
+            return int(given) * 1_000
         return _up(Decimal(repr(given)))
     if type(given) is str:
         digits = given.strip(" ")
@@ -116,6 +159,25 @@ def _up(seconds: Decimal) -> int:
     return int((seconds * 1_000).to_integral_value(ROUND_UP))
 
 
+def text_of_edit(body: bytes) -> tuple[str, dict[str, object]]:
+    """The new text in the body of an edit, by the rules of a message's, and the other fields.
+    Raises `Refused` with 400 or 422."""
+    body, fields = read_object(body)
+    if type(fields.get("message")) is not str:
+        _, fields = read_object(_with_text(body, fields))
+    text = fields.pop("message")
+    assert type(text) is str
+    return text, fields
+
+
+def message_id_of(value: object) -> str:
+    """The message that a program names, as text. Raises `Refused` with 422."""
+    named = _message_id(value, None)
+    if named is None:
+        refuse_field("message_id", f"`message_id` must have 1 to {MESSAGE_ID_BYTES_MAX} bytes.")
+    return named
+
+
 def user_of(value: object) -> str:
     """The user that a program names, as text. Raises `Refused` with 422."""
     return _user({"user": value})
@@ -126,17 +188,26 @@ def user_from_path(raw: bytes) -> str:
 
     `raw` is the segment as it was sent, so `%2F` is part of a name and `+` is a plus sign.
     """
+    return _named_in_path(raw, "user", USER_BYTES_MAX)
+
+
+def message_id_from_path(raw: bytes) -> str:
+    """As `user_from_path`, of a message's id."""
+    return _named_in_path(raw, "message id", MESSAGE_ID_BYTES_MAX)
+
+
+def _named_in_path(raw: bytes, what: str, bytes_max: int) -> str:
     if not raw:
-        raise Refused(404, "Not found", "The path names no user.")
+        raise Refused(404, "Not found", f"The path names no {what}.")
     if _BROKEN_ESCAPE.search(raw):
         raise Refused(400, "Bad path", "A % in the path is not followed by two hex digits.")
     try:
-        user = unquote_to_bytes(raw).decode()
+        name = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        raise Refused(400, "Bad path", "The user in the path is not UTF-8.") from None
-    if not _within(user, USER_BYTES_MAX):
-        raise Refused(404, "Not found", f"No user is longer than {USER_BYTES_MAX} bytes.")
-    return user
+        raise Refused(400, "Bad path", f"The {what} in the path is not UTF-8.") from None
+    if not _within(name, bytes_max):
+        raise Refused(404, "Not found", f"No {what} is longer than {bytes_max} bytes.")
+    return name
 
 
 # Fields
@@ -162,12 +233,32 @@ def _with_text(body: bytes, fields: dict[str, object]) -> bytes:
     return with_text(body, "message")
 
 
-def _ttl_ms(ttl: object, policy: AdmissionPolicy) -> int:
+def _route(given: object, otherwise: str, policy: AdmissionPolicy) -> str:
+    """The route that a sender names; `otherwise` where it names none."""
+    if type(given) is int:
+        given = str(given)
+    if given is not None and type(given) is not str:
+        refuse_field("route", "`route` must be a string, the name of a route.")
+    if not given:
+        return otherwise
+    if policy.bound not in (None, given):
+        raise Refused(403, "Another route", f"This key reaches the route {policy.bound} only.")
+    return given
+
+
+def _refuse_route(route: str, policy: AdmissionPolicy, *, named: bool) -> NoReturn:
+    what = "There is no such route" if named else f"There is no route {route}"
+    names = [DEFAULT_ROUTE] if policy.routes is None else [each.name for each in policy.routes]
+    shown = ", ".join(names[:ROUTES_SHOWN_MAX]) + (", …" if len(names) > ROUTES_SHOWN_MAX else "")
+    refuse_field("route", f"{what}: `route` must be one of {shown}.")
+
+
+def _ttl_ms(ttl: object, default_ms: int, policy: AdmissionPolicy) -> int:
     if ttl is None:
-        return policy.default_ttl_ms
+        return default_ms
     ttl_ms = milliseconds("ttl", ttl)
     if ttl_ms is None:
-        return policy.default_ttl_ms
+        return default_ms
     if not 0 <= ttl_ms <= policy.max_ttl_ms:
         refuse_field("ttl", f"`ttl` must be from 0 to {policy.max_ttl_ms / 1_000:g} seconds.")
     return ttl_ms

@@ -9,14 +9,18 @@ from actor_queue.core.settings import Settings
 KEY_CHARS_FEW = 8
 """A key with fewer characters can be guessed by trying."""
 
+ANSWER_SECRET_CHARS_FEW = 24
+"""With one address whoever has it can try secrets, a billion a second, and asks nobody."""
+
 
 def doubts(settings: Settings) -> list[str]:
     """One sentence for each, without secrets."""
     return [
         *_batch_size(settings),
         *_redis_password(settings),
-        *_open_to_all(settings),
+        *open_to_all(settings),
         *_api_keys(settings),
+        *_answer_secret(settings),
     ]
 
 
@@ -38,7 +42,7 @@ def _redis_password(settings: Settings) -> Iterator[str]:
         )
 
 
-def _open_to_all(settings: Settings) -> Iterator[str]:
+def open_to_all(settings: Settings) -> Iterator[str]:
     """`serve` refuses this; `dev` is tried out on machines of which it cannot know that."""
     if not (settings.api_keys or settings.allow_anonymous or settings.loopback_only):
         yield (
@@ -49,20 +53,35 @@ def _open_to_all(settings: Settings) -> Iterator[str]:
 
 def _api_keys(settings: Settings) -> Iterator[str]:
     """One key may stand under `ingest` and `read`, which do not include each other."""
-    admins = {key for scope, key in settings.api_keys if scope == "admin"}
-    both = sorted({scope for scope, key in settings.api_keys if key in admins} - {"admin"})
+    admins = {each.key: each for each in settings.api_keys if each.scope == "admin"}
+    included = {
+        each.scope
+        for each in settings.api_keys
+        if each.key in admins and admins[each.key].reaches(each.route)
+    }
+    both = sorted(included - {"admin"})
     if both:
         yield (
             f"a key in AQ_API_KEYS has the scopes admin and {' and '.join(both)}: admin includes"
             " the others, so whoever has this key may do everything; give each scope its own key"
         )
-    if settings.key_for_metrics and not any(scope != "ingest" for scope, _ in settings.api_keys):
+    if settings.key_for_metrics and all(each.scope == "ingest" for each in settings.api_keys):
         yield (
             "AQ_KEY_FOR_METRICS is true and no key in AQ_API_KEYS has the scope read or admin, so"
             " nobody can read /metrics: add one, such as read:…"
         )
-    if not settings.loopback_only and any(len(key) < KEY_CHARS_FEW for _, key in settings.api_keys):
+    if not settings.loopback_only and any(
+        len(each.key) < KEY_CHARS_FEW for each in settings.api_keys
+    ):
         yield (
             f"a key in AQ_API_KEYS has fewer than {KEY_CHARS_FEW} characters, and others can reach"
             f" {settings.bind} and guess it: make one with `openssl rand -hex 24`"
+        )
+
+
+def _answer_secret(settings: Settings) -> Iterator[str]:
+    if any(len(each) < ANSWER_SECRET_CHARS_FEW for each in settings.answer_secrets):
+        yield (
+            f"AQ_ANSWER_SECRET has fewer than {ANSWER_SECRET_CHARS_FEW} characters, and a receiver"
+            " can guess it from one address: make one with `openssl rand -hex 32`"
         )

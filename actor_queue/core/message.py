@@ -18,6 +18,7 @@ class Message(NamedTuple):
     """An admitted message, not yet durable."""
 
     user: str
+    """Whose it is: the key of a conversation, see `core/conversation.py`."""
     body: bytes
     """The whole original object as JSON, UTF-8."""
     ttl_ms: int
@@ -26,12 +27,15 @@ class Message(NamedTuple):
     """Whether the sender named the message: only then does the store look for a repetition."""
     arrived_ns: int = 0
     """When its last byte reached this machine, on the system's clock; 0 where nobody knows."""
+    remember_ms: int = 0
+    """How long its id is remembered, if that is longer than AQ_DEDUP_WINDOW."""
 
 
 class Accepted(NamedTuple):
     """The store has the message (or had it already)."""
 
     user: str
+    """As in `Message`."""
     message_id: str
     pending: int
     """Messages of this user that wait for their batch to close, this one included."""

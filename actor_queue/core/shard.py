@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from actor_queue.core.conversation import key_to_bytes
+
 
 def shard_of(user: str, shards: int) -> int:
-    """The shard of `user`, in `range(shards)`: the same in every process, build and release."""
-    return crc32(user.encode()) % shards
+    """The shard of `user`, a conversation's key, in `range(shards)`.
+
+    It is the same in every process, build and release.
+    """
+    return crc32(key_to_bytes(user)) % shards
