@@ -62,6 +62,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("WEBHOOK_HEADERS", "webhook_headers", WEBHOOK_HEADERS, "",
              'a JSON object of headers for each webhook, such as {"authorization": "Bearer …"}',
              secret=True),
+    Variable("AQ_CONFIG", "config", kinds.FILE, "",
+             "a TOML file with more receivers, a table [routes.NAME] each; read again at SIGHUP"),
     Variable("AQ_BIND", "bind", kinds.ADDRESS, "127.0.0.1:8000",
              "the address to listen on"),
     Variable("PORT", None, kinds.PORT, "",
