@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from actor_queue.app.listening import doubts_here
+from actor_queue.app.listening import doubts_here, link
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import parse
 
@@ -24,6 +24,7 @@ def test_a_key_that_is_for_admin_and_for_less_is_doubted_without_being_shown() -
     assert "the scopes admin and ingest and read" in doubt
     assert "hunter22" not in doubt
     # Two scopes that do not include each other need not be two keys.
+    assert doubts(parse({"AQ_API_KEYS": "read:hunter22,admin@vendas:hunter22"})) == []
     assert doubts(parse({"AQ_API_KEYS": "ingest:hunter22,read:hunter22,admin:other-one"})) == []
 
 
@@ -36,6 +37,13 @@ def test_a_key_that_is_soon_guessed_is_doubted_where_others_can_connect() -> Non
         found = doubts(parse({"AQ_API_KEYS": f"admin:long-enough,ingest:{key}", "AQ_BIND": bind}))
         assert len(found) == count
         assert all("fewer than 8 characters" in each and "hunter" not in each for each in found)
+
+
+def test_an_answer_secret_that_a_receiver_could_guess_is_doubted() -> None:
+    (doubt,) = doubts(parse({"AQ_ANSWER_SECRET": f"{'x' * 23} {'y' * 24}"}))
+    assert "fewer than 24 characters" in doubt
+    assert "xxx" not in doubt
+    assert doubts(parse({"AQ_ANSWER_SECRET": "x" * 24})) == []
 
 
 def test_a_redis_password_that_is_not_used_is_doubted() -> None:
@@ -74,3 +82,16 @@ def test_more_connections_than_the_system_allows_files_are_doubted(
     assert "AQ_MAX_CONNECTIONS is 8000" in doubt
     assert "enough for 128" in doubt
     assert doubts_here(parse({"AQ_MAX_CONNECTIONS": "100"})) == []
+
+
+@pytest.mark.parametrize(
+    ("listens", "link_of_it"),
+    [
+        ("0.0.0.0:8000", "http://127.0.0.1:8000/aq/"),
+        ("[::]:8000", "http://[::1]:8000/aq/"),
+        ("[::1]:8000", "http://[::1]:8000/aq/"),
+        ("192.0.2.1:80", "http://192.0.2.1:80/aq/"),
+    ],
+)
+def test_the_link_that_dev_prints_can_be_opened(listens: str, link_of_it: str) -> None:
+    assert link(listens, "/aq") == link_of_it

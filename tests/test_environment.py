@@ -137,3 +137,9 @@ def test_a_nearer_way_to_say_the_same_wins(dotenv: Path) -> None:
 def test_a_password_alone_does_not_hide_the_address(dotenv: Path) -> None:
     dotenv.write_text("REDIS_URL=redis://far\n")
     assert load({"REDIS_PASSWORD": "x"}, dotenv, {}).redis_url == "redis://far"
+
+
+def test_where_the_commands_find_a_service_stops_no_service_of_the_same_shell(
+    dotenv: Path,
+) -> None:
+    assert load({"AQ_URL": "https://queue.example"}, dotenv, {}) == load({}, dotenv, {})

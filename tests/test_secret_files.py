@@ -24,6 +24,14 @@ VALUES = {
     "WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"s" * 32).decode(),
     "WEBHOOK_HEADERS": '{"authorization": "Bearer ' + HIDDEN + '"}',
     "AQ_API_KEYS": f"ingest:{HIDDEN},admin:{HIDDEN}2",
+    "AQ_ALERT_URL": f"https://bot.example/{HIDDEN}",
+    "AQ_DOOR_EVOLUTION_SECRET": HIDDEN,
+    "AQ_DOOR_WAHA_SECRET": f"{HIDDEN} {HIDDEN}2",
+    "AQ_DOOR_CLOUD_SECRET": HIDDEN,
+    "AQ_DOOR_CLOUD_VERIFY_TOKEN": HIDDEN,
+    "AQ_DOOR_CHATWOOT_SECRET": HIDDEN,
+    "AQ_DOOR_TELEGRAM_SECRET": HIDDEN,
+    "AQ_ANSWER_SECRET": HIDDEN,
 }
 AROUND = {"REDIS_PASSWORD": {"REDIS_HOST": "db"}}
 ENDS = ["", "\n", "\r\n", "\n\n"]

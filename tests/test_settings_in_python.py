@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actor_queue
+from actor_queue.core.api_keys import ApiKey
 from actor_queue.core.settings import Settings, SettingsError, parse
 from actor_queue.core.variables import BY_NAME, VARIABLES, Variable
 
@@ -59,6 +60,10 @@ def test_a_value_that_the_environment_could_not_bring_is_refused_in_python_too(
         ("webhook_secrets", "hunter2"),
         ("api_keys", (("write", "hunter2"),)),
         ("api_keys", ("admin:hunter2",)),
+        ("api_keys", (("admin", "hunter2", "a name"),)),
+        ("api_keys", (("admin", "hunter2", "n", "no route"),)),
+        ("api_keys", (("admin", "hunter2", "n", None, 1),)),
+        ("api_keys", (("admin", 5),)),
         ("api_keys", "admin:hunter2"),
     ],
 )
@@ -95,7 +100,7 @@ def test_python_may_say_what_the_environment_may_say_and_it_means_the_same(
 
 def test_a_list_is_as_good_as_a_tuple_and_addresses_take_their_usual_form() -> None:
     lists: Any = {"retry_schedule_ms": [50], "api_keys": [["admin", "k1"]]}
-    assert Settings(**lists) == Settings(retry_schedule_ms=(50,), api_keys=(("admin", "k1"),))
+    assert Settings(**lists) == Settings(retry_schedule_ms=(50,), api_keys=(ApiKey("admin", "k1"),))
     assert Settings(public_url="https://h/").public_url == "https://h"
 
 
@@ -115,3 +120,9 @@ def test_settings_come_from_the_environment_and_then_the_file_as_for_the_service
     with pytest.raises(SettingsError) as caught:
         actor_queue.Settings.from_env()
     assert len(caught.value.sentences) == 2
+
+
+def test_asking_for_a_key_where_there_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="AQ_KEY_FOR_METRICS is true and AQ_API_KEYS is not"):
+        Settings(key_for_metrics=True)
+    assert parse({"AQ_KEY_FOR_METRICS": "true", "AQ_API_KEYS": "read:k1"}).key_for_metrics

@@ -46,6 +46,12 @@ def address(settings: Settings) -> tuple[str, int]:
     return ANY_HOST.get(host, host), int(port)
 
 
+def host_in_url(host: str) -> str:
+    """How an address of this machine names what listens at `host`, with brackets or without."""
+    reached = ANY_HOST.get(host.strip("[]"), host.strip("[]"))
+    return f"[{reached}]" if ":" in reached else reached
+
+
 def _no(sentence: str) -> int:
     print(sentence)
     return 1

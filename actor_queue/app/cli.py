@@ -33,7 +33,7 @@ from actor_queue.app.terminal import (
     show_json,
 )
 from actor_queue.core.setting_kinds import BOOLEAN
-from actor_queue.core.settings import Settings, SettingsError
+from actor_queue.core.settings import Serving, Settings, SettingsError
 from actor_queue.core.variables import VARIABLES, Variable
 
 INTERRUPTED = 130
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _one_spelling(arguments: Sequence[str]) -> list[str]:
     """`--AQ_MAX_TTL=5` and `--aq-max-ttl=5` → `--max-ttl=5`, for the commands with settings."""
-    if not arguments or arguments[0] not in ("dev", "serve", "check"):
+    if not arguments or arguments[0] not in ("dev", "serve", "edge", "check", "check-config"):
         return list(arguments)
     following = [*arguments[1:], "--"]
     return [_spell(word, after) for word, after in zip(arguments, following, strict=True)]
@@ -154,13 +154,20 @@ def _explain_usage(error: typer.TyperException) -> int:
 def _takes_settings(
     command: Callable[[Settings], int], *, serving: bool = False
 ) -> Callable[..., int]:
-    """`command` as typer wants it, with one option for each setting, and two for a secret."""
+    """`command` as typer wants it, with one option for each setting, and two for a secret.
+
+    Its first argument is a function that reads the settings and the file of AQ_CONFIG, as often as
+    it is called; options of its own may follow.
+    """
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
     def with_flags(**flags: str | None) -> int:
+        others = {each.name: flags.pop(each.name) for each in own}
         given = {name.upper(): text for name, text in flags.items() if text is not None}
-        return command(_settings(given, serving=serving))
+        return command(partial(_setup, given, serving), **others)
 
     options = [option for variable in VARIABLES for option in _options(variable)]
+    options += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
     signature = inspect.Signature(options, return_annotation=int)
     with_flags.__signature__ = signature  # type: ignore[attr-defined]
     with_flags.__annotations__ = {option.name: option.annotation for option in options}
@@ -189,34 +196,40 @@ def _option(name: str, flag: str, metavar: str, text: str) -> inspect.Parameter:
     )
 
 
-def _settings(flags: dict[str, str], *, serving: bool = False) -> Settings:
-    from actor_queue.app.environment import load
-
-    return load(os.environ, DOTENV, flags, serving=serving)
+def _setup(
+    flags: dict[str, str], serving: Serving | bool, running: Settings | None = None
+) -> Setup:
+    return load_setup(os.environ, DOTENV, flags, serving=serving, running=running)
 
 
 @app.command("dev")
 @_takes_settings
-def dev(settings: Settings) -> int:
+def dev(read: ReadSetup) -> int:
     """Run everything on this machine, no set-up."""
-    return _run(settings, dev=True)
+    return _run(read, dev=True)
 
 
 @app.command("serve")
 @partial(_takes_settings, serving=True)
-def serve(settings: Settings) -> int:
+def serve(read: ReadSetup) -> int:
     """Run in production, with your Redis and webhook."""
-    return _run(settings, dev=False)
+    return _run(read, dev=False)
 
 
-def _run(settings: Settings, *, dev: bool) -> int:
+
+    setup = read()
+    return run_edge(setup.settings, setup.config, read_again=read)
+
+
+def _run(read: ReadSetup, *, dev: bool) -> int:
+    settings, config = read()
     if settings.workers > 1:
         from actor_queue.app.workers import run_workers
 
-        return run_workers(settings, dev=dev)
+        return run_workers(settings, config, dev=dev, read_again=read)
     from actor_queue.app.service import run_service
 
-    return run_service(settings, dev=dev)
+    return run_service(settings, config, dev=dev, read_again=read)
 
 
 # What needs no service
@@ -224,28 +237,37 @@ def _run(settings: Settings, *, dev: bool) -> int:
 
 @app.command("check")
 @partial(_takes_settings, serving=True)
-def check(_: Settings) -> int:
-    """Say whether `serve` would take the settings."""
+def check(read: ReadSetup, as_json: JsonOption = False) -> int:
+    """Say whether `serve` would take the settings, and what it would doubt."""
+    from actor_queue.app.listening import doubts_here
+
+    doubts = doubts_here(read().settings)
+    if as_json:
+        show_json({"usable": True, "doubts": doubts})
+        return 0
     print("the settings can be used")
+    for doubt in doubts:
+        print(f"doubtful: {printable(doubt)}")
     return 0
 
 
-@app.command()
-def doctor(
-    send_test: Annotated[
-        bool,
-        typer.Option(
-            "--send-test", help="Post a signed test to the webhook, and say what its answer means."
-        ),
-    ] = False,
-    as_json: JsonOption = False,
-) -> int:
-    """Say what is wrong with the Redis and webhook."""
-    from actor_queue.app.doctor import examine, show
-
-    findings = examine(read_settings(), post_test=send_test)
-    show(findings, as_json=as_json)
-    return NO if any(finding.level == "fail" for finding in findings) else 0
+@app.command("check-config")
+@_takes_settings
+def check_config(read: ReadSetup, as_json: JsonOption = False) -> int:
+    """Say whether the file of AQ_CONFIG can be used, and what it says."""
+    settings, config = read()
+    if settings.config is None:
+        return complain("AQ_CONFIG is not set: name a TOML file, also as --config FILE", WRONG)
+    rows = route_rows(settings, config)
+    if as_json:
+        show_json({"usable": True, "routes": rows, "doors": door_rows(config)})
+    else:
+        columns = ("route", "receiver", "signed", "ttl", "timeout", "max_deliveries", "answer")
+        show_table(columns, rows)
+        if doors := door_rows(config):
+            print()
+            show_table(tuple(doors[0]), doors)
+    return 0
 
 
 @app.command("new-secret")

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from actor_queue.app.secret_files import with_secrets
 from actor_queue.core import settings as core
-from actor_queue.core.settings import Mistake, Settings, SettingsError, injected, parse
+from actor_queue.core.settings import Mistake, Serving, Settings, SettingsError, injected, parse
 from actor_queue.core.variables import BY_NAME
 
 DOTENV_BYTES_MAX = 1_048_576
 INJECTED_SHOWN_MAX = 10
+
+WHERE = "AQ_URL"
+"""In the environment of whoever asks a service: where that is. It is no setting, and stops no
+service that is started from the same shell."""
 
 _SILENCED_BY = {"AQ_BIND": "PORT", "REDIS_URL": "REDIS_HOST"}
 """Two names that say the same. Within one source the key wins (`parse` sees to that); but a
@@ -28,15 +32,16 @@ def load(
     dotenv_path: Path | str | None,
     flags: Mapping[str, str],
     *,
-    serving: bool = False,
+    serving: Serving | bool = False,
 ) -> Settings:
     """Settings from flags, then the environment, then the file; the first that has one wins.
 
     All three use the outside names. An empty value is the same as none, so it does not hide
     a farther source. A missing `.env` is no error. A secret may also be in a file that a source
-    names (`app/secret_files.py`). With `serving`, what `serve` cannot do without must be there.
+    names (`app/secret_files.py`). With `serving`, see `core.settings.parse`.
     Raises `SettingsError` with everything that is wrong in all three.
     """
+    environ = {name: text for name, text in environ.items() if name != WHERE}
     unreadable: list[Mistake] = []
     dotenv: Mapping[str, str] = {}
     try:
@@ -49,7 +54,7 @@ def load(
         _add(merged, with_secrets(source, merged.keys() | silenced, unreadable), silenced)
     try:
         # What is missing may stand in a file that cannot be read.
-        settings = parse(merged, serving=serving and not unreadable)
+        settings = parse(merged, serving=False if unreadable else serving)
     except SettingsError as error:
         raise SettingsError(*unreadable, *error.mistakes) from None
     if unreadable:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hypercorn.utils import repr_socket_addr
 
+from actor_queue.app.alive import host_in_url
 from actor_queue.core.doubts import doubts
 from actor_queue.core.settings import Settings
 from actor_queue.http.server import Limits, connections_allowed, open_sockets
@@ -52,6 +53,13 @@ def doubts_here(settings: Settings) -> list[str]:
         f"AQ_MAX_CONNECTIONS is {settings.max_connections}, and the system lets a process open only"
         f" as many files as are enough for {allowed}: raise `ulimit -n` (LimitNOFILE, nofile)",
     ]
+
+
+def link(address: str, root_path: str) -> str:
+    """What a browser on this machine can open, where the service listens at `address`: a wildcard
+    is an address to listen on, and none to go to."""
+    host, _, port = address.rpartition(":")
+    return f"http://{host_in_url(host)}:{port}{root_path}/"
 
 
 def _listening(bind: str, set_by: str) -> list[socket.socket]:

@@ -335,8 +335,9 @@ def shown_settings(settings: Settings) -> dict[str, object]:
 _SECRETS: Mapping[str, Callable[[Any], object]] = {
     "REDIS_URL": redact_url,
     "WEBHOOK_URL": shown_receiver,
+    "AQ_ALERT_URL": shown_receiver,
     "WEBHOOK_SECRET": len,
-    "AQ_API_KEYS": lambda keys: ",".join(scope for scope, _ in keys[:20]),
+    "AQ_API_KEYS": lambda keys: ",".join(each.scope for each in keys[:20]),
 }
 """How those are shown of which something may be."""
 

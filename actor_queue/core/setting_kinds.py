@@ -14,24 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
+from actor_queue.core import api_keys
 from actor_queue.core.url import HOST_PATTERN, Unusable, read_redis_url, read_webhook_url, split
 
 SCHEDULE_STEPS_MAX = 100
 SCHEDULE_STEP_MAX_S = 604_800
-API_KEYS_MAX = 1_000
 ORIGINS_MAX = 100
-KEY_CHARS_MIN = 2
-"""A single character is no key: 94 requests have tried them all."""
-KEY_CHARS_MAX = 256
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
-
-SCOPES = ("ingest", "read", "admin")
 
 QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 _USUAL_PORTS = {"http": 80, "https": 443}
-_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20}
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _SECONDS = r"\d{1,12}(?:\.\d{0,9})?|\.\d{1,9}"
 
@@ -70,7 +65,7 @@ def whole(least: int, most: int) -> Kind:
 
 
 def size(least: int, most: int) -> Kind:
-    """Bytes; `256 KiB` and `1 MiB` may be written so."""
+    """Bytes; `256 KiB`, `1 MiB` and `2 GiB` may be written so."""
 
     def read(text: str) -> int:
         number, unit = _match(r"(\d{1,12})\s*([A-Za-z]*)", text).groups()
@@ -80,7 +75,7 @@ def size(least: int, most: int) -> Kind:
 
     return Kind(
         read,
-        f"a number of bytes from {least} to {most}, or with KiB or MiB",
+        f"a number of bytes from {least} to {most}, or with KiB, MiB or GiB",
         write=_digits,
         typed=f"a whole number of bytes from {least} to {most}",
     )
@@ -175,12 +170,6 @@ def _joined(separator: str, write: Callable[[object], str]) -> Callable[[object]
     return written
 
 
-def _pair(value: object) -> str:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError("not a pair")
-    return f"{_text(value[0])}:{_text(value[1])}"
-
-
 def _milliseconds(text: str) -> int:
     number = Decimal(_match(_SECONDS, text)[0])
     return int((number * 1000).to_integral_value(ROUND_HALF_UP))
@@ -203,6 +192,14 @@ def _within(number: int, least: int, most: int) -> int:
 # Keys and secrets
 
 
+def _shown_secrets(text: str) -> tuple[str, ...]:
+    """Secrets as a platform has them, which are not ours to choose."""
+    secrets = tuple(text.split())
+    if len(secrets) > 2:
+        raise ValueError("more than two")
+    return tuple(_match("[!-~]{8,256}", secret)[0] for secret in secrets)
+
+
 def _secrets(text: str) -> tuple[str, ...]:
     secrets = tuple(text.split())
     if len(secrets) > 2:
@@ -212,21 +209,6 @@ def _secrets(text: str) -> tuple[str, ...]:
         key = base64.b64decode(encoded, validate=True)
         _within(len(key), SECRET_BYTES_MIN, SECRET_BYTES_MAX)
     return secrets
-
-
-def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = [_api_key(item.strip()) for item in text.split(",")]
-    if len(pairs) > API_KEYS_MAX:
-        raise ValueError("too many keys")
-    return tuple(dict.fromkeys(pairs))
-
-
-def _api_key(item: str) -> tuple[str, str]:
-    scope, _, key = item.partition(":")
-    if scope not in SCOPES:
-        raise ValueError("not a scope")
-    # What can stand in `Authorization: Bearer …` unquoted; the comma is taken by the list.
-    return scope, _match(rf"[!-+\--~]{{{KEY_CHARS_MIN},{KEY_CHARS_MAX}}}", key)[0]
 
 
 # Addresses
@@ -257,7 +239,7 @@ def _address(text: str) -> str:
 
 def _path(text: str) -> str:
     if text[0] in QUOTES:
-        raise ValueError("a name that nobody gives to a directory")
+        raise ValueError("a name that nobody gives to a directory or a file")
     return _match(r"[^\0]{1,4096}", text)[0]
 
 
@@ -304,6 +286,12 @@ def _url_outline(text: str) -> str:
 
 
 TEXT = Kind(str, "any text")
+DOOR_SECRETS = Kind(
+    _shown_secrets,
+    "one secret, or two separated by a space, each of 8 to 256 letters, digits and signs of ASCII",
+    write=_joined(" ", _text),
+)
+DOOR_TOKEN = _pattern("[!-~]{8,256}", "8 to 256 letters, digits and signs of ASCII, and no space")
 BOOLEAN = Kind(_boolean, "true, false, yes, no, 1 or 0", write=_truth, typed="True or False")
 SCHEDULE = Kind(
     _schedule,
@@ -315,6 +303,7 @@ SCHEDULE = Kind(
 )
 NAMESPACE = _pattern(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, dots, dashes, underscores")
 PATH = Kind(_path, "a directory")
+FILE = Kind(_path, "the path of a file")
 ROOT_PATH = _pattern(
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+", "a path that starts with / and does not end with /"
 )
@@ -327,12 +316,11 @@ SECRETS = Kind(
     f" {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes",
 )
 API_KEYS = Kind(
-    _api_keys,
-    "scope:key with commas between, where scope is ingest, read or admin and key is"
-    f" {KEY_CHARS_MIN} to {KEY_CHARS_MAX} visible ASCII characters without comma",
-    write=_joined(",", _pair),
-    typed=f"a tuple of pairs (scope, key), where scope is ingest, read or admin and key is"
-    f" {KEY_CHARS_MIN} to {KEY_CHARS_MAX} visible ASCII characters without comma",
+    api_keys.read,
+    f"scope[@route]:key or scope[@route]:key:name with commas between, where {api_keys.ALLOWED}",
+    write=_joined(",", api_keys.write),
+    typed="a tuple of (scope, key), (scope, key, name) or (scope, key, name, route), where"
+    f" {api_keys.ALLOWED}",
 )
 PORT = Kind(_port, "a port from 0 to 65535, where 0 is any free one")
 REDIS_PORT = Kind(_redis_port, "a port from 1 to 65535")

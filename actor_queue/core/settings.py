@@ -17,7 +17,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from actor_queue.core import setting_kinds as kinds
-from actor_queue.core.batch import PayloadMode
+from actor_queue.core.api_keys import ApiKey
+from actor_queue.core.batch import Order, PayloadMode
 from actor_queue.core.upkeep import DAY_MS
 from actor_queue.core.url import Unusable, split
 from actor_queue.core.variables import BY_NAME, PREFIX, VARIABLES, Variable
@@ -26,9 +27,15 @@ SHOWN_CHARS_MAX = 80
 MIB = 1_048_576
 
 Durability = Literal["memory", "fsync", "replica"]
+Answering = Literal["now", "later"]
+"""Whether a receiver has done its work when it answers, or may answer 202 and say so afterwards."""
+Networks = Literal["any", "public"]
+"""Where webhooks may go; link-local and metadata addresses are in neither."""
 LogForm = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 RedisVariable = Literal["REDIS_URL", "REDIS_HOST"]
+Serving = Literal["replica", "edge"]
+"""What the settings are for. An edge takes messages and sends no webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class Settings:
     webhook_url: str | None = field(default=None, repr=False)
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     webhook_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    config: str | None = None
+    alert_url: str | None = field(default=None, repr=False)
     bind: str = "127.0.0.1:8000"
     probe_bind: str | None = None
     max_connections: int = 8_000
@@ -92,15 +101,21 @@ class Settings:
     dedup_window_ms: int = 3_600_000
     retry_schedule_ms: tuple[int, ...] = (1_000, 5_000, 15_000, 60_000, 300_000)
     dead_retention_days: float = 0.0  # 0 = for ever
+    history: int = 10_000  # attempts; 0 = none
     webhook_timeout_ms: int = 30_000
     max_deliveries: int = 100
+    webhook_networks: Networks = "any"
+    answer: Answering = "now"
+    answer_within_ms: int = 120_000
+    answer_secrets: tuple[str, ...] = field(default=(), repr=False)
     max_actors: int = 50_000
     payload: PayloadMode = "classic"
+    order: Order = "arrival"
     shards: int = 64
     lease_ttl_ms: int = 5_000
     namespace: str = "aq"
     durability: Durability = "memory"
-    api_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (scope, key)
+    api_keys: tuple[ApiKey, ...] = field(default=(), repr=False)
     allow_anonymous: bool = False
     key_for_metrics: bool = False
     allow_eviction: bool = False
@@ -108,6 +123,12 @@ class Settings:
     root_path: str = ""
     public_url: str | None = None
     cors_origins: tuple[str, ...] = ()
+    door_evolution_secrets: tuple[str, ...] = field(default=(), repr=False)
+    door_waha_secrets: tuple[str, ...] = field(default=(), repr=False)
+    door_cloud_secrets: tuple[str, ...] = field(default=(), repr=False)
+    door_cloud_verify_token: str | None = field(default=None, repr=False)
+    door_chatwoot_secrets: tuple[str, ...] = field(default=(), repr=False)
+    door_telegram_secrets: tuple[str, ...] = field(default=(), repr=False)
     log: LogForm = "text"
     log_level: LogLevel = "info"
     log_users: bool = False
@@ -167,12 +188,12 @@ at the environment or at files."""
 _DEFAULTS: Mapping[str, object] = {each.name: each.default for each in fields(Settings)}
 
 
-def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
+def parse(values: Mapping[str, str], *, serving: Serving | bool = False) -> Settings:
     """Settings from texts by outside name; names that are not ours are ignored.
 
     An empty text is the same as none. `AQ_BIND` wins over `PORT`, `REDIS_URL` over
-    `REDIS_HOST` and its companions. With `serving`, what `serve` cannot do without must be there.
-    Raises `SettingsError` with every mistake.
+    `REDIS_HOST` and its companions. With `serving` (True: a replica), what that cannot do without
+    must be there. Raises `SettingsError` with every mistake.
     """
     reader = _Reader(values)
     found = reader.fields()
@@ -185,7 +206,8 @@ def parse(values: Mapping[str, str], *, serving: bool = False) -> Settings:
         mistakes += _untouched(error.mistakes, wrong)
     if serving:
         needed = Settings(**{name: found[name] for name in _NEEDED if name in found})
-        refused = refusals_to_serve(needed, bind_set_by=reader.bind_set_by)
+        edge = serving == "edge"
+        refused = refusals_to_serve(needed, bind_set_by=reader.bind_set_by, edge=edge)
         mistakes += _untouched([_with_near_names(each, values) for each in refused], wrong)
     if settings is None or mistakes:
         raise SettingsError(*mistakes)
@@ -252,13 +274,15 @@ def _with_near_names(mistake: Mistake, values: Mapping[str, str]) -> Mistake:
     return mistake
 
 
-_NEEDED = ("redis_url", "webhook_url", "bind", "api_keys", "allow_anonymous")
+_NEEDED = ("redis_url", "webhook_url", "config", "bind", "api_keys", "allow_anonymous")
 """The fields that `refusals_to_serve` looks at."""
 
 
-def refusals_to_serve(settings: Settings, *, bind_set_by: str = "AQ_BIND") -> list[Mistake]:
-    """Why `serve` must not start with these settings; empty if it may. `bind_set_by` is the
-    variable to name, AQ_BIND or PORT."""
+def refusals_to_serve(
+    settings: Settings, *, bind_set_by: str = "AQ_BIND", edge: bool = False
+) -> list[Mistake]:
+    """Why `serve`, or an edge, must not start with these settings; empty if it may. `bind_set_by`
+    is the variable to name, AQ_BIND or PORT."""
     mistakes = []
     if settings.redis_url is None:
         mistakes.append(
@@ -269,7 +293,7 @@ def refusals_to_serve(settings: Settings, *, bind_set_by: str = "AQ_BIND") -> li
                 " own",
             )
         )
-    if settings.webhook_url is None:
+    if settings.webhook_url is None and settings.config is None and not edge:
         mistakes.append(
             Mistake(
                 ("WEBHOOK_URL",),

@@ -20,6 +20,8 @@ from urllib.parse import unquote
 
 MANY_NODE_SCHEMES = ("redis+cluster", "redis+sentinel")
 
+WEBHOOK_URL_CHARS_MAX = 8_192
+
 HOST_PATTERN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])"
 """A name, an IPv4 address, or an IPv6 address in brackets."""
 
@@ -154,8 +156,20 @@ def read_webhook_url(text: str) -> str:
     parts = _split(text, "https://")
     if parts.scheme not in ("http", "https"):
         raise Unusable("its scheme is neither http nor https")
-    parts.host()
+    name = parts.host().name
+    if re.fullmatch(r"\d+(?:\.\d+){3}", name, re.ASCII) and not _is_ipv4(name):
+        raise Unusable("its host is four numbers, and no IPv4 address")
+    if len(text) > WEBHOOK_URL_CHARS_MAX:
+        raise Unusable(f"it has more than {WEBHOOK_URL_CHARS_MAX} letters")
     return _in_lower_case(text, parts)
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_lower_case(text: str, parts: Url) -> str:

@@ -16,7 +16,7 @@ from tests.acceptance.service import clean_environment, command, world
 
 pytestmark = pytest.mark.process
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
