@@ -15,9 +15,9 @@ import pytest
 import trio
 import trio.testing
 
-from actor_queue.http import inbox as inbox_module
-from actor_queue.http.inbox import Inbox
-from tests.browser.conftest import Dev
+from actor_queue.app import inbox as inbox_module
+from actor_queue.app.inbox import NOT_KEPT, Inbox
+from tests.browser.conftest import ANSWER_S, Dev
 
 LOCAL = {"host": "127.0.0.1:8000", "content-type": "application/json"}
 
@@ -73,12 +73,14 @@ def test_it_lists_webhooks_newest_first_with_their_headers_and_exact_bodies(tmp_
     async def main() -> None:
         inbox = Inbox(tmp_path)
         for name, body in (("a", b'{"n":1}'), ("b", b'{"n":12345678901234567890.10}')):
-            headers = {**LOCAL, "webhook-id": name, "webhook-timestamp": "7", "cookie": "no"}
+            headers = {**LOCAL, "webhook-id": name, "user-agent": "us", "x-token": "secret"}
             assert (await ask(inbox, "POST", "/dev/inbox", body, headers)).status == 200
         listing = await ask(inbox, "GET", "/dev/inbox")
         webhooks = listing.json()["webhooks"]
         assert [webhook["id"] for webhook in webhooks] == ["b", "a"]
-        assert webhooks[0]["headers"] == {"webhook-id": "b", "webhook-timestamp": "7"}
+        shown = webhooks[0]["headers"]
+        assert shown == {**LOCAL, "webhook-id": "b", "user-agent": "us", "x-token": NOT_KEPT}
+        assert b"secret" not in listing.body
         assert b'"body":{"n":12345678901234567890.10}' in listing.body
 
     trio.run(main)
@@ -101,7 +103,7 @@ def test_it_forgets_the_oldest_beyond_its_bounds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(inbox_module, "WEBHOOKS_MAX", 3)
-    monkeypatch.setattr(inbox_module, "TOTAL_BYTES_MAX", 500)
+    monkeypatch.setattr(inbox_module, "TOTAL_BYTES_MAX", 800)
 
     async def main() -> None:
         inbox = Inbox(tmp_path)
@@ -116,7 +118,7 @@ def test_it_forgets_the_oldest_beyond_its_bounds(
         for name in "abcd":
             await post(name, b'"0123456789"')
         assert await kept() == ["d", "c", "b"]
-        await post("e", b'"%s"' % (b"x" * 250))
+        await post("e", b'"%s"' % (b"x" * 350))
         assert await kept() == ["e", "d"]
         assert (await ask(inbox, "DELETE", "/dev/inbox")).json() == {"removed": 2}
         assert await kept() == []
@@ -324,7 +326,7 @@ def test_what_a_killed_process_was_writing_is_not_shown_and_is_removed(
         half.write_bytes(whole.read_bytes()[:20])
         assert await listed(Inbox(tmp_path)) == ["a"]
         assert half.exists()
-        monkeypatch.setattr("actor_queue.http.inbox_files.WRITING_MAX_S", 0.0)
+        monkeypatch.setattr("actor_queue.app.inbox_files.WRITING_MAX_S", 0.0)
         assert await listed(Inbox(tmp_path)) == ["a"]
         assert not half.exists()
 
@@ -356,22 +358,22 @@ def test_a_webhook_that_cannot_be_kept_is_refused_so_that_it_comes_again(tmp_pat
 
 
 @pytest.mark.process
-def test_a_dev_that_was_killed_shows_its_webhooks_again(dev: Dev) -> None:
+def test_a_dev_that_was_killed_shows_its_webhooks_again(own_dev: Dev) -> None:
     def webhooks() -> list[Any]:
-        with urllib.request.urlopen(f"{dev.url}dev/inbox", timeout=5) as answer:
+        with urllib.request.urlopen(f"{own_dev.url}dev/inbox", timeout=ANSWER_S) as answer:
             return list(json.load(answer)["webhooks"])
 
     body = json.dumps({"user": "ana", "message": "Oi", "ttl": 0}).encode()
     request = urllib.request.Request(
-        f"{dev.url}api/message", body, {"content-type": "application/json"}
+        f"{own_dev.url}api/message", body, {"content-type": "application/json"}
     )
-    urllib.request.urlopen(request, timeout=5).close()
-    deadline = time.monotonic() + 20
+    urllib.request.urlopen(request, timeout=ANSWER_S).close()
+    deadline = time.monotonic() + ANSWER_S
     while not (before := webhooks()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    dev.kill()
-    dev.start()
+    own_dev.kill()
+    own_dev.start()
     assert [each["id"] for each in webhooks()] == [each["id"] for each in before]
     assert webhooks()[0]["body"]["messages"] == ["Oi"]
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from actor_queue.http.inbox_files import InboxFiles
+from actor_queue.app.inbox_files import InboxFiles
 
 DIRECTORY = "inbox"
 """Under AQ_DATA_DIR."""
@@ -33,6 +33,14 @@ WEBHOOK_BYTES_MAX = 8 * 1024 * 1024
 TOTAL_BYTES_MAX = 32 * 1024 * 1024
 MODE_BYTES_MAX = 1_024
 HEADER_BYTES_MAX = 1_024
+HEADERS_MAX = 64
+NOT_KEPT = "(sent, its value is not kept)"
+"""Of a header that WEBHOOK_HEADERS may have added: such a one can hold a secret."""
+OWN_HEADERS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+    | {"idempotency-key", "user-agent"}
+)
+OWN_PREFIXES = ("webhook-", "aq-")
 BODY_TIMEOUT_S = 30.0
 SLOW_S = 2.0
 
@@ -112,9 +120,8 @@ class Inbox:
 
     def _keep(self, headers: Mapping[str, str], body: bytes) -> None:
         kept = {
-            name: value[:HEADER_BYTES_MAX]
-            for name, value in headers.items()
-            if name.startswith("webhook-")
+            name: value[:HEADER_BYTES_MAX] if _is_ours(name) else NOT_KEPT
+            for name, value in list(headers.items())[:HEADERS_MAX]
         }
         about = {
             "id": kept.get("webhook-id", f"unnamed-{secrets.token_hex(4)}"),
@@ -195,6 +202,11 @@ def _headers(scope: Scope) -> dict[str, str]:
         bytes(name).decode("latin-1").lower(): bytes(value).decode("latin-1")
         for name, value in scope["headers"]
     }
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the service itself sends this header with each webhook."""
+    return name in OWN_HEADERS or name.startswith(OWN_PREFIXES)
 
 
 def _path(scope: Scope) -> str:
