@@ -9,6 +9,9 @@ step is due. An actor is a hint with a deadline. It sleeps, asks the store for w
   the sweep, and neither can lose, repeat or reorder a message;
 - a retry is not a second road: the settlement answers with the next due time, and the same
   sleep and the same claim follow;
+- a receiver that answers 202 and will say later that it is done is waited for in the store, as a
+  retry is: the settlement moves the attempt's limit, and when that has passed the same claim makes
+  the next attempt, or hands over the last one once more to be buried;
 - news that arrives while the actor is busy (`Nudged`) is remembered, because the answer it
   waits for may be older than the news;
 - answers do not arrive in the store's order. News may move a deadline later only if it was
@@ -19,7 +22,8 @@ step is due. An actor is a hint with a deadline. It sleeps, asks the store for w
            ^                 |                                               |
            +--Later/Trouble--+                        +--Settled: next due---+
            +------------------------------------------+
-        CLAIMING --Empty/Lost--> DONE <--Settled: nothing/Lost-- SETTLING
+        CLAIMING --Claimed: unanswered--> SETTLING
+        CLAIMING --Empty/Lost/Barred--> DONE <--Settled: nothing/Lost-- SETTLING
 
 Events that a phase does not know raise `IllegalEvent` and change nothing. Times are seconds
 on the replica's monotonic clock; the core never reads it.
@@ -31,9 +35,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from actor_queue.core.answers import ACCEPTED, UNANSWERED
 from actor_queue.core.batch import Attempt
 from actor_queue.core.delivery import ANSWER_BYTES_MAX, REASON_CHARACTERS_MAX, decide, printable
-from actor_queue.core.outcome import Failed, Outcome, Verdict
+from actor_queue.core.outcome import Bury, Failed, Outcome, Verdict
 
 
 class Phase(Enum):
@@ -114,6 +119,11 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """The user's route is open or paused. The sweep finds the user when it is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """The store cannot be asked; try again at `at`."""
 
@@ -127,6 +137,10 @@ class Attempted:
     outcome: Outcome
     jitter: float
     took_ms: int | None = None
+    spent: bool = True
+    """False: the attempt failed while its route was open, and does not count."""
+    answer_within_ms: int | None = None
+    """See `core.delivery.decide`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,19 @@ class Vanished:
     """The batch was settled or dropped before: only a claim can tell what comes next."""
 
 
-Event = Nudged | Woke | Claimed | Later | Empty | Lost | Trouble | Attempted | Settled | Vanished
+Event = (
+    Nudged
+    | Woke
+    | Claimed
+    | Later
+    | Empty
+    | Lost
+    | Barred
+    | Trouble
+    | Attempted
+    | Settled
+    | Vanished
+)
 
 
 # Effects: exactly one thing to do next
@@ -205,6 +231,9 @@ def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, E
             return replace(state, due=_sooner(at, state.due), heard=event.heard), None
         case Phase.WAITING, Woke():
             return ActorState(Phase.CLAIMING), Claim()
+        case Phase.CLAIMING, Claimed(attempt) if attempt.unanswered:
+            settle = Settle(attempt, Bury(UNANSWERED), ACCEPTED)
+            return replace(state, phase=Phase.SETTLING, attempt=attempt, settle=settle), settle
         case Phase.CLAIMING, Claimed(attempt):
             return replace(state, phase=Phase.DELIVERING, attempt=attempt), Deliver(attempt)
         case Phase.CLAIMING, Later(at, heard):
@@ -214,6 +243,8 @@ def step(state: ActorState, event: Event, policy: Policy) -> tuple[ActorState, E
         case Phase.CLAIMING, Empty():
             return _rest(None, state.due, state.heard, policy)
         case ((Phase.CLAIMING | Phase.DELIVERING | Phase.SETTLING), Lost()):
+            return ActorState(Phase.DONE), Stop()
+        case Phase.CLAIMING, Barred():
             return ActorState(Phase.DONE), Stop()
         case Phase.DELIVERING, Attempted():
             return _attempted(state, event, policy)
@@ -236,7 +267,7 @@ def _moved(state: ActorState, news: Nudged, policy: Policy) -> tuple[ActorState,
     heard = max(state.heard, news.heard)
     if at > heard + policy.horizon_s:
         return ActorState(Phase.DONE), Stop()
-    return replace(state, due=at, heard=heard), None
+    return ActorState(Phase.WAITING, at, heard), None
 
 
 def _attempted(state: ActorState, event: Attempted, policy: Policy) -> tuple[ActorState, Effect]:
@@ -247,7 +278,15 @@ def _attempted(state: ActorState, event: Attempted, policy: Policy) -> tuple[Act
         outcome = replace(outcome, reason=printable(outcome.reason, REASON_CHARACTERS_MAX))
         answer = outcome.answer and printable(outcome.answer, ANSWER_BYTES_MAX)
     messages = len(attempt.batch.stored)
-    verdict = decide(outcome, attempt.number, policy.retry_schedule_ms, event.jitter, messages)
+    verdict = decide(
+        outcome,
+        attempt.number,
+        policy.retry_schedule_ms,
+        event.jitter,
+        messages,
+        event.answer_within_ms,
+        spent=event.spent,
+    )
     settle = Settle(attempt, verdict, outcome.status, answer=answer, took_ms=event.took_ms)
     return replace(state, phase=Phase.SETTLING, settle=settle), settle
 

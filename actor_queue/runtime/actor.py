@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 import trio
@@ -17,6 +18,7 @@ import trio
 from actor_queue.core.actor import (
     ActorState,
     Attempted,
+    Barred,
     Claim,
     Claimed,
     Deliver,
@@ -39,10 +41,15 @@ from actor_queue.core.actor import (
     step,
 )
 from actor_queue.core.batch import Attempt, Batch, batch_id, claim_token, divided_from
-from actor_queue.core.outcome import Ack, Bury, Divide, Outcome, Retry
+from actor_queue.core.history import PastAttempt, PastOutcome, marks_of
+from actor_queue.core.outcome import Ack, AnswersLater, Bury, Divide, Outcome, Retry
+from actor_queue.runtime.answers import Answers
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
+from actor_queue.runtime.history import History
 from actor_queue.runtime.journal import Journal
+from actor_queue.runtime.lanes import Lanes
+from actor_queue.runtime.routes import Gates
 from actor_queue.store import api
 from actor_queue.store.api import Lease, Store, StoreUnavailable
 from actor_queue.store.base import ATTEMPT_MARGIN_MS, Spoilt
@@ -58,6 +65,11 @@ SLOW_ANSWER_S = 0.02
 
 DeliverFunction = Callable[[Batch, float], Awaitable[Outcome]]
 """Carries a batch to its receiver within so many seconds. Raises nothing but bugs."""
+
+
+def _may_be_cancelled(_: object) -> trio.lowlevel.Abort:
+    """What `trio.sleep_forever` tells Trio, which would take a frame of its own for it."""
+    return trio.lowlevel.Abort.SUCCEEDED
 
 
 def answered(asked: float) -> float:
@@ -97,17 +109,30 @@ class World:
     store: Store
     leases: Leases
     deliver: DeliverFunction
-    slots: trio.Semaphore
+    lanes: Lanes
     policy: Policy
-    attempt_s: float
+    """But for the retry schedule, which is a route's."""
     counters: Counters
     events: EventBus
     journal: Journal
+    history: History
+    gates: Gates
+    answers: Answers
     random: random.Random
     entropy: Callable[[], str]
     """20 hexadecimal digits that nobody else has drawn."""
     awake: int = 0
-    """Actors that are past their sleep."""
+    """Actors that are past their sleep, of all routes."""
+
+    def stirs(self, user: str) -> None:
+        """This user's actor is past its sleep from now on."""
+        self.awake += 1
+        self.lanes.of(user).awake += 1
+
+    def rests(self, user: str) -> None:
+        """It sleeps again, or has ended."""
+        self.awake -= 1
+        self.lanes.of(user).awake -= 1
 
 
 class Actor:
@@ -115,9 +140,9 @@ class Actor:
 
     __slots__ = (
         "_claimed_at",
-        "_holds_slot",
         "_lease",
         "_scope",
+        "_slot",
         "_state",
         "_token",
         "_world",
@@ -132,7 +157,7 @@ class Actor:
         self._state: ActorState
         self._state, _ = started(due, trio.current_time())
         self._scope: trio.CancelScope | None = None
-        self._holds_slot = False
+        self._slot: trio.Semaphore | None = None
         self._token = ""
         self._lease: Lease | None = None
         self._claimed_at = 0.0
@@ -154,22 +179,26 @@ class Actor:
         if self._scope is not None:
             self._scope.deadline = -math.inf if self._state.due is None else self._state.due
 
-    async def run(self) -> None:
-        """Until nothing is left to do for this user here."""
+    async def run(self, ended: Callable[[Actor], None]) -> None:
+        """Until nothing is left to do for this user here; then call `ended`.
+
+        The frames of a sleeping task are most of what a waiting user weighs, so there are two: this
+        one and Trio's own.
+        """
         effect: Effect = Sleep()
-        self._world.awake += 1
+        self._world.stirs(self.user)
         try:
             while True:
                 if isinstance(effect, Sleep):
                     self._free_slot()
-                    self._world.awake -= 1
+                    self._world.rests(self.user)
                     assert self._state.due is not None
                     try:
                         with trio.CancelScope(deadline=self._state.due) as self._scope:
-                            await trio.sleep_forever()
+                            await trio.lowlevel.wait_task_rescheduled(_may_be_cancelled)
                     finally:
                         self._scope = None
-                        self._world.awake += 1
+                        self._world.stirs(self.user)
                     if self.done:
                         return
                     event: Event = Woke()
@@ -177,12 +206,21 @@ class Actor:
                     return
                 else:
                     event = await self._perform(effect)
-                self._state, following = step(self._state, event, self._world.policy)
+                self._state, following = step(self._state, event, self._policy_for(event))
                 assert following is not None
                 effect = following
         finally:
-            self._world.awake -= 1
+            self._world.rests(self.user)
             self._free_slot()
+            ended(self)
+
+    def _policy_for(self, event: Event) -> Policy:
+        """A verdict is by the schedule of the user's route."""
+        policy = self._world.policy
+        if not isinstance(event, Attempted):
+            return policy
+        schedule_ms = self._world.lanes.schedule_of(self.user, policy.retry_schedule_ms)
+        return replace(policy, retry_schedule_ms=schedule_ms)
 
     async def _perform(self, effect: Claim | Deliver | Settle) -> Event:
         match effect:
@@ -198,11 +236,20 @@ class Actor:
     # Claim
 
     async def _claim(self) -> Event:
+        # A claim that is repeated may have begun an attempt, which counts unless it is made.
+        if not self._token and not await self._has_turn():
+            return Barred()
         # The slot comes first: an attempt's time runs from its claim and must not pass in a queue.
-        if not self._holds_slot:
-            await self._world.slots.acquire()
-            self._holds_slot = True
         world = self._world
+        lane = world.lanes.of(self.user)
+        if self._slot is None and lane.route is not None:
+            slots = lane.slots
+            await slots.acquire()
+            self._slot = slots
+            if not self._token and world.gates.bars(self.user):
+                return Barred()
+        if lane.route is None:
+            return Lost()  # the sweep comes back when the route is there again
         lease = world.leases.claimable(self.shard)
         if lease is None:
             return Lost()
@@ -221,6 +268,8 @@ class Actor:
         except StoreUnavailable:
             return self._trouble()
         self._token = ""
+        if not isinstance(claim, Attempt) or claim.unanswered:
+            world.gates.not_made(self.user)
         match claim:
             case Attempt():
                 return self._claimed(claim)
@@ -235,14 +284,39 @@ class Actor:
             case _:
                 assert_never(claim)
 
+    async def _has_turn(self) -> bool:
+        """Wait until the user's route lets an attempt through; False where that is not soon."""
+        gates = self._world.gates
+        if not gates.known.is_set():
+            with self._idle():
+                await gates.known.wait()
+        wait_s = gates.turn(self.user)
+        if wait_s:
+            with self._idle():
+                await trio.sleep(wait_s)
+        return wait_s is not None
+
+    @contextmanager
+    def _idle(self) -> Iterator[None]:
+        """Whoever waits for a turn is not at work, and keeps no other route's users from it."""
+        self._free_slot()
+        self._world.rests(self.user)
+        try:
+            yield
+        finally:
+            self._world.stirs(self.user)
+
     def _claimed(self, attempt: Attempt) -> Event:
         world, batch = self._world, attempt.batch
+        if attempt.unanswered:
+            return Claimed(attempt)
         if attempt.number == 1 and divided_from(batch.id) is None:
             world.counters.lateness_s.observe(max(0, batch.closed_at_ms - batch.due_at_ms) / 1000)
         if world.events.listened:
             world.events.publish(
                 "fired",
                 user=batch.user,
+                route=batch.route,
                 batch_id=batch.id,
                 seq=batch.seq,
                 reason=batch.reason,
@@ -257,16 +331,19 @@ class Actor:
     async def _deliver(self, attempt: Attempt) -> Event:
         world = self._world
         # A repeated claim finds the attempt's time already running.
-        granted_s = min(world.attempt_s, (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000)
+        granted_s = (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000
         if not await self._may_begin(self._claimed_at + granted_s / 2):
             return Lost()
         began = trio.current_time()
         left_s = self._claimed_at + granted_s - began
-        outcome = await world.deliver(attempt.batch, max(left_s, 0.001))
+        offered, within_ms = world.answers.offered(attempt)
+        outcome = await world.deliver(offered, max(left_s, 0.001))
         took_s = trio.current_time() - began
-        world.counters.attempt_s.observe(took_s)
+        world.counters.of(attempt.batch.route).attempt_s.observe(took_s)
         world.journal.attempted(self.user, outcome)
-        return Attempted(outcome, world.random.random(), round(took_s * 1000))
+        spent = world.gates.attempted(self.user, outcome)
+        took_ms = round(took_s * 1000)
+        return Attempted(outcome, world.random.random(), took_ms, spent, within_ms)
 
     async def _may_begin(self, until: float) -> bool:
         """Whether the attempt is certainly ours to make.
@@ -292,6 +369,8 @@ class Actor:
             result = await self._send(settle)
         except StoreUnavailable:
             return self._trouble()
+        if self._world.history.wanted:
+            self._world.history.note(self._past(settle, result))
         match result:
             case api.Settled(next_in_ms, known):
                 self._count(settle, known=known)
@@ -312,12 +391,16 @@ class Actor:
         if isinstance(verdict, Ack):
             assert status is not None
             return await world.store.ack(attempt, status, settle.took_ms)
+        if isinstance(verdict, AnswersLater):
+            return await world.store.answering(attempt, verdict.within_ms, settle.took_ms)
         lease = world.leases.trusted(self.shard)
         if lease is None:
             return None
         match verdict:
-            case Retry(after_ms, reason):
-                return await world.store.retry(lease, attempt, after_ms, status, reason, *said)
+            case Retry(after_ms, reason, spent):
+                return await world.store.retry(
+                    lease, attempt, after_ms, status, reason, *said, spent=spent
+                )
             case Divide(reason):
                 return await world.store.divide(lease, attempt, status, reason, *said)
             case Bury(reason):
@@ -325,14 +408,42 @@ class Actor:
             case _:
                 assert_never(verdict)
 
+    def _past(self, settle: Settle, result: api.SettleResult | None) -> PastAttempt:
+        """What the history tells of an attempt; it was made, whether the store took its verdict or
+        not."""
+        verdict, batch = settle.verdict, settle.attempt.batch
+        taken = isinstance(verdict, Ack | AnswersLater)
+        outcome: PastOutcome = "delivered" if taken else "failed"
+        if isinstance(verdict, Bury):
+            # Where the answer to a burial was lost, its repetition finds the batch gone.
+            repeated = settle.at is not None and isinstance(result, api.Gone)
+            if repeated or (isinstance(result, api.Settled) and not result.known):
+                outcome = "dead"
+        return PastAttempt(
+            batch.user,
+            batch.id,
+            settle.attempt.number,
+            outcome,
+            settle.status,
+            None if isinstance(verdict, Ack | AnswersLater) else verdict.reason,
+            settle.took_ms,
+            len(batch.stored),
+            sum(map(len, batch.stored)),
+            self._world.store.replica,
+            marks_of(batch.stored),
+            route=batch.route,
+        )
+
     def _count(self, settle: Settle, *, known: bool) -> None:
+        events, batch = self._world.events, settle.attempt.batch
+        counters = self._world.counters.of(batch.route)
         if known:
             # The ack that came first has said that the batch was delivered.
-            self._world.counters.failed += not isinstance(settle.verdict, Ack)
+            counters.failed += not isinstance(settle.verdict, Ack | AnswersLater)
             return
-        counters, events, batch = self._world.counters, self._world.events, settle.attempt.batch
         facts = {
             "user": batch.user,
+            "route": batch.route,
             "batch_id": batch.id,
             "attempt": settle.attempt.number,
             "status": settle.status,
@@ -344,6 +455,8 @@ class Actor:
                 counters.delivered += 1
                 counters.delivered_messages += len(batch.stored)
                 events.publish("delivered", **facts, messages=len(batch.stored))
+            case AnswersLater():
+                counters.answering += 1
             case Retry() as retry:
                 counters.failed += 1
                 events.publish(
@@ -362,7 +475,7 @@ class Actor:
                 counters.dead += 1
                 events.publish("dead", **facts, reason=bury.reason, answer=settle.answer)
                 self._world.journal.dead_letter(
-                    batch.user, batch.id, settle.attempt.number, bury.reason
+                    batch.key, batch.id, settle.attempt.number, bury.reason
                 )
 
     # What goes wrong
@@ -377,6 +490,6 @@ class Actor:
         return Lost()
 
     def _free_slot(self) -> None:
-        if self._holds_slot:
-            self._holds_slot = False
-            self._world.slots.release()
+        if self._slot is not None:
+            self._slot.release()
+            self._slot = None

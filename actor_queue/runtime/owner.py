@@ -70,7 +70,7 @@ class Owner:
         nonce: str,
         shards: int,
         lease_ttl_ms: int,
-        attempt_s: float,
+        attempt_s: Callable[[], float],
         counters: Counters,
         events: EventBus,
         journal: Journal,
@@ -294,7 +294,7 @@ class Owner:
 
     def _hand_over(self, calls: trio.Nursery, shards: Sequence[int]) -> None:
         now = self._clock()
-        window = TrustWindow(now + self._attempt_s)
+        window = TrustWindow(now + self._attempt_s())
         self._moving.update(shards)
         for part in self._store.by_server(shards):
             gone = [self._held.pop(shard) for shard in part]

@@ -15,8 +15,11 @@ import trio
 
 from actor_queue.core.horizon import HORIZON_S, NEAR_S, horizon_s
 from actor_queue.runtime.actor import Actor, World
+from actor_queue.runtime.lanes import Lanes
 
 FINISH_POLL_S = 0.01
+TASK_NAME = "actor_queue.runtime.actor.Actor"
+"""Of each actor's task, as Trio would make it of the class. Trio would make it for each task."""
 SHORT_S = 2.0
 """With a shorter horizon the next sweep may come too late for a user whose actor gave up."""
 
@@ -24,16 +27,18 @@ SHORT_S = 2.0
 class Registry:
     """`run` must be running before the first nudge.
 
-    More than `actors_max` actors there are only of users who are due now, `besides` at most.
+    More than `actors_max` actors there are only of users who are due now, and of a route no more
+    than are brought in at once.
     """
 
-    def __init__(self, world: World, actors_max: int, besides: int) -> None:
+    def __init__(self, world: World, actors_max: int) -> None:
         self._world = world
         self._actors_max = actors_max
-        self._besides = besides
         self.turned_away: Callable[[float], None] = lambda at: None
         """Called when a user gets no actor, with when the user is due (trio clock)."""
         self._actors: dict[str, Actor] = {}
+        self._when_ended = self._ended
+        """One object for all actors."""
         self._nursery: trio.Nursery | None = None
         self._open = False
 
@@ -49,9 +54,13 @@ class Registry:
         return self._world.awake
 
     @property
+    def lanes(self) -> Lanes:
+        return self._world.lanes
+
+    @property
     def full(self) -> bool:
         """Whether nobody gets an actor, not even who is due now."""
-        return len(self._actors) >= self._actors_max + self._besides
+        return len(self._actors) >= self._actors_max + self._world.lanes.besides
 
     @property
     def horizon_s(self) -> float:
@@ -71,7 +80,7 @@ class Registry:
                 self._forget(actor)
                 self.turned_away(at)
             return True
-        if not self._open:
+        if not self._open or self._world.gates.bars(user):
             return False
         if not self._has_room(at - trio.current_time()):
             self.turned_away(at)
@@ -80,7 +89,7 @@ class Registry:
         self._actors[user] = actor
         self._look_ahead()
         assert self._nursery is not None
-        self._nursery.start_soon(self._live, actor, name=Actor)
+        self._nursery.start_soon(actor.run, self._when_ended, name=TASK_NAME)
         return True
 
     def hint(self, user: str, at: float) -> None:
@@ -130,13 +139,10 @@ class Registry:
             while self._world.awake:  # noqa: ASYNC110
                 await trio.sleep(FINISH_POLL_S)
 
-    async def _live(self, actor: Actor) -> None:
-        try:
-            await actor.run()
-        finally:
-            # Nothing is awaited between an actor's end and this, so no nudge can fall in between.
-            short = self.horizon_s < SHORT_S
-            self._forget(actor)
-            if short:
-                # It may have ended because its user is due a little later than that.
-                self.turned_away(trio.current_time() + NEAR_S)
+    def _ended(self, actor: Actor) -> None:
+        """Nothing is awaited between an actor's end and this, so no nudge can fall in between."""
+        short = self.horizon_s < SHORT_S
+        self._forget(actor)
+        if short:
+            # It may have ended because its user is due a little later than that.
+            self.turned_away(trio.current_time() + NEAR_S)

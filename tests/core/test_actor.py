@@ -10,6 +10,7 @@ import pytest
 from actor_queue.core.actor import (
     ActorState,
     Attempted,
+    Barred,
     Claim,
     Claimed,
     Deliver,
@@ -59,6 +60,20 @@ def fresh_news(at: float) -> Nudged:
 
 def old_news(at: float) -> Nudged:
     return Nudged(at, asked=NOW - 1, heard=NOW + 1.1)
+
+
+def test_whoever_is_barred_by_its_route_keeps_no_timer_whatever_news_has_come() -> None:
+    for state in (CLAIMING, CLAIMING_WITH_NEWS):
+        assert step(state, Barred(), POLICY) == (DONE, Stop())
+
+
+def test_an_attempt_that_does_not_count_is_settled_so_even_after_the_last_retry() -> None:
+    last = replace(FIRST, number=9)
+    delivering = replace(DELIVERING, attempt=last)
+    event = Attempted(Failed("answered 500", 500), 0.5, spent=False)
+    _, settle = step(delivering, event, POLICY)
+    assert isinstance(settle, Settle)
+    assert settle.verdict == Retry(1_000, "answered 500", spent=False)
 
 
 def test_a_new_actor_sleeps_until_it_is_due() -> None:

@@ -29,13 +29,14 @@ from actor_queue.core.batch import Batch
 from actor_queue.core.message import Accepted, Message
 from actor_queue.core.outcome import Delivered, Failed, Outcome
 from actor_queue.core.payload import render
+from actor_queue.core.routes import RouteTable
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.redis import RedisStore
-from actor_queue.store.runner import Call
 from actor_queue.testing.memory import MemoryRunner, memory_server
+from actor_queue.transport.runner import Call
 
 START_MS = 1_700_000_000_000
 VIRTUAL_LIMIT_S = 200_000
@@ -132,6 +133,8 @@ def after(seconds: float, outcome: Outcome | None = None) -> Answer:
 
 
 FAILED = Failed("answered 503", status=503)
+REFUSED = Failed("answered 400", status=400)
+"""From a receiver that is alive: it opens no route."""
 GONE = Failed("answered 410", status=410, final=True)
 
 
@@ -192,12 +195,17 @@ class MortalEngine(Engine):
 class Replica:
     """An engine and the switch that ends it."""
 
+    store_class = RedisStore
+
     def __init__(self, s: Stage, name: str, seed: int) -> None:
         self.name = name
         self.skew_s = 0.0
         """Added to the clock that measures trust."""
         self.runner = FaultyRunner(s, name)
-        self.store = RedisStore(self.runner, s.settings, replica=name, clock=now_ms)
+        self.store = self.store_class(
+            self.runner, s.settings, replica=name, clock=now_ms, routes=s.routes
+        )
+        self.store.answer_key = b"the key of the namespace"  # which a start draws or reads
 
         async def deliver(batch: Batch, deadline_s: float) -> Outcome:
             return await s.deliver(name, batch, deadline_s)
@@ -208,6 +216,7 @@ class Replica:
             deliver,
             clock=lambda: trio.current_time() + self.skew_s,
             seed=seed,
+            routes=s.routes,
         )
         self._stop = trio.Event()
         self._stopped = trio.Event()
@@ -256,6 +265,8 @@ class Stage:
 
     def __init__(self, nursery: trio.Nursery, settings: Settings) -> None:
         self.settings = settings
+        self.routes = RouteTable.of(settings)
+        """Of all replicas."""
         self.server = memory_server(now_ms)
         self.down = False
         self.seen: list[Sent] = []
@@ -266,9 +277,11 @@ class Stage:
         self._seeds = itertools.count(1)
         self._faults: list[Fault | None] = []
 
-    async def start(self, name: str, shards: int | None = None) -> Replica:
+    async def start(
+        self, name: str, shards: int | None = None, kind: type[Replica] = Replica
+    ) -> Replica:
         """A running replica; back when it owns `shards` (default: all; 0: does not wait)."""
-        replica = Replica(self, name, next(self._seeds))
+        replica = kind(self, name, next(self._seeds))
         self.replicas.append(replica)
         await self._nursery.start(replica.live)
         wanted = self.settings.shards if shards is None else shards
