@@ -12,13 +12,28 @@ from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from actor_queue.core.outcome import Ack, Bury, Delivered, Divide, Failed, Outcome, Retry, Verdict
+from actor_queue.core.answers import ACCEPTED
+from actor_queue.core.outcome import (
+    Ack,
+    AnswersLater,
+    Bury,
+    Delivered,
+    Divide,
+    Failed,
+    Outcome,
+    Retry,
+    Verdict,
+)
 from actor_queue.core.url import shown_receiver
 
 JITTER = 0.2
 """A delay is this much shorter or longer, so that users who failed together part ways."""
 RETRY_AFTER_MAX_S = 86_400.0
 """No receiver can silence a user for more than a day with one answer."""
+UNSPENT_DELAY_MS = 1_000
+"""Before a batch goes again whose attempt does not count, where the schedule has no delays."""
+SAID_THAT_IT_FAILED = "the receiver said that it failed"
+"""The reason then. Its own words are kept beside it, as an answer is, and reach no log."""
 GONE = 410
 """The receiver wants nothing any more."""
 REDIRECTS_NOT_FOLLOWED = "redirects are not followed"
@@ -36,16 +51,31 @@ _DELTA_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
 def decide(
-    outcome: Outcome, number: int, schedule_ms: Sequence[int], jitter: float, messages: int
+    outcome: Outcome,
+    number: int,
+    schedule_ms: Sequence[int],
+    jitter: float,
+    messages: int,
+    answer_within_ms: int | None = None,
+    *,
+    spent: bool = True,
 ) -> Verdict:
     """What to settle after attempt `number` (1 for the first) at a batch of so many messages.
 
     `schedule_ms` has the delay before each retry; `jitter`, drawn by the caller from [0, 1),
     moves it by up to `JITTER` either way. A receiver that asked for more time than that gets
-    it, up to `RETRY_AFTER_MAX_S`.
+    it, up to `RETRY_AFTER_MAX_S`. An attempt that is not `spent`, because it failed while its route
+    was open, is never the last one; when the batch goes again, the route decides.
+    `answer_within_ms` is how long a receiver that answers 202 has to say that it is done; None
+    where every receiver is done when it answers.
     """
     if isinstance(outcome, Delivered):
+        if outcome.status == ACCEPTED and answer_within_ms is not None:
+            return AnswersLater(answer_within_ms)
         return Ack()
+    if not spent:
+        first_ms = schedule_ms[0] if schedule_ms else UNSPENT_DELAY_MS
+        return Retry(first_ms, outcome.reason, spent=False)
     if outcome.status == TOO_LARGE and not outcome.final:
         return Divide(outcome.reason) if messages > 1 else Bury(outcome.reason)
     if outcome.final or number > len(schedule_ms):
@@ -53,6 +83,21 @@ def decide(
     scheduled_ms = schedule_ms[number - 1] * (1 - JITTER + 2 * JITTER * jitter)
     asked_ms = _clamped(outcome.retry_after_s or 0.0) * 1_000
     return Retry(math.ceil(max(scheduled_ms, asked_ms)), outcome.reason)
+
+
+def decide_on_word(
+    retry_after_s: float | None,
+    number: int,
+    schedule_ms: Sequence[int],
+    jitter: float,
+    *,
+    retry: bool,
+) -> Retry | Bury:
+    """As `decide`, where a receiver that had answered 202 says that it failed."""
+    failed = Failed(SAID_THAT_IT_FAILED, retry_after_s=retry_after_s, final=not retry)
+    verdict = decide(failed, number, schedule_ms, jitter, 1)
+    assert isinstance(verdict, Retry | Bury)
+    return verdict
 
 
 def outcome_of_status(

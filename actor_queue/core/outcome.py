@@ -51,11 +51,20 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswersLater:
+    """Settle: the receiver has the batch, and says within `within_ms` that it is done."""
+
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """Settle: try again `after_ms` from now."""
 
     after_ms: int
     reason: str
+    spent: bool = True
+    """False: the attempt counts as if it had not been made, because its route was open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +81,4 @@ class Divide:
     reason: str
 
 
-Verdict = Ack | Retry | Bury | Divide
+Verdict = Ack | AnswersLater | Retry | Bury | Divide

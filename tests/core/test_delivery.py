@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from actor_queue.core.delivery import (
     RETRY_AFTER_MAX_S,
+    UNSPENT_DELAY_MS,
     decide,
     loggable,
     outcome_of_status,
@@ -32,6 +33,14 @@ NOW_S = 784_111_117.0  # eleven minutes before the date that RFC 9110 uses: 1994
 
 def test_a_delivered_batch_is_acknowledged_at_any_attempt() -> None:
     assert decide(Delivered(200), 99, SCHEDULE_MS, 0.0, 3) == Ack()
+
+
+@pytest.mark.parametrize("number", [1, 99])
+def test_an_attempt_that_is_not_spent_is_never_the_last_one(number: int) -> None:
+    failed = Failed("answered 503", 503, retry_after_s=9_000.0)
+    for schedule_ms, after_ms in ((SCHEDULE_MS, SCHEDULE_MS[0]), ((), UNSPENT_DELAY_MS)):
+        verdict = decide(failed, number, schedule_ms, 0.5, 3, spent=False)
+        assert verdict == Retry(after_ms, "answered 503", spent=False)
 
 
 @pytest.mark.parametrize("number", [1, 99])
