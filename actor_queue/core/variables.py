@@ -128,7 +128,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("AQ_DURABILITY", "durability", kinds.choice("memory", "fsync", "replica"), "memory",
              "what a 202 waits for: Redis has it, it is on disk, or one replica has it"),
     Variable("AQ_API_KEYS", "api_keys", kinds.API_KEYS, "",
-             "who may call: scope:key,… with the scopes ingest, read and admin", secret=True),
+             "who may call: scope:key,… with the scopes ingest, read and admin; scope:key:name says"
+             " who did something in what is recorded of it; scope@route:key reaches one route",
+             secret=True),
     Variable("AQ_ALLOW_ANONYMOUS", "allow_anonymous", kinds.BOOLEAN, "false",
              "without keys, listen on more than loopback all the same"),
     Variable("AQ_KEY_FOR_METRICS", "key_for_metrics", kinds.BOOLEAN, "false",

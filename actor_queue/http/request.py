@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
-import trio
+import anyio
 from hypercorn.typing import ASGIReceiveCallable, HTTPScope
 
 from actor_queue.core.codings import Decoder, coded_bytes_max, coding_of
 from actor_queue.core.json_text import BYTE_ORDER_MARK, Refused
-from actor_queue.http.arrivals import UNKNOWN, Arrival, Reader
 from actor_queue.http.problem import Problem, problem_of
+
+if TYPE_CHECKING:
+    from actor_queue.http.arrivals import Arrival
 
 USER_IN_SCOPE: Final = "actor_queue.user"
 """Where the dispatcher leaves the user whom a path names."""
+MESSAGE_IN_SCOPE: Final = "actor_queue.message"
+"""And the id of the message."""
 BODY_TOTAL_S: Final = 60.0
 """For a whole body of bounded size; the server cuts one that stands still sooner."""
 
@@ -32,10 +36,23 @@ _LABEL_HINT: Final = (
 Header = tuple[bytes, bytes]
 
 
+class _Unknown:
+    """The arrival of a request that another server has read."""
+
+    arrived_ns = 0
+    awaited = False
+
+    def take_in_hand(self) -> None: ...
+
+    def hand_on(self) -> None: ...
+
+
+_UNKNOWN: Final = _Unknown()
+
+
 def arrival_of(scope: HTTPScope) -> Arrival:
-    """When the bytes read so far arrived. Another server does not tell."""
-    reader = scope.get("state", {}).get("reader")
-    return reader if isinstance(reader, Reader) else UNKNOWN
+    """When the bytes read so far arrived. Only our own server tells: it puts its reader there."""
+    return cast("Arrival", scope.get("state", {}).get("reader", _UNKNOWN))
 
 
 @dataclass(slots=True)
@@ -110,7 +127,7 @@ async def read_body(
         return None
     if not event["more_body"] and coding is None:  # the common case: it comes with its head
         return event["body"] if len(event["body"]) <= bytes_max else too_large(bytes_max)
-    with trio.CancelScope(deadline=trio.current_time() + BODY_TOTAL_S):
+    with anyio.move_on_after(BODY_TOTAL_S):
         return await _read_on(receive, event["body"], event["more_body"], bytes_max, coding)
     return Problem(408, f"the body did not come within {BODY_TOTAL_S:g} seconds")
 

@@ -2,8 +2,8 @@
 
 A proxy in front decides by path and by host. So a request whose target or `Host` two programs could
 read in two ways is refused here, and a path is served only as it is written: nothing is decoded,
-joined or cut on the way to a name of ours. Only the segment that names a user may be
-percent-encoded, because only users have names that need it.
+joined or cut on the way to a name of ours. Only the segments that name a user and a message may be
+percent-encoded, because only these have names that need it.
 """
 
 from __future__ import annotations
@@ -76,5 +76,6 @@ def is_as_written(path: bytes) -> bool:
     """
     if not path.startswith(b"/") or path.startswith(b"//"):
         return False
-    # Behind a user's name stands a verb or nothing, and verbs are compared as they are written.
+    # Behind a user's name stands a verb, a message or nothing, and verbs are compared as they are
+    # written.
     return path.startswith(USERS) or b"%" not in path

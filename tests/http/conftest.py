@@ -18,7 +18,7 @@ from actor_queue.http.server import Limits, serve
 from tests.http.client import Address
 from tests.http.memory_engine import MemoryEngine
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 GRACE_S = 5.0
 
 
@@ -37,6 +37,10 @@ class Served:
     def run(self, function: Callable[[], Any]) -> Any:
         """Run a function in the server's own loop."""
         return trio.from_thread.run_sync(function, trio_token=self._token)
+
+    def prepare(self) -> None:
+        """What the first request for a page would wait for."""
+        trio.from_thread.run(self.application.prepare, trio_token=self._token)
 
     def stop(self) -> None:
         """Ask for the shutdown; does not wait for it."""
@@ -57,6 +61,7 @@ def served(
     limits: Limits | None = None,
     grace_s: float = GRACE_S,
     wrap: Callable[[Any], Any] = lambda app: app,
+    lane: bool = True,
     **settings: Any,
 ) -> Iterator[Served]:
     engine = engine or MemoryEngine(Settings(**settings))
@@ -75,6 +80,7 @@ def served(
                     grace_s=grace_s,
                     limits=limits or Limits(),
                     traffic=application.traffic,
+                    plain=application.plain if lane else None,
                     task_status=task_status,
                 )
 

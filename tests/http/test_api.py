@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
+from actor_queue.core.conversation import Conversation
+from actor_queue.http import models
 from actor_queue.store.api import UserPage
+from actor_queue.store.lists_api import UserFilter
 from tests.http.client import ask, call, post
 from tests.http.conftest import Served
 
@@ -121,10 +125,13 @@ def test_head_answers_as_get_without_a_body(server: Served, path: str) -> None:
 def test_one_user_has_all_documented_fields(server: Served) -> None:
     assert call(server.address, "GET", "/api/users/with-batch").json == {
         "user": "with-batch",
+        "route": "default",
         "state": "retrying",
         "pending": 0,
+        "blocked": None,
         "fires_in": None,
         "held_for": None,
+        "waiting_since": "2025-01-30T01:19:45.120Z",
         "batch": {
             "id": "b-1",
             "seq": 3,
@@ -133,6 +140,7 @@ def test_one_user_has_all_documented_fields(server: Served) -> None:
             "attempts": 1,
             "closed_at": "2025-01-30T01:19:45.120Z",
             "retry_in": 4.5,
+            "answer_in": None,
             "attempt_for": None,
             "failure": None,
         },
@@ -168,10 +176,13 @@ def test_the_list_goes_on_with_its_cursor(server: Served) -> None:
     assert rest["cursor"] is None
     assert first["users"][0] == {
         "user": "u0",
+        "route": "default",
         "state": "collecting",
         "pending": 1,
+        "blocked": None,
         "fires_in": 2.5,
         "held_for": None,
+        "waiting_since": "2025-01-30T01:19:45.120Z",
         "batch": None,
     }
 
@@ -181,8 +192,8 @@ def test_the_list_can_be_narrowed_to_a_state(
 ) -> None:
     asked: list[object] = []
 
-    async def users(state: object, limit: int, cursor: object) -> UserPage:
-        asked.append((state, limit, cursor))
+    async def users(wanted: UserFilter, limit: int, cursor: object) -> UserPage:
+        asked.append((wanted.state, limit, cursor))
         return UserPage((), None)
 
     monkeypatch.setattr(server.engine, "users", users)
@@ -240,7 +251,7 @@ def test_a_bad_parameter_is_422_with_its_name(
         ("hold", b'{"seconds": ' + b"9" * 5_000 + b"}", 400, None),
         ("hold", b'{"seconds": NaN}', 400, None),
         ("hold", b'{"seconds": 1, "seconds": 2}', 422, "seconds"),
-        ("hold", b'{"second": 60}', 422, "seconds"),
+        ("hold", b'{"second": 60}', 422, "second"),
         ("hold", b"[]", 400, None),
         ("hold", b"60", 400, None),
         ("hold", b"\xff", 400, None),
@@ -255,7 +266,7 @@ def test_a_bad_parameter_is_422_with_its_name(
         ("typing", b'{"ttl": 0}', 422, "ttl"),
         ("typing", b'{"ttl": Infinity}', 400, None),
         ("flush", b"{}", 200, None),
-        ("flush", b'{"now": true}', 422, None),
+        ("flush", b'{"now": true}', 422, "now"),
         ("release", b"oi", 400, None),
     ],
 )
@@ -282,6 +293,7 @@ def test_delete_answers_with_what_it_dropped(server: Served) -> None:
     assert call(server.address, "DELETE", "/api/users/with-batch").json == {
         "success": True,
         "user": "with-batch",
+        "route": "default",
         "dropped": 1,
         "batch": "b-7",
         "complete": True,
@@ -294,6 +306,7 @@ def test_delete_answers_with_what_it_dropped(server: Served) -> None:
 LETTER = {
     "id": "b-1",
     "user": "ana",
+    "route": "default",
     "died_at": "2025-01-30T01:19:45.120Z",
     "attempts": 6,
     "reason": "answered 500",
@@ -303,12 +316,17 @@ LETTER = {
     "duration_ms": 34,
     "messages": 2,
     "queued": False,
+    "expires_at": None,
 }
 
 
 def test_a_dead_letter_is_listed_and_shown_with_its_webhook(server: Served) -> None:
     server.engine.bury("b-1", texts=["oi", "tudo bem?"])
-    assert call(server.address, "GET", "/api/dead").json == {"dead": [LETTER], "cursor": None}
+    assert call(server.address, "GET", "/api/dead").json == {
+        "dead": [LETTER],
+        "cursor": None,
+        "unreadable": 0,
+    }
     assert call(server.address, "GET", "/api/dead/b-1").json == {
         **LETTER,
         "batch": {
@@ -318,6 +336,34 @@ def test_a_dead_letter_is_listed_and_shown_with_its_webhook(server: Served) -> N
             "processed_at": "2025-01-30T01:19:45",
         },
     }
+
+
+def test_dead_letters_are_counted_by_route_and_reason_the_largest_group_first(
+    server: Served,
+) -> None:
+    server.engine.bury("b-1")
+    for number in range(2):
+        server.engine.bury(f"v-{number}", user=Conversation("vendas", "ana").key, texts=["a", "b"])
+    server.engine.letters["v-0"] = replace(server.engine.letters["v-0"], queued=True)
+    group = {"reason": "answered 500", "status": 500}
+    times = {"oldest": LETTER["died_at"], "newest": LETTER["died_at"]}
+    sold = {**group, **times, "route": "vendas", "letters": 2, "queued": 1, "messages": 4}
+    other = {**group, **times, "route": "default", "letters": 1, "queued": 0, "messages": 1}
+    answer = call(server.address, "GET", "/api/dead/groups").json
+    assert answer == {"groups": [sold, other], "letters": 3, "cursor": None, "unreadable": 0}
+    answer = call(server.address, "GET", "/api/dead/groups?route=default&status=500").json
+    assert answer["groups"] == [other]
+
+
+def test_the_groups_of_more_dead_letters_than_are_read_at_once_say_where_to_go_on(
+    server: Served,
+) -> None:
+    for number in range(models.GROUPED_MAX + 1):
+        server.engine.bury(f"b-{number}")
+    first = call(server.address, "GET", "/api/dead/groups").json
+    assert first["letters"] == first["groups"][0]["letters"] == models.GROUPED_MAX
+    rest = call(server.address, "GET", f"/api/dead/groups?cursor={first['cursor']}").json
+    assert (rest["letters"], rest["cursor"]) == (1, None)
 
 
 def test_a_dead_letter_can_be_replayed_and_dropped(server: Served) -> None:
@@ -358,6 +404,7 @@ def test_sending_all_dead_letters_again_is_a_job_that_can_be_watched_and_stopped
         server.engine.bury(f"b-{number}")
     call(server.address, "POST", "/api/dead/b-2/replay")
     job = {"job": "replay-1", "state": "done", "total": 7, "replayed": 7, "passed_over": 0}
+    job |= dict.fromkeys(("user", "reason", "status", "since", "route")) | {"per_second": 500}
     answer = call(server.address, "POST", "/api/dead/replay")
     assert (answer.status, answer.json) == (202, job)
     answer = call(server.address, "GET", "/api/dead/replay")

@@ -22,8 +22,12 @@ NEEDS = [
     ("GET", "/api/users", "read"),
     ("GET", "/api/users/a", "read"),
     ("GET", "/api/dead", "read"),
+    ("GET", "/api/dead/groups", "read"),
     ("GET", "/api/dead/x", "read"),
     ("GET", "/api/shards", "read"),
+    ("GET", "/api/attempts", "read"),
+    ("GET", "/api/deeds", "read"),
+    ("GET", "/api/find", "read"),
     ("HEAD", "/api/events", "read"),
     ("POST", "/api/users/a/flush", "admin"),
     ("POST", "/api/users/a/hold", "admin"),
@@ -32,6 +36,7 @@ NEEDS = [
     ("DELETE", "/api/dead/x", "admin"),
     ("POST", "/api/dead/x/replay", "admin"),
     ("POST", "/api/dead/replay", "admin"),
+    ("POST", "/api/routes/default/test", "admin"),
 ]
 UNKNOWN = [
     None,
@@ -109,7 +114,7 @@ def test_what_the_service_says_of_itself_needs_a_key_if_that_is_set(
         for key in ("read-key", "root-key"):
             assert with_key(shut, method, path, f"Bearer {key}").status == 200
     description = with_key(shut, "GET", "/openapi.json", "Bearer read-key").json
-    assert description["paths"][path]["get"]["security"] == [{"key": []}]
+    assert description["paths"][path]["get"]["security"] == [{"key": []}, {"session": []}]
     assert "401" in description["paths"][path]["get"]["responses"]
 
 
