@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-from actor_queue.http.backend import Backend
+from actor_queue.http import models
+from actor_queue.http.backend import Acceptor
 from actor_queue.http.problem import (
     JSON_TYPE,
     Problem,
@@ -13,6 +17,8 @@ from actor_queue.http.problem import (
     send_problem,
     unavailable,
 )
+
+OK: Final = msgspec.json.encode(models.Health(status="ok"))
 
 
 class Health:
@@ -30,13 +36,13 @@ class Health:
         if refusal is not None:
             await send_problem(send, refusal)
         else:
-            await send_body(send, 200, JSON_TYPE, b'{"status": "ok"}')
+            await send_body(send, 200, JSON_TYPE, OK)
 
 
 class Readiness(Health):
     """Whether a message would be accepted now; if not, 503 with the reason."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Acceptor) -> None:
         self._backend = backend
 
     def refusal(self) -> Problem | None:

@@ -5,16 +5,18 @@ A problem says what the sender can do; it never quotes what the sender sent.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+import msgspec
 from hypercorn.typing import ASGISendCallable
+from msgspec import UNSET
 
 from actor_queue.core.codings import ACCEPTED, UnknownCoding
 from actor_queue.core.json_text import Refused
+from actor_queue.http import models
 
 PROBLEM_TYPE: Final = b"application/problem+json"
 JSON_TYPE: Final = b"application/json"
@@ -33,19 +35,22 @@ class Problem:
     field: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def as_json(self) -> dict[str, object]:
+    def as_model(self) -> models.Problem:
         """The members of the body; `type` is absent, which means `about:blank`."""
-        body: dict[str, object] = {
-            "title": self.title or HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.field is not None:
-            body["field"] = self.field
+        return models.Problem(
+            title=self.title or HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            field=UNSET if self.field is None else self.field,
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The members of the body as a dict."""
+        body: dict[str, object] = msgspec.to_builtins(self.as_model())
         return body
 
     def render(self) -> bytes:
-        return json.dumps(self.as_json()).encode()
+        return msgspec.json.encode(self.as_model())
 
 
 def retry_after(seconds: int) -> tuple[bytes, bytes]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actor_queue.http.shapes import user_line
-from actor_queue.store.api import AttemptRecord, BatchSummary, UserView
+from actor_queue.core.upkeep import DAY_MS
+from actor_queue.http.shapes import dead_letter, user_line
+from actor_queue.store.api import AttemptRecord, BatchSummary, DeadLetter, UserView
 
 LIMIT_MS = 31_000
 
@@ -34,8 +35,9 @@ def attempt(batch_id: str, reason: str | None) -> AttemptRecord:
 def test_an_attempt_under_way_says_for_how_long(
     due_in_ms: int | None, retry_in_ms: int | None, attempt_for: float | None
 ) -> None:
-    line = user_line(view(due_in_ms=due_in_ms, retry_in_ms=retry_in_ms), LIMIT_MS)
-    assert line["batch"]["attempt_for"] == attempt_for
+    batch = user_line(view(due_in_ms=due_in_ms, retry_in_ms=retry_in_ms), LIMIT_MS, None).batch
+    assert batch is not None
+    assert batch.attempt_for == attempt_for
 
 
 def test_a_batch_says_why_its_own_last_attempt_failed() -> None:
@@ -45,5 +47,17 @@ def test_a_batch_says_why_its_own_last_attempt_failed() -> None:
         attempt("b1", "connection refused"),
         attempt("b0", "name not found"),
     ]
-    assert user_line(view(*newest_first), LIMIT_MS)["batch"]["failure"] == "answered 503"
-    assert user_line(view(*newest_first[3:]), LIMIT_MS)["batch"]["failure"] is None
+    assert failure(view(*newest_first)) == "answered 503"
+    assert failure(view(*newest_first[3:])) is None
+
+
+def failure(of: UserView) -> str | None:
+    batch = user_line(of, LIMIT_MS, None).batch
+    assert batch is not None
+    return batch.failure
+
+
+def test_a_dead_letter_says_when_it_will_be_deleted() -> None:
+    letter = DeadLetter("b1", "ana", 1_738_200_000_000, 6, "answered 500", 3, False)
+    assert dead_letter(letter, 2 * DAY_MS).expires_at == "2025-02-01T01:20:00.000Z"
+    assert dead_letter(letter, 0).expires_at is None
