@@ -1,18 +1,24 @@
-"""`GET /openapi.json`: OpenAPI 3.1 of everything the service answers, written by hand."""
+"""`GET /openapi.json`: OpenAPI 3.1 of everything the service answers; its schemas are models."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any, Final
 
+from actor_queue.core.sessions import SESSION_S
 from actor_queue.core.settings import Settings
-from actor_queue.http.auth import Scope
-from actor_queue.http.bulk import CHUNK_MESSAGES_MAX, REQUESTS_MAX, SHORT_BYTES_MAX
-from actor_queue.http.inputs import STATES
+from actor_queue.http import models
+from actor_queue.http.auth import COOKIE, Scope
+from actor_queue.http.bulk import REQUESTS_MAX, SHORT_BYTES_MAX
+from actor_queue.http.chunks import CHUNK_MESSAGES_MAX
+from actor_queue.http.openapi_answers import ANSWER_OPERATIONS, answers
+from actor_queue.http.openapi_doors import DOOR_KEYS, DOOR_OPERATIONS, doors
+from actor_queue.http.openapi_history import attempts, drop_user
+from actor_queue.http.openapi_many import many_dead, many_users
+from actor_queue.http.openapi_messages import MESSAGE_OPERATIONS, messages_that_wait
 from actor_queue.http.openapi_parts import (
     JSON,
     NDJSON,
-    Operation,
     body_of,
     content,
     json_of,
@@ -20,13 +26,21 @@ from actor_queue.http.openapi_parts import (
     operation,
     parameters,
     problems,
+    query_of,
     small_body,
 )
-from actor_queue.http.schemas import STRING, SUCCESS, listed, record, ref, schemas
+from actor_queue.http.openapi_receivers import ROUTE_OPERATIONS, receivers
+from actor_queue.http.openapi_webhook import webhook
+from actor_queue.http.schemas import STRING, listed, ref, schemas
+from actor_queue.store.lists_api import LOOKED_AT_MAX
 
 _OPERATION_IDS: Final = {
     ("/api/message", "post"): "acceptMessage",
     ("/api/messages", "post"): "acceptMessages",
+    **DOOR_OPERATIONS,
+    **ANSWER_OPERATIONS,
+    **MESSAGE_OPERATIONS,
+    **ROUTE_OPERATIONS,
     ("/api/users", "get"): "listUsers",
     ("/api/users/{user}", "get"): "showUser",
     ("/api/users/{user}", "delete"): "dropUser",
@@ -34,25 +48,44 @@ _OPERATION_IDS: Final = {
     ("/api/users/{user}/typing", "post"): "signalTyping",
     ("/api/users/{user}/hold", "post"): "holdUser",
     ("/api/users/{user}/release", "post"): "releaseUser",
+    ("/api/users/flush", "post"): "flushUsers",
+    ("/api/users/hold", "post"): "holdUsers",
+    ("/api/users/release", "post"): "releaseUsers",
+    ("/api/users/drop", "post"): "dropUsers",
     ("/api/dead", "get"): "listDeadLetters",
+    ("/api/dead/groups", "get"): "groupDeadLetters",
+    ("/api/dead/drop", "post"): "dropDeadLetters",
     ("/api/dead/replay", "post"): "replayDeadLetters",
     ("/api/dead/replay", "get"): "showReplay",
     ("/api/dead/replay", "delete"): "stopReplay",
     ("/api/dead/{id}", "get"): "showDeadLetter",
     ("/api/dead/{id}", "delete"): "dropDeadLetter",
     ("/api/dead/{id}/replay", "post"): "replayDeadLetter",
+    ("/api/session", "post"): "signIn",
+    ("/api/session", "get"): "showSession",
+    ("/api/session", "delete"): "signOut",
+    ("/api/attempts", "get"): "listAttempts",
+    ("/api/deeds", "get"): "listDeeds",
+    ("/api/find", "get"): "findById",
     ("/api/shards", "get"): "listShards",
+    ("/api/doctor", "get"): "examine",
     ("/api/events", "get"): "followEvents",
     ("/healthz", "get"): "isAlive",
     ("/readyz", "get"): "isReady",
     ("/metrics", "get"): "showMetrics",
     ("/openapi.json", "get"): "describeApi",
     ("/docs", "get"): "showDocs",
+    ("/operate", "get"): "showOperate",
     ("/", "get"): "showDashboard",
 }
 """What generated clients call their functions, so a name here is as fixed as its path."""
 
 
+_COST: Final = (
+    "A page asks each shard for a few entries and reads as many as it shows. With a filter it "
+    f"looks at {LOOKED_AT_MAX:,} at most, whether they fit or not, so that it can be short, or "
+    "empty, and still have a cursor."
+)
 _RESULTS: Final = {JSON: listed(ref("Result")), NDJSON: ref("Result")}
 _UNCHANGED: Final = {"304": {"description": "It is the one that If-None-Match names"}}
 
@@ -77,25 +110,49 @@ def document(settings: Settings) -> dict[str, Any]:
         "servers": [{"url": settings.root_path or "/"}],
         "tags": [
             {"name": "Messages", "description": "What people write, on its way in."},
+            {"name": "Doors", "description": "The chat platforms' own webhooks."},
+            {"name": "Answers", "description": "What a receiver says that answered 202."},
             {"name": "Users", "description": "Who waits, and what can be done about it."},
+            {"name": "Attempts", "description": "What was sent lately, and what came of it."},
             {"name": "Dead letters", "description": "Batches that nobody tries any more."},
+            {"name": "Routes", "description": "The receivers, and whether they are asked."},
             {"name": "Service", "description": "The service itself."},
         ],
         "paths": _named(
-            {**_messages(), **_users(), **_dead(), **_service(settings), **_pages(settings)}
+            {
+                **_messages(),
+                **doors(),
+                **answers(),
+                **_users(),
+                **messages_that_wait(),
+                **attempts(),
+                **_dead(),
+                **receivers(),
+                "/api/session": _session(),
+                **_service(settings),
+                **_pages(settings),
+            }
         ),
-        "webhooks": {"batch": {"post": _webhook()}},
+        "webhooks": {"batch": {"post": webhook()}},
         "components": {
             "schemas": schemas(settings),
             "parameters": parameters(),
             "responses": problems(),
             "securitySchemes": {
+                **DOOR_KEYS,
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A key of AQ_API_KEYS. `admin` includes `ingest` and `read`. "
                     "Without keys the service is open.",
-                }
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE.decode(),
+                    "description": "What `POST /api/session` gives a browser for a key. What "
+                    "changes something needs the service's own `Origin` with it.",
+                },
             },
         },
     }
@@ -114,12 +171,12 @@ def _messages() -> dict[str, Any]:
         "Messages",
         "Accept one message",
         "ingest",
-        {"202": json_of("Accepted: it is safe, and its timer runs", ref("Accepted"))},
+        {"202": json_of("Accepted: it is safe, and its timer runs", ref(models.Accepted))},
         "429",
         "503",
         description="Resets the user's quiet timer. With a `message_id` the request can be "
         "repeated safely.",
-        body=body_of({JSON: ref("Message")}),
+        body=body_of({JSON: ref(models.Message)}),
         parameters=[{"$ref": "#/components/parameters/IdempotencyKey"}],
     )
     many = operation(
@@ -136,38 +193,35 @@ def _messages() -> dict[str, Any]:
         f"At most {CHUNK_MESSAGES_MAX} messages with a Content-Length up to {SHORT_BYTES_MAX} are "
         f"always taken. At most {REQUESTS_MAX} longer ones are under way at once; another one gets "
         "503 before any of its messages is taken.",
-        body=body_of({JSON: listed(ref("Message")), NDJSON: ref("Message")}),
+        body=body_of({JSON: listed(ref(models.Message)), NDJSON: ref(models.Message)}),
     )
     return {"/api/message": {"post": one}, "/api/messages": {"post": many}}
 
 
 def _users() -> dict[str, Any]:
-    user = ref("UserDetail")
+    user = ref(models.UserDetail)
     listing = operation(
         "Users",
         "Who waits, soonest first",
         "read",
-        {"200": json_of("A page", ref("UserList"))},
+        {"200": json_of("A page", ref(models.UserList))},
         "422",
         "503",
-        parameters=[
-            {
-                "name": "state",
-                "in": "query",
-                "allowEmptyValue": True,
-                "schema": {"type": "string", "enum": list(STATES)},
-                "description": "Only those in this state.",
-            },
-            {"$ref": "#/components/parameters/Limit"},
-            {"$ref": "#/components/parameters/Cursor"},
-        ],
+        description=_COST,
+        parameters=query_of(models.ListUsers),
     )
-    show = of_user("One user", "read", json_of("The user", user))
-    drop = of_user(
-        "Drop what is pending",
-        "admin",
-        json_of("What was dropped", ref("Dropped")),
-        description="An attempt that is under way is not stopped.",
+    show = of_user(
+        "One user",
+        "read",
+        json_of(
+            "The user; with `texts=true` what was written, too; with `deeds=true` what was done by "
+            "hand",
+            {"anyOf": [ref(models.UserTexts), user, ref(models.UserDeeds)]},
+        ),
+        "422",
+        description="What was written is masked. `texts=true` needs a key with the scope `admin`, "
+        "and the service logs who asked.",
+        parameters=query_of(models.ShowUser),
     )
     flush = of_user(
         "Send now",
@@ -176,14 +230,14 @@ def _users() -> dict[str, Any]:
         "409",
         description="Closes the open window. A batch that waits for its retry gets its next "
         "attempt now; that attempt counts, so that several flushes can use up the retry schedule.",
-        body=small_body("Nothing"),
+        body=small_body(models.Because),
     )
     typing = of_user(
         "The user is typing",
         "ingest",
-        json_of("The user", ref("TypingAnswer")),
+        json_of("The user", ref(models.TypingAnswer)),
         description="Extends an open window, never past the maximum wait.",
-        body=small_body("Typing"),
+        body=small_body(models.Typing),
     )
     hold = of_user(
         "Collect but do not send",
@@ -191,18 +245,22 @@ def _users() -> dict[str, Any]:
         json_of("The user", user),
         description="A person has taken over the conversation. A hold ends by itself after "
         "`seconds`, 3600 unless given. A new hold replaces the last.",
-        body=small_body("Hold"),
+        body=small_body(models.Hold),
     )
-    release = of_user("End a hold", "admin", json_of("The user", user), body=small_body("Nothing"))
+    release = of_user(
+        "End a hold", "admin", json_of("The user", user), body=small_body(models.Because)
+    )
     path = "/api/users/{user}"
     parameters = [{"$ref": "#/components/parameters/User"}]
+    with_route = [*parameters, {"$ref": "#/components/parameters/Route"}]
     return {
         "/api/users": {"get": listing},
-        path: {"parameters": parameters, "get": show, "delete": drop},
-        f"{path}/flush": {"parameters": parameters, "post": flush},
-        f"{path}/typing": {"parameters": parameters, "post": typing},
-        f"{path}/hold": {"parameters": parameters, "post": hold},
-        f"{path}/release": {"parameters": parameters, "post": release},
+        **many_users(),
+        path: {"parameters": parameters, "get": show, "delete": drop_user()},
+        f"{path}/flush": {"parameters": with_route, "post": flush},
+        f"{path}/typing": {"parameters": with_route, "post": typing},
+        f"{path}/hold": {"parameters": with_route, "post": hold},
+        f"{path}/release": {"parameters": with_route, "post": release},
     }
 
 
@@ -212,19 +270,41 @@ def _dead() -> dict[str, Any]:
         tag,
         "Dead letters, newest first",
         "read",
-        {"200": json_of("A page", ref("DeadList"))},
+        {"200": json_of("A page", ref(models.DeadList))},
         "422",
         "503",
-        parameters=[
-            {"$ref": "#/components/parameters/Limit"},
-            {"$ref": "#/components/parameters/Cursor"},
-        ],
+        description=f"{_COST} With `since` the list ends where they are older.",
+        parameters=query_of(models.ListDead),
     )
-    found = json_of("The dead letter and its webhook's body", ref("DeadLetterDetail"))
-    show = operation(tag, "One dead letter", "read", {"200": found}, "404", "503")
-    gone = json_of("It is gone", record({"success": SUCCESS, "id": STRING}))
+    groups = operation(
+        tag,
+        "Dead letters, counted by route, reason and status",
+        "read",
+        {"200": json_of("The groups, the largest first", ref(models.DeadGroups))},
+        "422",
+        "503",
+        description=f"The newest {LOOKED_AT_MAX:,} that the filter lets through, at most; the "
+        f"cursor goes on behind them. It reads as much as {LOOKED_AT_MAX:,} entries of the list "
+        f"cost, and with a filter up to {models.GROUP_PAGES_MAX * LOOKED_AT_MAX:,}.",
+        parameters=query_of(models.GroupDead),
+    )
+    found = json_of("The dead letter and its webhook's body", ref(models.DeadLetterDetail))
+    show = operation(
+        tag,
+        "One dead letter",
+        "read",
+        {"200": found},
+        "404",
+        "422",
+        "503",
+        description="What was written is masked for a `read` key, and for a session that does not "
+        "ask for it with `texts=true`. That needs the scope `admin`, and the service logs who "
+        "asked.",
+        parameters=query_of(models.ShowTexts),
+    )
+    gone = json_of("It is gone", ref(models.DeadGone))
     drop = operation(tag, "Drop a dead letter", "admin", {"200": gone}, "404", "503")
-    queued = json_of("It goes before the user's other batches", ref("DeadLetter"))
+    queued = json_of("It goes before the user's other batches", ref(models.DeadLetter))
     replay = operation(
         tag,
         "Send a dead letter again",
@@ -233,47 +313,54 @@ def _dead() -> dict[str, Any]:
         "404",
         "503",
         description="With the same webhook-id and the same body.",
-        body=small_body("Nothing"),
+        body=small_body(models.Because),
     )
     parameters = [{"$ref": "#/components/parameters/BatchId"}]
     return {
         "/api/dead": {"get": listing},
-        "/api/dead/replay": _replays(tag),
+        "/api/dead/groups": {"get": groups},
+        **many_dead(),
         "/api/dead/{id}": {"parameters": parameters, "get": show, "delete": drop},
         "/api/dead/{id}/replay": {"parameters": parameters, "post": replay},
     }
 
 
-def _replays(tag: str) -> dict[str, Any]:
-    """All dead letters at once."""
-    job = ref("ReplayJob")
-    begin = operation(
+def _session() -> dict[str, Any]:
+    """What a browser does instead of keeping a key."""
+    tag = "Service"
+    cookie = {
+        "Set-Cookie": {"description": "HttpOnly, SameSite=Strict.", "schema": STRING},
+    }
+    sign_in = operation(
         tag,
-        "Send all dead letters again",
-        "admin",
-        {"202": json_of("The job that does it, as it is after at most a second", job)},
-        "503",
-        description="A job of its own, the oldest first, at most 500 a second and 100,000 in all;"
-        " while one goes on, that one.",
-        body=small_body("Nothing"),
+        "Sign in",
+        None,
+        {"204": {"description": "The cookie of a session", "headers": cookie}},
+        "401",
+        "409",
+        "429",
+        description=f"Exchanges a key for a cookie that is good for {SESSION_S // 3_600} hours, or "
+        "until the key is taken out of AQ_API_KEYS. 401: the key is not known. 409: there are no "
+        "keys.",
+        body=body_of({JSON: ref(models.SignIn)}),
     )
     look = operation(
         tag,
-        "How far sending all dead letters again is",
-        "read",
-        {"200": json_of("The job that goes on, or was the last within an hour", job)},
-        "404",
-        "503",
+        "Who is asking",
+        None,
+        {"200": json_of("What this caller may do", ref(models.Session))},
+        "401",
+        description="By the key in Authorization, else by the cookie.",
     )
-    stop = operation(
+    sign_out = operation(
         tag,
-        "Stop sending all dead letters again",
-        "admin",
-        {"202": json_of("It ends with the page that it is at", job)},
-        "404",
-        "503",
+        "Sign out",
+        None,
+        {"204": {"description": "The browser has no cookie any more", "headers": cookie}},
+        description="Ends the session with all workers of the process that answers. At another "
+        "replica a copy of the cookie is good until its end, or until its key is taken away.",
     )
-    return {"get": look, "post": begin, "delete": stop}
+    return {"get": look, "post": sign_in, "delete": sign_out}
 
 
 def _service(settings: Settings) -> dict[str, Any]:
@@ -282,7 +369,7 @@ def _service(settings: Settings) -> dict[str, Any]:
         tag,
         "Replicas, and who owns which shard",
         "read",
-        {"200": json_of("All shards", ref("Shards"))},
+        {"200": json_of("All shards", ref(models.Shards))},
         "503",
     )
     events = operation(
@@ -296,7 +383,17 @@ def _service(settings: Settings) -> dict[str, Any]:
         "on the way, or because the listener reads too slowly, is told as dropped with its number; "
         "there is no history.",
     )
-    status = record({"status": {"const": "ok"}})
+    doctor = operation(
+        tag,
+        "What is wrong with Redis and the webhook",
+        "read",
+        {"200": json_of("The findings", ref(models.Checkup))},
+        "503",
+        description="What `actor-queue doctor` finds, with this service's settings. It changes "
+        "nothing and calls no webhook. One look at a time, at most 20 s long; its findings are "
+        "kept for 5 s. It costs a few hundred questions to Redis and reads at most 1,000 users.",
+    )
+    status = ref(models.Health)
     alive = operation(
         tag,
         "Alive",
@@ -322,6 +419,7 @@ def _service(settings: Settings) -> dict[str, Any]:
     )
     return {
         "/api/shards": {"get": shards},
+        "/api/doctor": {"get": doctor},
         "/api/events": {"get": events},
         "/healthz": {"get": alive},
         "/readyz": {"get": ready},
@@ -334,28 +432,36 @@ def _pages(settings: Settings) -> dict[str, Any]:
     self_description = {"type": "object", "description": "OpenAPI 3.1."}
     description = operation(
         tag,
-        "This description",
+        "Description of this API (OpenAPI 3.1)",
         _about_itself(settings),
         {"200": json_of("OpenAPI", self_description)},
         description="With this service's own limits in it.",
     )
     docs = operation(
         tag,
-        "It, for people",
+        "Reference of this API, as a page",
         None,
         {"200": content("The page", {"text/html": STRING}), **_UNCHANGED},
         description="This description as a page, which needs no internet.",
     )
-    page = operation(
+    operate = operation(
         tag,
-        "The dashboard",
+        "The operator's view, as a page",
         None,
         {"200": content("The page", {"text/html": STRING}), **_UNCHANGED},
-        description="The service as a page, which needs no internet.",
+        description="Who waits, who is stuck and why, and what can be done. It needs no internet.",
+    )
+    page = operation(
+        tag,
+        "The first page",
+        None,
+        {"200": content("The page", {"text/html": STRING}), **_UNCHANGED},
+        description="The operator's view; the playground where it runs as `actor-queue dev`.",
     )
     return {
         "/openapi.json": {"get": description},
         "/docs": {"get": docs},
+        "/operate": {"get": operate},
         "/": {"get": page},
     }
 
@@ -363,29 +469,3 @@ def _pages(settings: Settings) -> dict[str, Any]:
 def _about_itself(settings: Settings) -> Scope | None:
     """What a key must have for what the service says of itself."""
     return "read" if settings.key_for_metrics else None
-
-
-def _webhook() -> Operation:
-    def header(name: str, text: str) -> dict[str, Any]:
-        return {"name": name, "in": "header", "schema": STRING, "description": text}
-
-    return {
-        "tags": ["Messages"],
-        "summary": "One user's burst, as your receiver gets it",
-        "operationId": "receiveBatch",
-        "security": [],
-        "description": "Any 2xx is success. Anything else is tried again on the schedule, with "
-        "Retry-After honoured; 410 ends it at once. At 413 the batch comes again as two, in order, "
-        "each with an id of its own, until a message alone gets 413. Redirects are not followed.",
-        "parameters": [
-            header("webhook-id", "One per batch, the same on every attempt and replay."),
-            header("webhook-timestamp", "Of this attempt, in seconds since 1970."),
-            header("webhook-signature", "Standard Webhooks, when a secret is configured."),
-            header("idempotency-key", "Equal to webhook-id."),
-        ],
-        "requestBody": body_of({JSON: ref("Webhook")}),
-        "responses": {
-            "2XX": {"description": "Taken"},
-            "4XX": {"description": "A failed attempt, tried again; 410 ends it, 413 divides it"},
-        },
-    }
