@@ -12,7 +12,10 @@ import json
 import math
 import re
 from collections import Counter
-from typing import NoReturn, cast
+from collections.abc import Iterable
+from typing import Final, NoReturn, cast
+
+import msgspec
 
 DEPTH_MAX = 64
 """Levels of objects and arrays, the outermost included."""
@@ -30,6 +33,8 @@ _PAIR_OR_HALF_OR_OTHER = re.compile(
 )
 """Every escape, so that `\\\\ud800` is a backslash and a word; group 1 is half of a pair."""
 _BLANKS = re.compile(r"[ \t\r\n]*")
+_NUMBER_BITS_MAX: Final = 3_000
+"""An integer of more bits may have more than `NUMBER_CHARACTERS_MAX` characters."""
 
 
 class Refused(Exception):
@@ -53,6 +58,9 @@ def read_object(body: bytes) -> tuple[bytes, dict[str, object]]:
     # This and the depth cost more than they are worth unless a glance says that they may matter.
     if b"\\u" in body and _SURROGATE_ESCAPE.search(body):
         body = _PAIR_OR_HALF_OR_OTHER.sub(_whole, body)
+    plain = _plain_fields(body)
+    if plain is not None:
+        return body, plain
     try:
         value = _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -70,6 +78,50 @@ def read_object(body: bytes) -> tuple[bytes, dict[str, object]]:
     return body, value
 
 
+def _plain_fields(body: bytes) -> dict[str, object] | None:
+    """The fields of an object about which there is no doubt; None where `_DECODER` has to say.
+
+    msgspec takes a tenth of the time, and says the same of everything but a name that occurs twice
+    and a number with too many characters. A text has two quotes, so where no quote is escaped there
+    are twice as many as there are names and texts, unless a name occurs twice.
+    """
+    if b'\\"' in body:
+        return None
+    try:
+        value = _QUICK_DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if type(value) is not dict:
+        return None
+    texts = _texts_in(value, numbers_may_be_long=len(body) > NUMBER_CHARACTERS_MAX)
+    if body.count(b'"') != 2 * texts or body.count(b"{") + body.count(b"[") > DEPTH_MAX:
+        return None
+    return value
+
+
+def _texts_in(value: dict[str, object], *, numbers_may_be_long: bool) -> int:
+    """How many names and texts there are, at any level; -1 where a number has to be looked at."""
+    texts = 0
+    containers: list[object] = [value]
+    for container in containers:  # it grows meanwhile
+        children = cast(Iterable[object], container)
+        if type(container) is dict:
+            texts += len(container)
+            children = container.values()
+        kinds = list(map(type, children))
+        texts += kinds.count(str)
+        if dict in kinds or list in kinds:
+            containers += [child for child in children if type(child) in (dict, list)]
+        if numbers_may_be_long and any(map(_may_be_long, children)):
+            return -1
+    return texts
+
+
+def _may_be_long(value: object) -> bool:
+    kind = type(value)
+    return kind is float or (kind is int and cast(int, value).bit_length() > _NUMBER_BITS_MAX)
+
+
 def with_text(body: bytes, name: str) -> bytes:
     """`body`, where the value of the outermost field `name` is a string of its own characters.
 
@@ -77,10 +129,29 @@ def with_text(body: bytes, name: str) -> bytes:
     were written, and null becomes an empty string.
     """
     text = body.decode()
-    start, end = _place_of_value(text, name)
+    _, start, end = _place(text, name)
     value = text[start:end]
-    quoted = '""' if value == "null" else json.dumps(value, ensure_ascii=False)
-    return (text[:start] + quoted + text[end:]).encode()
+    return _with(text, start, end, "" if value == "null" else value)
+
+
+def with_string(body: bytes, name: str, value: str) -> bytes:
+    """`body`, where the value of the outermost field `name` is `value`, and nothing else differs.
+
+    `body` is a text from `read_object` that has the field. `value` can be encoded as UTF-8.
+    """
+    text = body.decode()
+    return _with(text, *_place(text, name)[1:], value)
+
+
+def without_field(body: bytes, name: str) -> bytes:
+    """`body` without its outermost field `name`; as in `with_text`."""
+    text = body.decode()
+    begin, _, end = _place(text, name)
+    following = _end_of_blanks(text, end)
+    if text[begin] != ",":
+        # The first field: the comma behind it goes, if there is one.
+        end = following + 1 if text[following] == "," else end
+    return (text[:begin] + text[end:]).encode()
 
 
 def refuse_field(field: str, detail: str) -> NoReturn:
@@ -91,15 +162,22 @@ def _whole(escape: re.Match[bytes]) -> bytes:
     return REPLACEMENT if escape[1] is not None else escape[0]
 
 
-def _place_of_value(text: str, name: str) -> tuple[int, int]:
-    at = text.index("{") + 1
+def _with(text: str, start: int, end: int, value: str) -> bytes:
+    return (text[:start] + json.dumps(value, ensure_ascii=False) + text[end:]).encode()
+
+
+def _place(text: str, name: str) -> tuple[int, int, int]:
+    """Where the outermost field `name` begins (with the comma before it, if there is one), where
+    its value does, and where that ends."""
+    begin = at = text.index('"', text.index("{"))
     while True:
-        key, at = _DECODER.raw_decode(text, text.index('"', at))
+        key, at = _DECODER.raw_decode(text, at)
         start = _end_of_blanks(text, text.index(":", at) + 1)
         _, at = _DECODER.raw_decode(text, start)
         if key == name:
-            return start, at
-        at = text.index(",", at) + 1
+            return begin, start, at
+        begin = text.index(",", at)
+        at = text.index('"', begin)
 
 
 def _end_of_blanks(text: str, at: int) -> int:
@@ -146,6 +224,9 @@ _DECODER = json.JSONDecoder(
     parse_float=_finite,
     parse_constant=_refuse_constant,
 )
+
+
+_QUICK_DECODER = msgspec.json.Decoder()
 
 
 # Limits

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actor_queue.core.admission import AdmissionPolicy
-from actor_queue.core.json_text import DEPTH_MAX, NUMBER_CHARACTERS_MAX
+from actor_queue.core.json_text import _DECODER, DEPTH_MAX, NUMBER_CHARACTERS_MAX, _plain_fields
 from tests.core.messages import admitted, message, raw, refused
 
 
@@ -155,6 +155,50 @@ def test_64_levels_are_taken_and_65_are_not(kind: str) -> None:
 )
 def test_no_depth_breaks_the_parser(body: str) -> None:
     assert refused(body).title == "Too deep"
+
+
+_texts = st.text(st.sampled_from('a"\\é{[:,\n\U0001f600'), max_size=6)
+_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        _texts,
+        st.integers(-(10**1200), 10**1200),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_texts, inner)),
+    max_leaves=8,
+)
+
+
+@given(
+    st.lists(st.tuples(_texts, _values), max_size=5),
+    st.booleans(),
+    st.sampled_from([0, NUMBER_CHARACTERS_MAX]),
+    st.data(),
+)
+def test_what_is_read_quickly_is_what_the_careful_decoder_reads(
+    pairs: list[tuple[str, object]], ascii_only: bool, blanks: int, data: st.DataObject
+) -> None:
+    def dumped(value: object) -> str:
+        return json.dumps(value, ensure_ascii=ascii_only)
+
+    text = ", ".join(f"{dumped(name)}: {dumped(value)}" for name, value in pairs)
+    body = ("{" + text + "}" + " " * blanks).encode()
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(body)))
+        gone = data.draw(st.integers(0, 2))
+        body = body[:at] + data.draw(st.binary(max_size=2)) + body[at + gone :]
+    quick = _plain_fields(body)
+    if quick is not None:
+        assert repr(quick) == repr(_DECODER.decode(body.decode()))
+
+
+def test_the_message_of_every_day_is_read_quickly() -> None:
+    assert _plain_fields(message(x=[{"y": [1, "a"]}], text="a\nb").encode()) is not None
+    assert _plain_fields(b'{"a": 1, "a": 1}') is None
+    assert _plain_fields(b'{"b": {"a": "", "\\u0061": ""}}') is None
 
 
 def test_many_shallow_objects_are_not_deep() -> None:
