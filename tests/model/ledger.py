@@ -11,7 +11,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from actor_queue.core.batch import Attempt, Batch, divided_from
+from actor_queue.core.batch import Attempt, Batch, divided_from, supersedes
+
+BACK = "taken back"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Story:
     """n → `pending`, `dropped`, or the id of the batch that holds it."""
     batches: dict[str, Batch] = field(default_factory=dict)
     fate: dict[str, str] = field(default_factory=dict)
-    """Batch id → `flight`, `delivered`, `dead`, `dropped`."""
+    """Batch id → `flight`, `delivered`, `dead`, `dropped`, `divided`, `taken back`."""
     unresolved: str | None = None
     closing: str | None = None
     """The batch that was delivered while another attempt at it was under way: the user's turn goes
@@ -46,6 +48,11 @@ class Story:
     """The first half of a divided batch, as long as no attempt was made at it."""
     halves: list[tuple[bytes, ...]] = field(default_factory=list)
     """Second halves, in the order in which they must come."""
+    joined: tuple[int, ...] = ()
+    """With those of these that are left the next new batch begins: what was taken back, and a half
+    that waited behind it."""
+    former: str | None = None
+    """The batch that was taken back, as long as its messages wait to come again."""
     newest: int = -1
     """The last message that ever went into a batch."""
 
@@ -74,7 +81,11 @@ class Ledger:
             return
         if story.unresolved == attempt.batch.id and story.attempt:
             repeated = attempt.number == story.attempt.number
-            assert repeated or attempt.number == story.attempt.number + 1, "a number was skipped"
+            # A claim to bury what was never answered has the number of the attempt before.
+            repeated = repeated and attempt.token == story.attempt.token
+            assert repeated or attempt.unanswered or attempt.number == story.attempt.number + 1, (
+                "a number was skipped"
+            )
             if repeated:
                 assert now_ms < story.limit_at_ms, "an attempt that is over was handed out again"
                 assert attempt.limit_in_ms == story.limit_at_ms - now_ms
@@ -98,6 +109,9 @@ class Ledger:
             assert not story.awaited, "a replay before the first half of a divided batch"
             assert story.fate[batch.id] == "dead", "a batch that was resolved came again"
             assert batch == known, "a replay with other bytes"
+        elif any(story.place[n] == "pending" for n in story.joined):
+            self._check_joined(story, batch)
+            story.batches[batch.id] = batch
         elif story.awaited or story.halves:
             self._check_half(story, batch)
             story.batches[batch.id] = batch
@@ -105,6 +119,18 @@ class Ledger:
             self._check_new(story, batch)
             story.batches[batch.id] = batch
         story.unresolved, story.fate[batch.id] = batch.id, "flight"
+
+    def _check_joined(self, story: Story, batch: Batch) -> None:
+        joined = [n for n in story.joined if story.place[n] == "pending"]
+        numbers = numbers_of(batch.stored)
+        assert numbers[: len(joined)] == joined, "what was taken back does not come first"
+        # The id is bound to the first message, which may have been revoked.
+        former = story.former if joined[0] == story.joined[0] else None
+        assert supersedes(batch.id) == former, "the batch does not say what it supersedes"
+        # What was replayed, and then taken back, may be older than others that have gone.
+        story.joined, story.newest, newest = (), joined[0] - 1, story.newest
+        self._check_new(story, batch)
+        story.newest = max(newest, story.newest)
 
     def _check_half(self, story: Story, batch: Batch) -> None:
         expected, story.awaited = story.awaited or story.halves.pop(0), ()
@@ -187,6 +213,20 @@ class Ledger:
         assert all((story.awaited, story.halves[0])), "an empty half"
         story.place.update(dict.fromkeys(numbers_of(stored), "half"))
 
+    def taken_back(self, attempt: Attempt) -> None:
+        """The batch's messages come again, in front of the newer ones."""
+        user, stored = attempt.batch.user, attempt.batch.stored
+        story = self.story(user)
+        self._resolved(user, attempt.batch.id, BACK)
+        waiting = tuple(n for n in story.joined if story.place[n] == "pending")
+        behind = waiting or numbers_of(story.halves.pop(0) if story.halves else ())
+        story.joined, story.former = (*numbers_of(stored), *behind), attempt.batch.id
+        story.place.update(dict.fromkeys(story.joined, "pending"))
+
+    def answering(self, user: str, until_ms: int) -> None:
+        """The attempt's limit has moved: its receiver will say when it is done."""
+        self.story(user).limit_at_ms = until_ms
+
     def waits(self, user: str) -> None:
         """The attempt under way ended; its batch waits for a retry."""
         self.story(user).limit_at_ms = 0
@@ -214,8 +254,35 @@ class Ledger:
             items = items[len(story.batches[batch_id].stored) :]
         assert numbers_of(items) == self.pending(user), "dropped other messages than were pending"
         story.halves.clear()
+        story.joined = ()
         for n in numbers_of(items):
             story.place[n] = "dropped"
+
+    def edited(self, user: str, message_id: str, text: str) -> None:
+        """The newest waiting message of this id has another text, and else stays what it was."""
+        place = self._waiting_place(user, message_id)
+        accepted = self.story(user).accepted
+        body = json.loads(accepted[place].body) | {"message": text}
+        accepted[place] = replace(accepted[place], body=json.dumps(body).encode())
+
+    def revoked(self, user: str, message_id: str) -> None:
+        story = self.story(user)
+        gone = story.accepted[self._waiting_place(user, message_id)].n
+        story.place[gone] = "dropped"
+        if (left := self.pending(user)) and left[-1] < gone:
+            # The timer stays as the message set it that is gone: it may be a shorter one.
+            last = next(n for n, kept in enumerate(story.accepted) if kept.n == left[-1])
+            story.accepted[last] = replace(story.accepted[last], ttl_ms=0)
+
+    def _waiting_place(self, user: str, message_id: str) -> int:
+        story = self.story(user)
+        places = [
+            place
+            for place, kept in enumerate(story.accepted)
+            if kept.message_id == message_id and story.place[kept.n] == "pending"
+        ]
+        assert places, "a message was changed that did not wait"
+        return places[-1]
 
     def letter_dropped(self, user: str, batch_id: str) -> None:
         assert self.story(user).fate[batch_id] == "dead"
@@ -225,7 +292,9 @@ class Ledger:
         """What must be waiting now, in order: accepted, not in a batch, not dropped."""
         story = self.story(user)
         halves = [n for half in story.halves for n in numbers_of(half)]
-        return halves + [k.n for k in story.accepted if story.place[k.n] == "pending"]
+        waiting = [k.n for k in story.accepted if story.place[k.n] == "pending"]
+        first = [n for n in story.joined if story.place[n] == "pending"]
+        return first + halves + [n for n in waiting if n not in story.joined]
 
     def check_holdings(self, user: str, pending: Sequence[bytes], flight: Sequence[bytes]) -> None:
         """Nothing lost: what the store holds is exactly what must be waiting and in flight."""
@@ -246,8 +315,10 @@ class Ledger:
         """Nothing is pending, in flight or dead any more."""
         for user, story in self.stories.items():
             assert not self.pending(user), "accepted and never handed out"
-            assert set(story.fate.values()) <= {"delivered", "dropped", "divided"}, story.fate
-            assert not any((story.awaited, story.halves)), "half of a batch was forgotten"
+            assert set(story.fate.values()) <= {"delivered", "dropped", "divided", BACK}, story.fate
+            assert not any((story.awaited, story.halves, story.joined)), (
+                "half of a batch was forgotten"
+            )
 
 
 def numbers_of(items: Iterable[bytes]) -> list[int]:

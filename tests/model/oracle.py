@@ -14,11 +14,9 @@ from typing import Literal
 
 from actor_queue.core.batch import Attempt, Batch, Reason
 from actor_queue.core.message import Accepted, Appended, Full, Message
-from actor_queue.core.payload import counted_bytes
+from actor_queue.core.payload import counted_bytes, stored_mode
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import (
-    AttemptOutcome,
-    AttemptRecord,
     BatchSummary,
     Claim,
     Dropped,
@@ -33,16 +31,17 @@ from actor_queue.store.api import (
     UserState,
     UserView,
 )
+from tests.model.answers import Answers
+from tests.model.changes import Changes
 from tests.model.grants import Grants
 from tests.model.letters import Letters
 from tests.model.state import Buried, Flight, Item, Line, Sealed, Window
 
 ATTEMPT_MARGIN_MS = 1_000
-RECENT_MAX = 20
 DROPPED_BYTES_MAX = 1_048_576
 
 
-class Oracle(Grants, Letters):
+class Oracle(Grants, Letters, Changes, Answers):
     """The whole store of one namespace."""
 
     def __init__(self, settings: Settings, shard_of: Callable[[str], int]) -> None:
@@ -129,7 +128,9 @@ class Oracle(Grants, Letters):
             return Nothing()
         if line.last_token == token:
             if flight and flight.under_way(now_ms):
-                return Attempt(flight.batch, flight.number, flight.limit_at_ms - now_ms, token)
+                left = flight.limit_at_ms - now_ms
+                again = flight.unanswered
+                return Attempt(flight.batch, flight.number, left, token, unanswered=again)
             # A claim that was long on its way: its attempt is over, and it starts no other.
             return NotDue(max(0, step - now_ms))
         if flight and flight.under_way(now_ms):
@@ -149,12 +150,13 @@ class Oracle(Grants, Letters):
                 self._silent(line, flight)
                 flight.retry_at_ms = flight.limit_at_ms
             return NotDue(step - now_ms)
-        if flight and flight.retry_at_ms is None:
+        unanswered = flight is not None and self._unanswered(flight)
+        if flight and flight.retry_at_ms is None and not unanswered:
             self._silent(line, flight)
         if line.flight is None:
             line.flight = Flight(self._close(line, user, batch_id, now_ms))
         line.last_token = line.flight.token = token
-        return self._attempt(line.flight, now_ms)
+        return self._attempt(line.flight, now_ms, unanswered=unanswered)
 
     def _close(self, line: Line, user: str, batch_id: str, now_ms: int) -> Batch:
         """The next batch of the line, taken out of it."""
@@ -162,23 +164,26 @@ class Oracle(Grants, Letters):
             return self.buried.pop(line.replays.pop(0).batch_id).batch
         if line.sealed:
             sealed = line.sealed.pop(0)
-            if sealed.whole:
+            former = self._former(line, sealed.items[0])
+            if sealed.whole and not former:
                 return self._half(line, sealed.whole, "y", [i.encoded() for i in sealed.items])
             items, reason, due_at = sealed.items, sealed.reason, sealed.due_at_ms
         else:
             window = line.open
             assert window
             line.open = None
+            former = self._former(line, window.items[0])
             waited = window.due_at_ms == window.max_wait_deadline_ms
             items, due_at = tuple(window.items), window.due_at_ms
             reason = "max_wait" if waited else "quiet"
         line.batches += 1
+        numbered = f"{line.batches:x}t{now_ms}"
         return Batch(
-            id=f"{batch_id}{line.batches:x}t{now_ms}",
+            id=f"{former}z{numbered}" if former else f"{batch_id}{numbered}",
             user=user,
             seq=line.batches,
             reason=reason,
-            mode=self.settings.payload,
+            mode=stored_mode(self.settings.payload, self.settings.order),
             first_at_ms=items[0].at_ms,
             last_at_ms=items[-1].at_ms,
             due_at_ms=due_at,
@@ -186,12 +191,15 @@ class Oracle(Grants, Letters):
             stored=tuple(item.encoded() for item in items),
         )
 
-    def _attempt(self, flight: Flight, now_ms: int) -> Attempt:
-        flight.number += 1
+    def _attempt(self, flight: Flight, now_ms: int, *, unanswered: bool) -> Attempt:
+        flight.number += not unanswered
+        flight.answering_since_ms, flight.unanswered = None, unanswered
         limit_in_ms = self.settings.webhook_timeout_ms + ATTEMPT_MARGIN_MS
         flight.limit_at_ms = now_ms + limit_in_ms
         flight.retry_at_ms = None
-        return Attempt(flight.batch, flight.number, limit_in_ms, flight.token)
+        return Attempt(
+            flight.batch, flight.number, limit_in_ms, flight.token, unanswered=unanswered
+        )
 
     def ack(
         self, now_ms: int, attempt: Attempt, status: int, took_ms: int | None = None
@@ -227,15 +235,17 @@ class Oracle(Grants, Letters):
         reason: str,
         answer: str | None = None,
         took_ms: int | None = None,
+        *,
+        spent: bool = True,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
-        refusal = self._may_settle(now_ms, lease, line, attempt)
-        if refusal:
+        if refusal := self._may_settle(now_ms, lease, line, attempt):
             return refusal
         assert line.flight
         if line.flight.delivered:
             self._record(line, now_ms, attempt, "failed", status, reason, answer, took_ms)
             return self._over(line, line.flight, now_ms)
+        line.flight.number -= not spent
         self._record(line, now_ms, attempt, "retry", status, reason, answer, took_ms)
         line.flight.retry_at_ms = now_ms + after_ms
         return self._settled(line, now_ms)
@@ -251,8 +261,7 @@ class Oracle(Grants, Letters):
         took_ms: int | None = None,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
-        refusal = self._may_settle(now_ms, lease, line, attempt)
-        if refusal:
+        if refusal := self._may_settle(now_ms, lease, line, attempt):
             return refusal
         assert line.flight
         if line.flight.delivered:
@@ -277,8 +286,7 @@ class Oracle(Grants, Letters):
         took_ms: int | None = None,
     ) -> SettleResult:
         line = self.line(attempt.batch.user)
-        refusal = self._may_settle(now_ms, lease, line, attempt)
-        if refusal:
+        if refusal := self._may_settle(now_ms, lease, line, attempt):
             return refusal
         assert line.flight
         if line.flight.delivered:
@@ -319,50 +327,6 @@ class Oracle(Grants, Letters):
             return Gone()
         return None
 
-    def _record(
-        self,
-        line: Line,
-        now_ms: int,
-        attempt: Attempt,
-        outcome: AttemptOutcome,
-        status: int | None,
-        reason: str | None,
-        answer: str | None,
-        took_ms: int | None,
-    ) -> None:
-        batch = attempt.batch
-        record = AttemptRecord(
-            batch.id,
-            attempt.number,
-            now_ms,
-            outcome,
-            len(batch.stored),
-            status,
-            reason,
-            answer,
-            None,
-            took_ms,
-        )
-        line.recent = [record, *line.recent][:RECENT_MAX]
-
-    def _silent(self, line: Line, flight: Flight) -> None:
-        """Nobody said what came of the attempt, and its limit has passed: that it was is told."""
-        record = AttemptRecord(
-            flight.batch.id,
-            flight.number,
-            flight.limit_at_ms,
-            "unknown",
-            len(flight.batch.stored),
-            None,
-            "the replica did not report within the limit",
-            replica=flight.token.rpartition("/")[0] or None,
-        )
-        line.recent = [record, *line.recent][:RECENT_MAX]
-
-    def _settled(self, line: Line, now_ms: int) -> Settled:
-        step = line.next_step_ms()
-        return Settled(None if step is None else max(0, step - now_ms))
-
     def due(
         self, now_ms: int, shards: Sequence[int], within_ms: int, limit: int
     ) -> list[list[DueUser]]:
@@ -395,11 +359,12 @@ class Oracle(Grants, Letters):
             held_for_ms=line.hold_until_ms - now_ms if line.held(now_ms) else None,
             batch=self._summary(line, now_ms),
             recent=tuple(line.recent),
+            waiting_since_ms=line.waiting_since_ms(),
         )
 
     def _state(self, line: Line, now_ms: int) -> UserState:
         if line.flight and line.flight.retry_at_ms is None:
-            return "delivering"
+            return "delivering" if line.flight.answering_since_ms is None else "answering"
         if line.held(now_ms):
             return "held"
         if line.flight:
@@ -413,6 +378,7 @@ class Oracle(Grants, Letters):
         if flight is None:
             return None
         retry_at = flight.retry_at_ms
+        waited_for = retry_at is None and flight.answering_since_ms is not None
         return BatchSummary(
             id=flight.batch.id,
             seq=flight.batch.seq,
@@ -421,14 +387,13 @@ class Oracle(Grants, Letters):
             attempts=flight.number,
             closed_at_ms=flight.batch.closed_at_ms,
             retry_in_ms=None if retry_at is None else max(0, retry_at - now_ms),
+            answer_in_ms=max(0, flight.limit_at_ms - now_ms) if waited_for else None,
         )
 
     def users(self, now_ms: int, state: UserState | None) -> list[UserView]:
         """Everybody who waits, soonest first; users due at the same time in any order."""
-        waiting = [
-            (step, user) for user, line in self.lines.items() if (step := line.next_step_ms())
-        ]
-        views = [self.describe(now_ms, user) for _, user in sorted(waiting)]
+        steps = {user: step for user, line in self.lines.items() if (step := line.next_step_ms())}
+        views = [self.describe(now_ms, user) for user in sorted(steps, key=lambda u: (steps[u], u))]
         return [view for view in views if state in (None, view.state)]
 
     def flush(self, now_ms: int, user: str) -> UserView | Literal["held"]:

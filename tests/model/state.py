@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from actor_queue.core.answers import AnswerState
 from actor_queue.core.batch import Batch, Reason
 from actor_queue.core.message import FullOf
 from actor_queue.core.settings import Settings
@@ -77,6 +78,10 @@ class Flight:
     """Of the claim that started the last attempt."""
     delivered: bool = False
     """An earlier attempt was acknowledged while this one was under way: only the turn goes on."""
+    answering_since_ms: int | None = None
+    """When the receiver of the attempt under way answered 202."""
+    unanswered: bool = False
+    """The attempt under way was claimed to be buried: the one before it was never answered."""
 
     def under_way(self, now_ms: int) -> bool:
         return self.retry_at_ms is None and now_ms < self.limit_at_ms
@@ -96,13 +101,28 @@ class Line:
     flight: Flight | None = None
     last_token: str = ""
     """Of the claim that started the last attempt, also when that is over."""
+    former: tuple[int, str] | None = None
+    """Of a batch that was taken back: the number of its first message, and its id."""
+    last_answer: tuple[str, str, AnswerState, int] | None = None
+    """Batch id, token, what was answered, and how many newer messages waited."""
     recent: list[AttemptRecord] = field(default_factory=list)
     remembered: dict[str, int] = field(default_factory=dict)
     """Message id → last millisecond at which it is still known."""
+    revoked: dict[str, int] = field(default_factory=dict)
+    """What `remembered` said of a message when it was taken out: of another one it says another
+    millisecond."""
 
     def pending(self) -> int:
         waiting = sum(len(sealed.items) for sealed in self.sealed)
         return waiting + (len(self.open.items) if self.open else 0)
+
+    def waiting_since_ms(self) -> int | None:
+        """When the oldest message that is not settled was kept."""
+        if self.flight and not self.flight.delivered:
+            return self.flight.batch.first_at_ms
+        if self.sealed:
+            return self.sealed[0].items[0].at_ms
+        return self.open.first_at_ms if self.open else None
 
     def full_of(self, settings: Settings, item: Item) -> FullOf | None:
         """Which limit keeps this message out."""
@@ -156,6 +176,7 @@ class Buried:
     answer: str | None = None
     took_ms: int | None = None
     queued: bool = False
+    replica: str | None = None
 
     def letter(self, *, whole: bool) -> DeadLetter:
         return DeadLetter(
@@ -168,6 +189,7 @@ class Buried:
             queued=self.queued,
             status=self.status,
             answer=self.answer,
+            replica=self.replica,
             took_ms=self.took_ms,
             batch=self.batch if whole else None,
         )

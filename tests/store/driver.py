@@ -50,8 +50,8 @@ class Subject:
         runner = DirectRunner(client, source or (lambda script: script.plain_source))
         self.store = RedisStore(runner, settings, clock=now)
 
-    def call(self, verb: str, *args: object) -> Any:
-        return finished(getattr(self.store, verb)(*args))
+    def call(self, verb: str, *args: object, **named: object) -> Any:
+        return finished(getattr(self.store, verb)(*args, **named))
 
     def dump(self) -> Dump:
         """Read by type, so that equal dumps mean equal data."""
@@ -93,7 +93,12 @@ class Subject:
 
     def constant_keys(self) -> set[bytes]:
         """Keys that may stay for ever: their number does not grow with users or messages."""
-        return {self.keys.members, self.keys.meta, *(keys.lease for keys in self.keys.shards)}
+        return {
+            self.keys.members,
+            self.keys.modes,
+            self.keys.meta,
+            *(keys.lease for keys in self.keys.shards),
+        }
 
     def _keys_of(self, user: str) -> Any:
         return self.keys.shards[self._shard(user)].of(user)

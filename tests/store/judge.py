@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from actor_queue.core.message import Accepted
+from actor_queue.store.answers_api import Answered
 from actor_queue.store.api import DueUser, Fenced, Gone, Nothing, UserView
+from actor_queue.store.changes_api import Unchanged
 from tests.model.ledger import Ledger
 from tests.model.oracle import Oracle
 from tests.store.driver import Dump, Now, Subject
@@ -36,7 +38,7 @@ class Judged(RuleBasedStateMachine):
 
     # Asking both
 
-    def ask(self, verb: str, *args: object, lost: bool = False) -> Any:
+    def ask(self, verb: str, *args: object, lost: bool = False, **named: object) -> Any:
         """The store's answer, which must be the oracle's. `lost`: the caller asks once more.
 
         What is answered with "nothing was changed" must have changed nothing, and so must a
@@ -44,25 +46,26 @@ class Judged(RuleBasedStateMachine):
         the attempt at a batch that was acknowledged late; then the oracle has changed, too.
         """
         before_it = self._what_the_oracle_sees() if verb == "claim" else None
-        answer = self._ask_once(verb, args)
+        answer = self._ask_once(verb, args, named)
         ended = before_it is not None and before_it != self._what_the_oracle_sees()
-        if _changed_nothing(answer) and not ended and self.known is not None:
+        over = answer is None and verb.startswith("answer")
+        if (over or _changed_nothing(answer)) and not ended and self.known is not None:
             assert self.subject.dump() == self.known, f"{verb} says {answer} and changed something"
         else:
             self.known = None
         if lost:
             before = self.subject.dump()
-            self._ask_once(verb, args)
+            self._ask_once(verb, args, named)
             assert self.subject.dump() == before, f"{verb} repeated changes something"
         return answer
 
     def _what_the_oracle_sees(self) -> list[UserView]:
         return [self.oracle.describe(self.now.ms, user) for user in self.people]
 
-    def _ask_once(self, verb: str, args: tuple[object, ...]) -> Any:
+    def _ask_once(self, verb: str, args: tuple[object, ...], named: dict[str, object]) -> Any:
         self.sound = False
-        expected = getattr(self.oracle, verb)(self.now.ms, *args)
-        answer = self.subject.call(verb, *args)
+        expected = getattr(self.oracle, verb)(self.now.ms, *args, **named)
+        answer = self.subject.call(verb, *args, **named)
         assert answer == expected, f"{verb}{args}: the store says {answer}, must be {expected}"
         return answer
 
@@ -155,9 +158,11 @@ class Judged(RuleBasedStateMachine):
 
 def _changed_nothing(answer: object) -> bool:
     """Whether the answer says so."""
+    if isinstance(answer, Answered):
+        return answer.again
     if isinstance(answer, list):
         return all(isinstance(one, Accepted) and one.duplicate for one in answer)
-    return isinstance(answer, Fenced | Gone | Nothing)
+    return isinstance(answer, Fenced | Gone | Nothing | Unchanged)
 
 
 def pick(things: Sequence[Any], which: int) -> Any:

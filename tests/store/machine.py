@@ -33,9 +33,10 @@ from actor_queue.store.api import (
 from tests.model.ledger import Kept, Ledger
 from tests.model.oracle import Oracle
 from tests.servers import fresh_namespace
+from tests.store.changing import Changing
 from tests.store.driver import Now, Subject
 from tests.store.events import LIMITS, divisions, episodes, rounds_at_first
-from tests.store.judge import Judged, pick
+from tests.store.judge import pick
 
 USERS = ("ana", "bia}{:p:ana", "caé\x00 🙂")
 REPLICAS = ("r0", "r1", "r2")
@@ -55,7 +56,7 @@ lost_answers = st.sampled_from([False, False, True])
 verdicts = st.sampled_from(["ack", "ack", "retry", "retry", "bury", "divide"])
 
 
-class Machine(Judged):
+class Machine(Changing):
     """See the module's docstring."""
 
     people = USERS
@@ -88,6 +89,7 @@ class Machine(Judged):
             default_ttl_ms=1_000,
             webhook_timeout_ms=ATTEMPT_MS - 1_000,
             lease_ttl_ms=LEASE_TTL_MS,
+            retry_schedule_ms=(1_000,),
             dedup_window_ms=20_011 if self.ids_expire else 86_400_000,
             **limits,
         )
@@ -373,6 +375,8 @@ class Machine(Judged):
                 self.send(user, int(ttl), named=True, size=0, again=again)
             case ["repeat"]:
                 self.send_again(0, 5_000, "alone")
+            case ["repeat", "with", company]:
+                self.send_again(0, 5_000, company)
             case ["fire"]:
                 self.fire(user, again=again)
             case ["ack" | "retry" | "bury" | "divide" as verdict]:
@@ -385,15 +389,16 @@ class Machine(Judged):
                 self.hold(user, int(ms), again=again)
             case ["flush"]:
                 self.flush(user, again=again)
+            case ["edit", length]:
+                self.edit(0, int(length), again)
+            case ["revoke", which]:
+                self.revoke(int(which), again)
             case ["drop"]:
                 self.drop(user, again=again)
             case ["time", ms]:
                 self.time_passes(int(ms))
             case [who, "takes", "over"]:
-                self.now.ms += LEASE_TTL_MS
-                self.known = None
-                self.take_lease(who, shard_of(user, SHARDS))
-                self.ask("renew", [pick(self.leases, 1)], LEASE_TTL_MS)
+                self.take_over(who, shard_of(user, SHARDS))
             case _:
                 self.go_wrong(event, user)
 
@@ -434,6 +439,17 @@ class Machine(Judged):
             self.ask("release", [lease], lost=again)
         else:
             self.ask("renew", [lease], ttl, lost=again)
+
+    def take_over(self, replica: str, shard: int) -> None:
+        """The lease runs out, somebody else has it, and the last two who had it want it longer.
+
+        The one before the last may be the same replica, which differs by its lease's epoch alone.
+        """
+        former = [lease for lease in self.leases if lease.shard == shard][-2:]
+        self.time_passes(LEASE_TTL_MS)
+        self.take_lease(replica, shard)
+        for lease in former:
+            self.ask("renew", [lease], LEASE_TTL_MS)
 
     def time_passes(self, ms: int) -> None:
         self.now.ms += ms
