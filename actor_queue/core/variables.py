@@ -111,6 +111,14 @@ VARIABLES: tuple[Variable, ...] = (
              "seconds for one attempt, from connect to the end of the answer"),
     Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",
              "attempts under way at once, per replica"),
+    Variable("AQ_ANSWER", "answer", kinds.choice("now", "later"), "now",
+             "whether a receiver has done its work when it answers, or may answer 202 and say so"
+             " later"),
+    Variable("AQ_ANSWER_WITHIN", "answer_within_ms", kinds.seconds("0.1", 900), "120",
+             "seconds that a receiver which may answer later has to say that it is done"),
+    Variable("AQ_ANSWER_SECRET", "answer_secrets", kinds.DOOR_SECRETS, "",
+             "seals the addresses for answers, the same for all replicas; two, separated by a"
+             " space, while rotating; unset, one is drawn into Redis", secret=True),
     Variable("AQ_MAX_ACTORS", "max_actors", kinds.whole(1, 10_000_000), "50000",
              "timers set at once in a replica, about 3.5 KB each; where more would be, timers are"
              " set less far ahead, and nobody is late for it"),
@@ -142,7 +150,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("AQ_ROOT_PATH", "root_path", kinds.ROOT_PATH, "",
              "prefix of every path behind a proxy, for example /redis-api"),
     Variable("AQ_PUBLIC_URL", "public_url", kinds.PUBLIC_URL, "",
-             "where others reach this service, for example https://queue.example/redis-api"),
+             "where others, and receivers that answer later, reach this service, for example https://queue.example/redis-api"),
     Variable("AQ_CORS_ORIGINS", "cors_origins", kinds.ORIGINS, "",
              "the web pages that may send messages: https://chat.example,… or * for any"),
     Variable("AQ_LOG", "log", kinds.choice("text", "json"), "text",
