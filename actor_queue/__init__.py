@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from actor_queue.app.deliver import DeliverCallback
     from actor_queue.app.queue import ActorQueue
-    from actor_queue.app.verbs import OnHold, QueueFull, Typing
+    from actor_queue.app.verbs import NotChanged, OnHold, QueueFull, TooLate, Typing
     from actor_queue.core.admission import Refused
     from actor_queue.core.batch import Batch, Item
     from actor_queue.core.message import Accepted
     from actor_queue.core.outcome import Delivered, Failed
     from actor_queue.core.settings import Settings, SettingsError
+    from actor_queue.store.answers_api import Answered
     from actor_queue.store.api import (
         AttemptRecord,
         BatchSummary,
@@ -41,15 +42,18 @@ if TYPE_CHECKING:
         UserPage,
         UserView,
     )
+    from actor_queue.store.changes_api import Changed
 
     __version__: str
 
 __all__ = [
     "Accepted",
     "ActorQueue",
+    "Answered",
     "AttemptRecord",
     "Batch",
     "BatchSummary",
+    "Changed",
     "DeadLetter",
     "DeadPage",
     "DeliverCallback",
@@ -57,6 +61,7 @@ __all__ = [
     "Dropped",
     "Failed",
     "Item",
+    "NotChanged",
     "OnHold",
     "QueueFull",
     "Refused",
@@ -64,6 +69,7 @@ __all__ = [
     "SettingsError",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "TooLate",
     "Typing",
     "UserPage",
     "UserView",
@@ -73,9 +79,11 @@ __all__ = [
 _HOMES = {
     "Accepted": "core.message",
     "ActorQueue": "app.queue",
+    "Answered": "store.answers_api",
     "AttemptRecord": "store.api",
     "Batch": "core.batch",
     "BatchSummary": "store.api",
+    "Changed": "store.changes_api",
     "DeadLetter": "store.api",
     "DeadPage": "store.api",
     "Delivered": "core.outcome",
@@ -83,6 +91,7 @@ _HOMES = {
     "Dropped": "store.api",
     "Failed": "core.outcome",
     "Item": "core.batch",
+    "NotChanged": "app.verbs",
     "OnHold": "app.verbs",
     "QueueFull": "app.verbs",
     "Refused": "core.admission",
@@ -91,6 +100,7 @@ _HOMES = {
     "SettingsError": "core.settings",
     "StoreMisconfigured": "store.api",
     "StoreUnavailable": "store.api",
+    "TooLate": "app.verbs",
     "Typing": "app.verbs",
     "UserPage": "store.api",
     "UserView": "store.api",

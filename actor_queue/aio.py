@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, TypeVar
 import trio
 
 from actor_queue.app.deliver import OWN_FILES, DeliverCallback, checked
-from actor_queue.app.queue import START_TIMEOUT_S
+from actor_queue.app.queue import START_TIMEOUT_S, table_of
 from actor_queue.app.queue import ActorQueue as TrioQueue
 from actor_queue.app.verbs import Verbs
 from actor_queue.core.admission import AdmissionPolicy
@@ -60,7 +60,7 @@ OWN_FILES.add(__file__)
 class ActorQueue(Verbs):
     """A queue for asyncio, open inside `async with`. It is opened once.
 
-    `settings`, `deliver`, `start_timeout_s`, guarantees and errors are those of
+    `settings`, `deliver`, `start_timeout_s`, `routes`, guarantees and errors are those of
     `actor_queue.ActorQueue`. Besides:
 
     - `deliver` is awaited on the loop that opened the queue, each batch in a task of its own. When
@@ -80,12 +80,14 @@ class ActorQueue(Verbs):
         deliver: DeliverCallback,
         *,
         start_timeout_s: float = START_TIMEOUT_S,
+        routes: Iterable[str] = (),
     ) -> None:
         if checked(deliver) is None:
             raise TypeError("deliver must be an `async def` that takes one batch")
         self.settings = settings
         self._deliver = deliver
-        self._policy = AdmissionPolicy.of(settings)
+        self._routes = table_of(settings, routes)
+        self._policy = AdmissionPolicy.of(settings, self._routes)
         # In a thread without a loop: its events must not become events of asyncio.
         with ThreadPoolExecutor(1) as thread:
             self._queue = thread.submit(self._engine_room, start_timeout_s).result()
@@ -100,7 +102,9 @@ class ActorQueue(Verbs):
         self._taking = False
 
     def _engine_room(self, start_timeout_s: float) -> TrioQueue:
-        return TrioQueue(self.settings, self._on_loop, start_timeout_s=start_timeout_s)
+        return TrioQueue(
+            self.settings, self._on_loop, start_timeout_s=start_timeout_s, routes=self._routes
+        )
 
     def _clock(self) -> trio.abc.Clock | None:
         """The thread's; None: real time."""

@@ -9,8 +9,9 @@ On asyncio the same class is `actor_queue.aio.ActorQueue`. The service is this o
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
@@ -21,19 +22,21 @@ from actor_queue.app.interrupt import spared
 from actor_queue.app.logs import redact_url
 from actor_queue.app.verbs import Verbs
 from actor_queue.core.admission import AdmissionPolicy
+from actor_queue.core.conversation import ROUTE_CHARACTERS_MAX, is_route_name
 from actor_queue.core.message import Appended, Message
+from actor_queue.core.routes import ROUTES_MAX, Route, RouteTable
 from actor_queue.core.settings import Mistake, Settings, SettingsError
 from actor_queue.runtime.engine import Engine
 from actor_queue.runtime.lines import tell
 from actor_queue.runtime.owner import awake_time
-from actor_queue.store.aim import Aim
 from actor_queue.store.api import StoreInfo, StoreUnavailable
-from actor_queue.store.connect import prepared, runner_for
 from actor_queue.store.keys import Keys
-from actor_queue.store.pipe import Settle
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.runner import Runner
-from actor_queue.store.server import probe_call
+from actor_queue.transport.aim import Aim
+from actor_queue.transport.connect import prepared, runner_for
+from actor_queue.transport.pipe import Settle
+from actor_queue.transport.runner import Runner
 
 START_PAUSE_S = 0.5
 """Between two looks for a Redis that is not there yet."""
@@ -73,7 +76,9 @@ class ActorQueue(Verbs):
 
     `deliver` is an `async def` that gets one `Batch`; see `DeliverCallback`. `start_timeout_s` is
     how long opening waits for Redis; `math.inf` waits as long as it takes. `settle` is for the
-    service: it is awaited before a group of messages is taken.
+    service: it is awaited before a group of messages is taken. `routes` are names of routes beside
+    `default`, all with the limits of `settings` and each with attempts, retries and a breaker of
+    its own; `deliver` finds a batch's in `batch.route`. The service gives a table instead.
 
     Making one raises TypeError for a `deliver` that is no such function, `SettingsError` without a
     `redis_url`, and `StoreMisconfigured` for a `redis_url` that cannot be used. Opening raises
@@ -92,6 +97,7 @@ class ActorQueue(Verbs):
         *,
         start_timeout_s: float = START_TIMEOUT_S,
         settle: Settle | None = None,
+        routes: RouteTable | Iterable[str] = (),
     ) -> None:
         if not start_timeout_s > 0:
             raise ValueError(f"start_timeout_s is {start_timeout_s!r}; allowed: more than 0")
@@ -101,9 +107,14 @@ class ActorQueue(Verbs):
         self._runner = road.runner
         self._aim = road.aim
         replica = f"r-{secrets.token_hex(6)}"
-        self._store = RedisStore(road.runner, settings, replica=replica, clock=road.store_clock)
-        self.engine = Engine(settings, self._store, attempts_of(deliver), clock=road.trust_clock)
-        self._policy = AdmissionPolicy.of(settings)
+        routes = table_of(settings, routes)
+        self._store = RedisStore(
+            road.runner, settings, replica=replica, clock=road.store_clock, routes=routes
+        )
+        self.engine = Engine(
+            settings, self._store, attempts_of(deliver), clock=road.trust_clock, routes=routes
+        )
+        self._policy = AdmissionPolicy.of(settings, routes)
         self.store_info: StoreInfo | None = None
         """What kind of server it is, once the queue is open."""
         self._phase: Literal["new", "opening", "open", "closed"] = "new"
@@ -121,12 +132,12 @@ class ActorQueue(Verbs):
                 )
             )
         keys = Keys(self.settings.namespace, self.settings.shards)
-        probe = probe_call(keys.meta, self.settings.shards, FORMAT)
+        needs = needs_of(keys.meta, self.settings.shards, FORMAT)
         named = self.settings.redis_set_by
         return Road(
             runner_for(
                 url,
-                probe,
+                needs,
                 self.settings.durability,
                 settle=settle,
                 reserve_bytes=self.settings.redis_reserve_bytes,
@@ -234,6 +245,22 @@ class ActorQueue(Verbs):
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+
+
+def table_of(settings: Settings, routes: RouteTable | Iterable[str]) -> RouteTable:
+    """The default route and those that a program names. Raises ValueError for what is no name."""
+    if isinstance(routes, RouteTable):
+        return routes
+    default, names = Route.default(settings), [routes] if isinstance(routes, str) else list(routes)
+    for name in names:
+        if type(name) is not str or not is_route_name(name):
+            raise ValueError(
+                f"routes has {name!r}; allowed: names of 1 to {ROUTE_CHARACTERS_MAX} letters,"
+                " digits, `_`, `.` and `-`"
+            )
+    if len(names) > ROUTES_MAX:
+        raise ValueError(f"routes has {len(names)} names; allowed: at most {ROUTES_MAX}")
+    return RouteTable([default, *(replace(default, name=name) for name in names)])
 
 
 def _only(error: BaseException) -> BaseException:

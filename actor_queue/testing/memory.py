@@ -8,7 +8,8 @@ for keys that expire, so a virtual day takes milliseconds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -31,12 +32,15 @@ except ImportError as error:
 from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreInfo, StoreUnavailable
 from actor_queue.store.redis import RedisStore
-from actor_queue.store.runner import WRONG_TYPE, Call, ScriptError
-from actor_queue.store.scripts import Script
+from actor_queue.transport.runner import WRONG_TYPE, Call, ScriptError, Watch
+from actor_queue.transport.script import Script
 
 Clock = Callable[[], int]
 Patch = Callable[[Script], str]
 """The Lua to run for a script; to plant a fault in it."""
+
+ANSWER_KEY = b"the key of the namespace"
+"""A start draws it, or reads it. These stores have none."""
 
 
 class DirectRunner:
@@ -49,6 +53,16 @@ class DirectRunner:
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         return [self._reply(call) for call in calls]
+
+    async def run_each(self, calls: Sequence[Call]) -> list[object]:
+        """See `Runner.run_each`."""
+        replies: list[object] = [None] * len(calls)
+        for place in sorted(range(len(calls)), key=lambda place: calls[place].arrived_ns):
+            try:
+                (replies[place],) = await self.run([calls[place]])
+            except StoreUnavailable as error:
+                replies[place] = error
+        return replies
 
     def _reply(self, call: Call) -> object:
         sha = self._shas.get(call.script.name)
@@ -69,6 +83,10 @@ class DirectRunner:
 
     async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         raise NotImplementedError("nothing waits here")
+
+    def watch(self, key: bytes, changed: Callable[[], None]) -> AbstractContextManager[Watch]:
+        """See `Runner.watch`."""
+        return nullcontext(Watch(changed))
 
     async def ping(self) -> None:
         self.client.ping()
@@ -127,6 +145,7 @@ class MemoryRunner(DirectRunner):
         self._refuse_when_down()
         replies = await super().run(calls)
         spread_news(self.server)
+        _tell_of_changes(self.server, calls)
         await anyio.lowlevel.checkpoint()
         if self._answers_to_lose and any(c.script.name.startswith(self._loses) for c in calls):
             self._answers_to_lose -= 1
@@ -146,6 +165,17 @@ class MemoryRunner(DirectRunner):
         finally:
             listeners_of(self.server).remove(listener)
             subscription.close()
+
+    @contextmanager
+    def watch(self, key: bytes, changed: Callable[[], None]) -> Iterator[Watch]:
+        """See `Runner.watch`. Told of each script that may have changed the key."""
+        watch = Watch(changed, live=True)
+        watches = watches_of(self.server).setdefault(key, set())
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.discard(watch)
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         """There is nothing to connect."""
@@ -190,6 +220,23 @@ def spread_news(server: fakeredis.FakeServer) -> None:
             listener.hear(message["data"])
 
 
+def watches_of(server: fakeredis.FakeServer) -> dict[bytes, set[Watch]]:
+    """Who waits for a change of which key on this server, through whichever runner."""
+    if not hasattr(server, "watches"):
+        server.watches = {}  # type: ignore[attr-defined]
+    found: dict[bytes, set[Watch]] = server.watches  # type: ignore[attr-defined]
+    return found
+
+
+def _tell_of_changes(server: fakeredis.FakeServer, calls: Sequence[Call]) -> None:
+    watches = watches_of(server)
+    for call in calls if watches else ():
+        if not call.script.reads_only:
+            for key in call.keys:
+                for watch in tuple(watches.get(key, ())):
+                    watch.changed()
+
+
 def memory_store(
     settings: Settings,
     clock: Clock,
@@ -198,7 +245,9 @@ def memory_store(
     replica: str = "r-1",
 ) -> RedisStore:
     """A store: of its own and empty, or one more replica's on `server`."""
-    return RedisStore(MemoryRunner(clock, server=server), settings, replica=replica, clock=clock)
+    store = RedisStore(MemoryRunner(clock, server=server), settings, replica=replica, clock=clock)
+    store.answer_key = ANSWER_KEY
+    return store
 
 
 def memory_server(clock: Clock) -> fakeredis.FakeServer:

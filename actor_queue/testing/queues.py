@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,11 @@ from actor_queue import aio
 from actor_queue.app.deliver import DeliverCallback, Receiver
 from actor_queue.app.queue import ActorQueue, Road
 from actor_queue.core.batch import Batch
+from actor_queue.core.routes import RouteTable
 from actor_queue.core.settings import Settings
-from actor_queue.store.pipe import Settle
 from actor_queue.testing.clock import advance, going_on
 from actor_queue.testing.memory import MemoryRunner, memory_server
+from actor_queue.transport.pipe import Settle
 
 START_MS = 1_700_000_000_000
 """What the store's clock shows at second 0 of the run: 2023-11-14T22:13:20Z."""
@@ -70,9 +72,10 @@ class MemoryQueue(ActorQueue):
         *,
         deliver: DeliverCallback | Receiver,
         server: MemoryServer | None = None,
+        routes: RouteTable | Iterable[str] = (),
     ) -> None:
         self.redis = (server or MemoryServer()).runner()
-        super().__init__(settings or Settings(shards=SHARDS), deliver)
+        super().__init__(settings or Settings(shards=SHARDS), deliver, routes=routes)
 
     async def __aenter__(self) -> Self:
         if not trio.lowlevel.in_trio_run():
@@ -112,12 +115,13 @@ class AsyncioMemoryQueue(aio.ActorQueue):
         *,
         deliver: DeliverCallback,
         server: MemoryServer | None = None,
+        routes: Iterable[str] = (),
     ) -> None:
         self._server = server or MemoryServer()
         self._under_way: set[object] = set()
         """Attempts, from when the thread asks for one until it has heard of its end."""
         self._slow: set[object] = set()
-        super().__init__(settings or Settings(shards=SHARDS), deliver)
+        super().__init__(settings or Settings(shards=SHARDS), deliver, routes=routes)
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` of the queue's time pass; what is due is delivered at its time.
@@ -151,7 +155,9 @@ class AsyncioMemoryQueue(aio.ActorQueue):
             await super()._answer_all()
 
     def _engine_room(self, start_timeout_s: float) -> ActorQueue:
-        queue = MemoryQueue(self.settings, deliver=self._on_loop, server=self._server)
+        queue = MemoryQueue(
+            self.settings, deliver=self._on_loop, server=self._server, routes=self._routes
+        )
         self.redis = queue.redis
         return queue
 
