@@ -7,34 +7,39 @@ from collections.abc import Sequence
 
 from actor_queue.core.batch import readable, shard_of_batch
 from actor_queue.store.api import DeadLetter, DeadPage
-from actor_queue.store.base import (
-    READING,
-    StoreBase,
-    Unreadable,
-    expect,
-    listed,
-    number,
-    text,
-)
+from actor_queue.store.base import StoreBase, conversation_key
+from actor_queue.store.batches import batch_of
 from actor_queue.store.keys import ShardKeys
-from actor_queue.store.paging import decode_cursor, encode_cursor, merge, page_calls
-from actor_queue.store.replies import batch_of
-from actor_queue.store.runner import Call
+from actor_queue.store.lists_api import EVERY_LETTER, LOOKED_AT_MAX, PAGE, DeadFilter
+from actor_queue.store.paging import Place, Walk, rest, start
 from actor_queue.store.scripts import script
+from actor_queue.transport.reading import READING, Unreadable, expect, listed, number, text
+from actor_queue.transport.runner import Call
 
 
 class DeadLetters(StoreBase):
     """The verbs behind `/api/dead`."""
 
-    async def dead(self, limit: int, cursor: str | None) -> DeadPage:
+    async def dead(
+        self, limit: int, cursor: str | None, wanted: DeadFilter | None = None
+    ) -> DeadPage:
         """See `Store.dead`."""
-        after = decode_cursor(cursor) if cursor else None
-        calls = page_calls([keys.dead for keys in self._keys.shards], "down", limit, after)
-        places = merge(await self._run_each(calls), "down", limit)
-        ids = [name for place in places if (name := place.text) is not None]
-        letters = [letter for letter in await self._letters(ids, items=False) if letter is not None]
-        more = encode_cursor(places[-1]) if len(places) == limit else None
-        return DeadPage(tuple(letters), more)
+        wanted = wanted or EVERY_LETTER
+        walk = Walk([keys.dead for keys in self._keys.shards], "down", start(cursor))
+        found: list[tuple[Place, DeadLetter]] = []
+        looked_at = unreadable = 0
+        while not walk.ended and len(found) < limit and looked_at < LOOKED_AT_MAX:
+            size = PAGE if wanted.narrow else limit - len(found)
+            places = walk.take(await self._run_each(walk.calls(size)), size)
+            looked_at += len(places)
+            if wanted.since_ms is not None and places and places[-1].score < wanted.since_ms:
+                walk.ended = True  # newest first: what follows is older
+            named = {name: place for place in places if (name := place.text) is not None}
+            letters = [each for each in await self._letters(list(named), items=False) if each]
+            unreadable += len(named) - len(letters)
+            found += [(named[each.id], each) for each in letters if wanted.fits(each)]
+        letters = [letter for _, letter in found[:limit]]
+        return DeadPage(tuple(letters), rest(walk, found, limit), unreadable)
 
     async def dead_letter(self, batch_id: str) -> DeadLetter | None:
         """See `Store.dead_letter`."""
@@ -113,7 +118,7 @@ class DeadLetters(StoreBase):
 def _user_of(reply: object) -> str | None:
     """Whose letter it is; None where nothing says so."""
     try:
-        return text(listed(reply)[0]) if reply else None
+        return conversation_key(listed(reply)[0]) if reply else None
     except Unreadable:
         return None
 
@@ -135,11 +140,12 @@ def _letter(name: str, said: list[object], *, queued: bool, items: bool) -> Dead
     status, answer, by, ms = map(told.get, ("status", "answer", "by", "ms"))
     expect(isinstance(status, int | None), isinstance(ms, int | None))
     expect(isinstance(answer, str | None), isinstance(by, str | None))
-    batch = batch_of(name, text(user), facts, stored) if items else None
+    whose = conversation_key(user)
+    batch = batch_of(name, whose, facts, stored) if items else None
     expect(batch is None or all(map(readable, batch.stored)))
     return DeadLetter(
         name,
-        text(user),
+        whose,
         number(died_at),
         number(attempts),
         text(why),
