@@ -1,8 +1,9 @@
-"""The job that sends all dead letters again: counted first, then oldest first, at a measured pace.
+"""The job that sends dead letters again, all or some: counted first, then oldest first, at a pace.
 
 One replica does it, whichever was asked. It tells the store how far it is, so that every replica
-can say so, and hears there whether it is to stop. When that replica dies the job is abandoned, and
-loses nothing: what was not queued is a dead letter still, and the next job takes it up.
+can say so, and hears there whether it is to stop. When that replica dies the job is abandoned until
+another one, which looks for that every few seconds, takes it up: what was not queued is a dead
+letter still. Nobody takes up a job that was asked to stop.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ from typing import Final
 import trio
 
 from actor_queue.store.api import DeadLetter, Store, StoreUnavailable
-from actor_queue.store.base import Spoilt, Unreadable
+from actor_queue.store.base import Spoilt
+from actor_queue.store.lists_api import DeadFilter
 from actor_queue.store.replay_api import ReplayJob
+from actor_queue.transport.reading import Unreadable
 
 PAGE: Final = 100
 LETTERS_MAX: Final = 100_000
 """By one job: the oldest; another job takes the next."""
 PAUSE_S: Final = 0.2
-"""Between two pages, so at most 500 letters a second stand in front of claims."""
+"""Between two pages, so at most 500 letters a second stand in front of claims. A slower job has
+smaller pages, and one that is slower still longer pauses."""
 AGAIN_S: Final = 1.0
+LOOK_S: Final = 5.0
+"""Between two looks for a job that was abandoned."""
 SOON_S: Final = 1.0
 """How long whoever began it waits for its end."""
 
@@ -42,10 +48,13 @@ class Replays:
         self._next: tuple[ReplayJob, trio.Event] | None = None
         """The job that was begun last, and what tells of its end."""
 
-    async def begin(self) -> ReplayJob:
-        """The job as it is after a moment: a small one is over. Raises `StoreUnavailable`."""
+    async def begin(self, wanted: DeadFilter, per_second: int) -> ReplayJob:
+        """The job as it is after a moment: a small one is over. Raises `StoreUnavailable`.
+
+        While another job goes on, that one, which may be about other letters.
+        """
         asked = f"replay-{self._new_id()}"
-        job = await self._store.replay_begin(asked)
+        job = await self._store.replay_begin(asked, wanted, per_second)
         if job.id != asked:
             return job
         ended = trio.Event()
@@ -58,19 +67,36 @@ class Replays:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._begun.wait()
+            with trio.move_on_after(LOOK_S):
+                await self._begun.wait()
+            if not self._begun.is_set():
+                await self._take_up()
+                continue
             self._begun = trio.Event()
             assert self._next is not None
             job, ended = self._next
             await self._carry_out(job)
             ended.set()
 
+    async def _take_up(self) -> None:
+        """Go on with a job whose replica is gone, under an id of ours: if that replica was only
+        frozen, it hears that the job is another's."""
+        asked = f"replay-{self._new_id()}"
+        try:
+            job = await self._store.replay_take(asked)
+        except StoreUnavailable:
+            return  # the next look will tell
+        if job is not None and job.id == asked:
+            await self._carry_out(job)
+
     async def _carry_out(self, job: ReplayJob) -> None:
-        letters = await self._waiting(job)
-        job = replace(job, total=len(letters))
+        letters, unreadable = await self._waiting(job)
+        total = job.replayed + len(letters) + unreadable
+        job = replace(job, total=total, passed_over=unreadable)
         oldest_first = iter(reversed(letters))
         goes_on = await self._tell(job, over=False)
-        while goes_on and (page := list(islice(oldest_first, PAGE))):
+        at_once = min(PAGE, max(1, int(job.per_second * PAUSE_S)))
+        while goes_on and (page := list(islice(oldest_first, at_once))):
             for letter in page:
                 queued = await self._queue(letter)
                 job = replace(
@@ -79,25 +105,28 @@ class Replays:
                     passed_over=job.passed_over + (not queued),
                 )
             goes_on = await self._tell(job, over=False)
-            if goes_on and len(page) == PAGE:
-                await trio.sleep(PAUSE_S)
+            if goes_on and len(page) == at_once:
+                await trio.sleep(max(PAUSE_S, 1 / job.per_second))
         await self._tell(job, over=True)
 
-    async def _waiting(self, job: ReplayJob) -> deque[DeadLetter]:
-        """Without their messages, newest first; those that are queued already left out."""
+    async def _waiting(self, job: ReplayJob) -> tuple[deque[DeadLetter], int]:
+        """Without their messages, newest first; those that are queued already left out. And how
+        many cannot be read."""
         found: deque[DeadLetter] = deque(maxlen=LETTERS_MAX)
         cursor: str | None = None
+        unreadable = 0
         while await self._tell(job, over=False):  # counting many takes a while
             try:
-                page = await self._store.dead(PAGE, cursor)
+                page = await self._store.dead(PAGE, cursor, job.wanted)
             except StoreUnavailable:
                 await trio.sleep(AGAIN_S)
                 continue
             found.extend(letter for letter in page.letters if not letter.queued)
+            unreadable += page.unreadable
             cursor = page.cursor
             if cursor is None:
                 break
-        return found
+        return found, unreadable
 
     async def _queue(self, letter: DeadLetter) -> bool:
         while True:

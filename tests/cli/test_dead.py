@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.cli.conftest import Ours, Run, Terminal
+from actor_queue.app.commands import dead
+from tests.cli.conftest import Ours, Run, Scripted, Terminal
 
 
 @pytest.fixture
@@ -32,6 +33,16 @@ def test_dead_letters_are_listed_newest_first_and_beyond_a_page(run: Run, buried
     assert len(run("dead", "list", "--all", "--url", buried.url).out.splitlines()) == 1_104
     some = run("dead", "list", "--limit", "1002", "--json", "--url", buried.url).out
     assert len(json.loads(some)["dead"]) == 1_002
+
+
+def test_dead_letters_are_counted_by_route_and_reason(run: Run, buried: Ours) -> None:
+    head, group = run("dead", "groups", "--url", buried.url).out.splitlines()
+    assert head.split("\t")[:4] == ["letters", "route", "reason", "status"]
+    assert group.split("\t")[:4] == ["3", "default", "answered 500", "500"]
+    said = run("dead", "groups", "--status", "503", "--url", buried.url)
+    assert said.out == "there are no dead letters that were asked for\n"
+    whole = run("dead", "groups", "--json", "--url", buried.url).out
+    assert json.loads(whole)["letters"] == 3
 
 
 def test_a_dead_letter_is_shown_with_the_body_that_was_refused_as_it_is(
@@ -137,3 +148,50 @@ def test_a_drop_asks_in_a_terminal(buried: Ours) -> None:
     terminal.type("y\r")
     assert terminal.end() == 0
     assert set(buried.engine.letters) == {"b2", "b3"}
+
+
+@pytest.mark.parametrize(("seen", "status"), [(3, 0), (1_000, 1)])
+def test_a_job_whose_replica_is_gone_is_followed_until_another_one_has_taken_it_up(
+    run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch, seen: int, status: int
+) -> None:
+    path = "/api/dead/replay"
+    job = {"job": "r1", "state": "abandoned", "total": 9, "replayed": 4, "passed_over": 0}
+    scripted.answers[path] = (200, job)
+    looks: list[float] = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == seen:
+            scripted.answers[path] = (200, job | {"job": "r2", "state": "done", "replayed": 9})
+
+    monkeypatch.setattr(dead.time, "sleep", look)
+    said = run("dead", "replay", "--all", "--yes", "--url", scripted.url)
+    assert said.status == status
+    assert ("replayed: 9" in said.out) == (status == 0)
+    assert len(looks) <= dead.ABANDONED_LOOKS_MAX
+
+
+def test_a_list_of_dead_letters_fits_80_columns_and_says_when_each_expires(
+    scripted: Scripted, run: Run
+) -> None:
+    died = {"died_at": "2025-01-30T01:19:45.120Z", "attempts": 6, "messages": 3, "queued": False}
+    why = {"reason": "answered 500", "status": 500, "answer": "x" * 200, "replica": "host-1-abcdef"}
+    letters = [
+        {"id": "b0001" + "0" * 35, "user": "joao.silva", **died, **why, "duration_ms": 34}
+        | {"expires_at": expires_at}
+        for expires_at in ("2025-03-01T01:19:45.120Z", None)
+    ]
+    answer = {"dead": letters, "cursor": None, "unreadable": 2}
+    scripted.answers["/api/dead?limit=100"] = (200, answer)
+    terminal = Terminal("dead", "list", "--url", scripted.url)
+    assert terminal.end() == 0
+    assert max(len(line) for line in terminal.lines if "doctor" not in line) <= 80
+    assert "-  b0001" + "0" * 35 in terminal.lines
+    said = " ".join(line.strip() for line in terminal.lines)
+    assert "joao.silva: answered 500, 6 attempts, 3 messages" in said
+    assert "expires 2025-03-01T01:19:45Z" in said
+    assert "expires never" in said
+    assert "2 dead letters cannot be read" in said
+    heading, *rows = run("dead", "list", "--url", scripted.url).out.splitlines()
+    place = heading.split("\t").index("expires at")
+    assert [row.split("\t")[place] for row in rows] == ["2025-03-01T01:19:45.120Z", "never"]

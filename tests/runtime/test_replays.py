@@ -7,14 +7,17 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from actor_queue.runtime.replays import LOOK_S
 from actor_queue.store.api import DeadLetter, StoreUnavailable
 from actor_queue.store.base import Spoilt
+from actor_queue.store.lists_api import EVERY_LETTER
 from actor_queue.store.replay import SILENT_MS
 from actor_queue.store.replay_api import ReplayJob
 from tests.runtime.harness import GONE, Replica, Sent, Stage, in_turn, run, stage
 
 PAGE = 10
 MANY = 8 * PAGE + 2
+FEW = 2 * PAGE + 2
 SETTLED_S = 12
 
 
@@ -151,34 +154,92 @@ def test_a_job_that_is_stopped_leaves_the_rest_where_it_is() -> None:
     run(main)
 
 
-def test_a_job_whose_replica_died_is_abandoned_and_the_next_one_takes_up_the_rest() -> None:
+async def crashed_in_the_middle(a: Replica, b: Replica) -> ReplayJob:
+    """What `b` knows of a job of `a`, which died doing it."""
+
+    async def crash() -> None:
+        await some_replayed(b)
+        await a.crash()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(crash)
+        await trio.sleep(0.01)
+        nursery.start_soon(a.engine.replay_all)
+        await trio.sleep(SILENT_MS / 1000 / 2)
+        nursery.cancel_scope.cancel()
+    job = await b.engine.replay_job()
+    assert job is not None
+    assert 0 < job.replayed < FEW
+    return job
+
+
+def test_a_job_whose_replica_died_is_taken_up_by_another_one_and_goes_on_counting() -> None:
     async def main() -> None:
         async with stage(shards=2) as s:
             a, b = await s.start("ra"), await s.start("rb")
             await trio.sleep(20)
-            ids = await bury(s, a, MANY)
+            ids = await bury(s, a, FEW)
             asked = trio.current_time()
-
-            async def crash() -> None:
-                await some_replayed(b)
-                await a.crash()
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(crash)
-                await trio.sleep(0.01)
-                nursery.start_soon(a.engine.replay_all)
-                await trio.sleep(SILENT_MS / 1000 + 5)
-                nursery.cancel_scope.cancel()
-            job = await b.engine.replay_job()
-            assert job is not None
-            assert job.state == "abandoned"
-            await b.engine.replay_all()
-            await trio.sleep(SETTLED_S)
+            job = await crashed_in_the_middle(a, b)
+            assert job.state == "running"
+            seen = [job]
+            for _ in range(int(SILENT_MS / 1000 + 2 * LOOK_S) * 2):
+                await trio.sleep(0.5)
+                seen.append(await b.engine.replay_job() or job)
             assert set(ids) == set(sent_after(s.seen, asked))
-            done = await b.engine.replay_job()
-            assert done is not None
-            assert done.id != job.id
-            assert done.state == "done"
+            ids_seen = list(dict.fromkeys(each.id for each in seen))
+            assert len(ids_seen) == 2, "one replica takes it up"
+            assert {each.state for each in seen} == {"running", "abandoned", "done"}
+            numbers = [each.replayed for each in seen]
+            assert numbers == sorted(numbers)
+            assert (seen[-1].state, seen[-1].replayed) == ("done", seen[-1].total)
+            assert await letters(b) == []
+
+    run(main)
+
+
+def test_a_job_that_was_asked_to_stop_is_stopped_when_its_replica_dies_and_not_taken_up() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a, b = await s.start("ra"), await s.start("rb")
+            await trio.sleep(20)
+            await bury(s, a, FEW)
+            job = await crashed_in_the_middle(a, b)
+            assert await b.engine.replay_stop() is not None
+            await trio.sleep(SILENT_MS / 1000 + 2 * LOOK_S)
+            stopped = await b.engine.replay_job()
+            assert stopped is not None
+            assert (stopped.id, stopped.state) == (job.id, "stopped")
+            assert len(await letters(b)) > 0
+
+    run(main)
+
+
+def test_a_replica_that_was_frozen_hears_that_its_job_is_another_s_and_queues_no_more() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a, b = await s.start("ra"), await s.start("rb")
+            await trio.sleep(20)
+            ids = await bury(s, a, FEW)
+            asked_by_a: list[str] = []
+            real = a.engine.store.dead_queue
+
+            async def frozen(letter: DeadLetter) -> bool:
+                asked_by_a.append(letter.id)
+                await trio.sleep(SILENT_MS / 1000 + 2 * LOOK_S)
+                return await real(letter)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(a.engine.store, "dead_queue", frozen)
+                job = await a.engine.replay_all(EVERY_LETTER, 1)
+                # One letter a second: the other replica is not half done when this one goes on.
+                await trio.sleep(SILENT_MS / 1000 + 2 * LOOK_S + FEW)
+            assert asked_by_a == ids[:1]
+            known = await b.engine.replay_job()
+            assert known is not None
+            assert known.id != job.id
+            assert (known.state, known.replayed) == ("done", FEW)
+            assert await letters(b) == []
 
     run(main)
 

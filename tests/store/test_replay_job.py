@@ -14,9 +14,10 @@ from actor_queue.core.settings import Settings
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.base import Spoilt
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
-from actor_queue.store.replay import KEPT_MS
-from actor_queue.store.server import connected, probe_call
+from actor_queue.store.replay import KEPT_MS, SILENT_MS
+from actor_queue.transport.server import connected
 from tests.servers import Server
 from tests.store.test_what_is_kept import Filled, played
 
@@ -26,7 +27,7 @@ def asking(server: Server, namespace: str, story: Callable[[RedisStore], Awaitab
 
     async def main() -> None:
         meta = Keys(namespace, 4).meta
-        async with connected(server.url, probe_call(meta, 4, FORMAT)) as runner:
+        async with connected(server.url, needs_of(meta, 4, FORMAT)) as runner:
             await runner.prepare()
             await story(RedisStore(runner, settings))
 
@@ -46,7 +47,8 @@ def test_one_job_at_a_time_is_told_of_by_whoever_does_it_and_by_nobody_else(
         assert await store.replay_tell(job, over=False) == job
         strangers = await store.replay_tell(replace(job, id="two", replayed=1), over=True)
         assert strangers == job
-        assert await store.replay_stop() == replace(job, state="stopping")
+        assert await store.replay_stop("two") == job
+        assert await store.replay_stop("one") == replace(job, state="stopping")
         assert await store.replay_tell(job, over=True) == replace(job, state="stopped")
         assert (await store.replay_begin("two")).state == "running"
         done = await store.replay_tell(replace(job, id="two"), over=True)
@@ -54,6 +56,47 @@ def test_one_job_at_a_time_is_told_of_by_whoever_does_it_and_by_nobody_else(
         assert done.state == "done"
         assert await store.replay_stop() == done
         assert 0 < eye.pttl(f"{namespace}:replay") <= KEPT_MS
+
+    asking(server, namespace, story)
+
+
+def test_a_job_is_taken_up_when_nobody_was_heard_of_for_long_and_once(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    key = f"{namespace}:replay"
+
+    def silent_for(ms: int) -> None:
+        eye.hset(key, "at", int(eye.hget(key, "at") or 0) - ms)
+
+    async def story(store: RedisStore) -> None:
+        assert await store.replay_take("two") is None
+        job = replace(await store.replay_begin("one"), total=9, replayed=4)
+        assert await store.replay_tell(job, over=False) == job
+        assert await store.replay_take("two") == job
+        silent_for(SILENT_MS)
+        assert await store.replay_look() == replace(job, state="abandoned")
+        assert await store.replay_take("two") == replace(job, id="two")
+        assert await store.replay_take("three") == replace(job, id="two")
+        assert await store.replay_tell(job, over=False) == replace(job, id="two")
+        await store.replay_stop()
+        silent_for(SILENT_MS)
+        assert await store.replay_take("three") == replace(job, id="two", state="stopped")
+        await store.replay_tell(await store.replay_begin("four"), over=True)
+        silent_for(SILENT_MS)
+        assert (await store.replay_take("five")).id == "four"  # type: ignore[union-attr]
+
+    asking(server, namespace, story)
+
+
+def test_looking_at_a_job_keeps_it_no_longer(
+    server: Server, eye: redis.Redis, namespace: str
+) -> None:
+    async def story(store: RedisStore) -> None:
+        await store.replay_tell(await store.replay_begin("one"), over=True)
+        eye.pexpire(f"{namespace}:replay", 60_000)
+        await store.replay_look()
+        await store.replay_take("two")
+        assert eye.pttl(f"{namespace}:replay") <= 60_000
 
     asking(server, namespace, story)
 
