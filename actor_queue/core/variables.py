@@ -107,6 +107,9 @@ VARIABLES: tuple[Variable, ...] = (
              "seconds before each retry; after the last the batch is a dead letter"),
     Variable("AQ_DEAD_RETENTION", "dead_retention_days", kinds.days(36_500), "0",
              "days for which a dead letter is kept, then it is deleted; 0 = for ever"),
+    Variable("AQ_HISTORY", "history", kinds.whole(0, 100_000), "10000",
+             "attempts remembered over all users, at most 300 bytes each in Redis; 0 = none; each"
+             " user's own last 20 are kept besides"),
     Variable("AQ_WEBHOOK_TIMEOUT", "webhook_timeout_ms", kinds.seconds("0.1", 3_600), "30",
              "seconds for one attempt, from connect to the end of the answer"),
     Variable("AQ_MAX_DELIVERIES", "max_deliveries", kinds.whole(1, 10_000), "100",
