@@ -125,6 +125,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("AQ_MAX_ACTORS", "max_actors", kinds.whole(1, 10_000_000), "50000",
              "timers set at once in a replica, about 3.5 KB each; where more would be, timers are"
              " set less far ahead, and nobody is late for it"),
+    Variable("AQ_WEBHOOK_NETWORKS", "webhook_networks", kinds.choice("any", "public"), "any",
+             "where webhooks may go: any address but link-local and metadata ones, or none that is"
+             " private either"),
     Variable("AQ_PAYLOAD", "payload", kinds.choice("classic", "detailed"), "classic",
              "the webhook's body: the plain one, or with each message's own fields and times"),
     Variable("AQ_ORDER", "order", kinds.choice("arrival", "sent"), "arrival",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import os
 import socket
 import ssl
 import time
@@ -25,13 +26,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import httpx
 import trio
 
-from actor_queue.core.batch import Batch
+from actor_queue.core.batch import AnswerOffer, Batch
 from actor_queue.core.delivery import (
     ANSWER_BYTES_MAX,
     answer_text,
@@ -41,8 +43,10 @@ from actor_queue.core.delivery import (
 )
 from actor_queue.core.outcome import Failed, Outcome, timed_out
 from actor_queue.core.payload import render
-from actor_queue.core.settings import Settings
+from actor_queue.core.routes import Route
+from actor_queue.core.settings import Networks, Settings
 from actor_queue.webhook.answer import Disconnected
+from actor_queue.webhook.dial import NotAllowed
 from actor_queue.webhook.signing import Signer
 from actor_queue.webhook.wire import Connection, Origin
 
@@ -82,30 +86,40 @@ class WebhookClient:
         secrets: Sequence[str] = (),
         headers: Sequence[tuple[str, str]] = (),
         max_deliveries: int = 100,
+        networks: Networks = "any",
         tls: ssl.SSLContext | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Raises ValueError, without secrets, for a URL or a secret that cannot be used.
 
-        `headers` are added to each webhook, in ASCII; a `user-agent` replaces ours. `tls` replaces
-        the trusted certificates (certifi's and the system's); `now` is Unix time, for signatures
-        and for `Retry-After` dates.
+        `headers` are added to each webhook, in ASCII; a `user-agent` replaces ours. `networks` says
+        which addresses may be connected to. `tls` replaces the trusted certificates (certifi's and
+        the system's); `now` is Unix time, for signatures and for `Retry-After` dates.
         """
         self._url, self._fixed_headers = _target(url, dict(headers))
         self._signer = Signer(secrets)
         self._now = now
-        self._origin = Origin.of(self._url, _context(self._url, tls))
+        self._origin = Origin.of(self._url, _context(self._url, tls), networks)
         self._idle: deque[Connection] = deque()
         self._idle_max = max_deliveries
+        self.besides: Callable[[], Sequence[_Header]] | None = None
+        """Called at each attempt for headers that are only its own."""
 
     @classmethod
     def of(cls, settings: Settings) -> WebhookClient:
-        assert settings.webhook_url is not None, "there is no webhook to deliver to"
+        """Of the default route."""
+        return cls.for_route(Route.default(settings))
+
+    @classmethod
+    def for_route(cls, route: Route, *, tls: ssl.SSLContext | None = None) -> WebhookClient:
+        assert route.url is not None, "there is no webhook to deliver to"
         return cls(
-            settings.webhook_url,
-            secrets=settings.webhook_secrets,
-            headers=settings.webhook_headers,
-            max_deliveries=settings.max_deliveries,
+            route.url,
+            secrets=route.secrets,
+            headers=route.headers,
+            max_deliveries=route.max_deliveries,
+            networks=route.networks,
+            tls=tls,
         )
 
     async def deliver(self, batch: Batch, deadline_s: float) -> Outcome:
@@ -115,10 +129,17 @@ class WebhookClient:
         through and leaves nothing open.
         """
         try:
-            attempt = _Attempt(self._request(batch))
+            body = render(batch)
         except _UNREADABLE:
             # Somebody else has written into what is kept. Its error may quote that.
             return Failed(UNREADABLE, final=True)
+        return await self.post(batch.id, body, deadline_s, _offered(batch.offer))
+
+    async def post(
+        self, webhook_id: str, body: bytes, deadline_s: float, besides: Sequence[_Header] = ()
+    ) -> Outcome:
+        """As `deliver`, for any JSON body under an id that has no dots, with headers `besides`."""
+        attempt = _Attempt(self._request(webhook_id, body, besides))
         reason = None
         try:
             with trio.move_on_after(deadline_s):
@@ -140,23 +161,30 @@ class WebhookClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.retire()
+
+    def retire(self) -> None:
+        """Keep no connection any more: idle ones are closed now, others after their attempt."""
+        self._idle_max = 0
         while self._idle:
             self._idle.pop().close()
 
     # One attempt
 
-    def _request(self, batch: Batch) -> httpx.Request:
-        body = render(batch)
+    def _request(self, webhook_id: str, body: bytes, besides: Sequence[_Header]) -> httpx.Request:
         timestamp_s = int(self._now())
-        webhook_id = batch.id.encode("ascii")
+        name = webhook_id.encode("ascii")
         headers = [
             *self._fixed_headers,
             (b"content-length", b"%d" % len(body)),
-            (b"webhook-id", webhook_id),
+            (b"webhook-id", name),
             (b"webhook-timestamp", b"%d" % timestamp_s),
-            (b"idempotency-key", webhook_id),
+            (b"idempotency-key", name),
+            *besides,
         ]
-        signature = self._signer.sign(batch.id, timestamp_s, body)
+        if self.besides is not None:
+            headers += self.besides()
+        signature = self._signer.sign(webhook_id, timestamp_s, body)
         if signature is not None:
             headers.append((b"webhook-signature", signature.encode("ascii")))
         return httpx.Request("POST", self._url, headers=headers, stream=httpx.ByteStream(body))
@@ -280,6 +308,16 @@ def _decoded(body: bytes, coding: str) -> bytes:
         return f"(not readable as {coding})".encode()
 
 
+def _offered(offer: AnswerOffer | None) -> Sequence[_Header]:
+    """The headers for a receiver that may answer later."""
+    if offer is None:
+        return ()
+    return (
+        (b"aq-answer-url", offer.url.encode("ascii")),
+        (b"aq-answer-within", b"%d" % offer.within_s),
+    )
+
+
 # What to say of a failure
 
 
@@ -294,6 +332,8 @@ def _reason(error: BaseException) -> str:
 
 def _sentence(error: BaseException) -> str | None:
     match error:
+        case NotAllowed():
+            return "address not allowed"
         case socket.gaierror(errno=socket.EAI_AGAIN):
             return "name lookup failed"
         case socket.gaierror():
@@ -365,17 +405,31 @@ def _target(url: str, added: Mapping[str, str]) -> tuple[httpx.URL, tuple[_Heade
 
 
 def trusting_context() -> ssl.SSLContext:
-    """Trusts certifi's authorities, and the system's, which SSL_CERT_FILE replaces."""
+    """Trusts certifi's authorities, and the system's, which SSL_CERT_FILE replaces. It takes a
+    tenth of a second to read them."""
     tls = httpx.create_ssl_context(trust_env=False)
     tls.load_default_certs()
     return tls
 
 
-def _context(url: httpx.URL, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """Trusts certifi's authorities, and the system's, so that a company's own can be added
-    there. HTTP/1.1 is the only protocol offered; None for a URL without TLS."""
-    if url.scheme == "http":
-        return None
-    tls = trusting_context() if given is None else given
+def shared_context() -> ssl.SSLContext:
+    """The one of all clients that are given none, made by the first: certificates take a tenth of
+    a second and 1 MiB. HTTP/1.1 is the only protocol it offers."""
+    return _of_files(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=1)
+def _of_files(*_: str | None) -> ssl.SSLContext:
+    return _offering(trusting_context())
+
+
+def _offering(tls: ssl.SSLContext) -> ssl.SSLContext:
     tls.set_alpn_protocols(["http/1.1"])
     return tls
+
+
+def _context(url: httpx.URL, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """None for a URL without TLS."""
+    if url.scheme == "http":
+        return None
+    return shared_context() if given is None else _offering(given)

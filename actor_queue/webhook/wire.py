@@ -26,7 +26,9 @@ from typing import Final, NamedTuple, Self
 import httpx
 import trio
 
+from actor_queue.core.settings import Networks
 from actor_queue.webhook.answer import Answer
+from actor_queue.webhook.dial import LOOKUPS_MAX, connected
 
 RECEIVE_BYTES: Final = 16_384
 """At a time; also what a hostile answer can keep us busy with before others get their turn."""
@@ -39,10 +41,14 @@ class Origin(NamedTuple):
     """A name as DNS has it, or an address."""
     port: int
     tls: ssl.SSLContext | None
+    networks: Networks
+    lookups: trio.CapacityLimiter
+    """For the threads that look its name up."""
 
     @classmethod
-    def of(cls, url: httpx.URL, tls: ssl.SSLContext | None) -> Origin:
-        return cls(url.raw_host, url.port or (80 if tls is None else 443), tls)
+    def of(cls, url: httpx.URL, tls: ssl.SSLContext | None, networks: Networks = "any") -> Origin:
+        port = url.port or (80 if tls is None else 443)
+        return cls(url.raw_host, port, tls, networks, trio.CapacityLimiter(LOOKUPS_MAX))
 
 
 class Connection(httpx.AsyncBaseTransport):
@@ -129,11 +135,11 @@ class Connection(httpx.AsyncBaseTransport):
     # Steps of a request
 
     async def _open(self) -> None:
-        host, port, tls = self._origin
+        host, port, tls, networks, lookups = self._origin
         try:
             # As bytes: text would be held to the rules for international names, which know
             # no underscore, and names of containers have them.
-            self._tcp = await trio.open_tcp_stream(host, port)
+            self._tcp = await connected(host, port, networks, lookups)
             self._peek = _Peek(self._tcp)
             self._stream = self._tcp
             if tls is not None:
