@@ -90,7 +90,21 @@ class Http1(H11Protocol):
     @property
     def waiting_bytes(self) -> int:
         """How much of further requests is here already."""
-        return len(self.wire.trailing_data[0])
+        return len(self.rest)
+
+    @property
+    def rest(self) -> bytes:
+        """What is here of further requests."""
+        return self.wire.trailing_data[0]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether what was asked has been answered, and the next request may come, or is here."""
+        return (
+            self.wire.their_state is h11.IDLE
+            and self.wire.our_state is h11.IDLE
+            and not self.wire.trailing_data[1]
+        )
 
     @property
     def unread(self) -> bool:
@@ -232,21 +246,32 @@ def _unacceptable(request: h11.Request, headers: Headers) -> tuple[int, str] | N
     """The status that refuses a request for its head alone, and what more is to be said."""
     if request.http_version not in {b"1.1", b"1.0"}:
         return 505, ""
-    size = len(request.target)
-    framings = keys = 0
-    for name, value in headers:
-        size += len(name) + len(value) + 4
+    framings = 0
+    for name, _ in headers:
         if name == b"content-length" or name == b"transfer-encoding":
             framings += 1 if name == b"content-length" else 2
-        elif name == b"host":  # that there is one, and one only, h11 sees to
-            if not is_host(value):
+    if framings > 2 or (framings == 2 and request.http_version == b"1.0"):
+        return 400, ""
+    return head_refusal(request.target, headers)
+
+
+def head_refusal(target: bytes, headers: Headers) -> tuple[int, str] | None:
+    """What is judged besides the version and the framing, here and at an edge.
+
+    A head without a `Host` passes: whoever parsed it has asked for one where there has to be one.
+    """
+    size = len(target)
+    hosts = keys = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"host":
+            hosts += 1
+            if hosts > 1 or not is_host(value):
                 return 400, NO_HOST
         elif name == b"authorization":
             keys += 1
-    if framings > 2 or (framings == 2 and request.http_version == b"1.0"):
-        return 400, ""
     if size > HEAD_BYTES_MAX or len(headers) > HEADERS_MAX:
         return 431, ""
     if keys > 1:
         return 400, TWO_KEYS
-    return None if is_target(request.target) else (400, NO_TARGET)
+    return None if is_target(target) else (400, NO_TARGET)

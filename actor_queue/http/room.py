@@ -30,6 +30,17 @@ MANY: Final = 8
 """The part of all places that are many: of strangers, and of one address unless it is set."""
 
 
+class Place(Protocol):
+    """What a guest waits in; a `trio.CancelScope` is one."""
+
+    @property
+    def cancel_called(self) -> bool: ...
+
+    def cancel(self) -> None:
+        """End the wait, and with it the connection."""
+        ...
+
+
 class Guest(Protocol):
     """A connection, as far as its place matters."""
 
@@ -52,14 +63,14 @@ class Room:
         """`share_max` is how many places one address has before it has too many."""
         self._places = places
         self._share_max = share_max or places // MANY
-        self._waiting: dict[trio.CancelScope, Guest] = {}
+        self._waiting: dict[Place, Guest] = {}
         self._addresses: Counter[str] = Counter()
 
-    def enter(self, scope: trio.CancelScope, guest: Guest) -> None:
+    def enter(self, scope: Place, guest: Guest) -> None:
         """`guest` waits for its peer inside `scope`, until `leave`."""
         self._waiting[scope] = guest
 
-    def leave(self, scope: trio.CancelScope) -> None:
+    def leave(self, scope: Place) -> None:
         del self._waiting[scope]
 
     def make(self) -> int:
@@ -69,8 +80,8 @@ class Room:
         """
         youngest = trio.current_time() - SPARED_S
         self._addresses = Counter(guest.address for guest in self._waiting.values())
-        idle: list[trio.CancelScope] = []
-        slow: list[trio.CancelScope] = []
+        idle: list[Place] = []
+        slow: list[Place] = []
         strangers = 0
         for scope, guest in self._waiting.items():
             if scope.cancel_called:
@@ -98,11 +109,11 @@ class Room:
 
     def end_idle(self) -> None:
         """Close all that are in the middle of nothing."""
-        for scope, guest in self._waiting.items():
+        for scope, guest in list(self._waiting.items()):
             if guest.idle:
                 scope.cancel()
 
-    def _merit(self, scope: trio.CancelScope) -> tuple[bool, bool, float]:
+    def _merit(self, scope: Place) -> tuple[bool, bool, float]:
         """The least goes first."""
         guest = self._waiting[scope]
         within = not guest.address or self._addresses[guest.address] <= self._share_max
