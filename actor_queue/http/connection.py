@@ -38,16 +38,15 @@ from hypercorn.utils import parse_socket_addr
 from actor_queue.core.settings import Settings
 from actor_queue.http.arrivals import Reader
 from actor_queue.http.faults import FaultLog
+from actor_queue.http.guest import LINGER_READS_MAX, SEND_PIECE_BYTES, Leaving
 from actor_queue.http.pace import BYTES_PER_S, Pace
 from actor_queue.http.protocol import Http1
 from actor_queue.http.room import Room
 from actor_queue.http.traffic import Traffic
 
-SEND_PIECE_BYTES: Final = 65_536
 LARGE_BYTES: Final = 8_192
 PIPELINED_BYTES_MAX: Final = 65_536
 """Of further requests, taken in while one is under way."""
-LINGER_READS_MAX: Final = 64
 
 Send = Callable[[ASGISendEvent | None], Awaitable[None]]
 
@@ -135,7 +134,9 @@ class Connection(TCPServer):
         room: Room,
         traffic: Traffic,
         faults: FaultLog,
+        leaving: Leaving | None = None,
     ) -> None:
+        """`leaving` is what it brings along from the lane."""
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
         self._reader = reader
         self._limits = limits
@@ -148,26 +149,65 @@ class Connection(TCPServer):
         self._sending = False
         self._over = False
         self._broken = False
-        self.idle = self.served = self.known = False
+        self._leaving = leaving
+        self.idle = False
+        self.served = leaving is not None and leaving.served
+        self.known = leaving is not None and leaving.known
         self.address = ""
         self.pace = Pace(limits.pace_bytes_per_s)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:  # type: ignore[override]  # Hypercorn's returns nothing
+        """Whether it goes back to the lane, where its next request is waited for."""
+        goes_back = False
         try:
             self.protocol = self._speak()
-            while await self._next_request():
+            if self._leaving is not None:
+                await self._go_on(self._leaving)
+            while not goes_back and await self._next_request():
                 await self._answer()
-            await self._linger()
+                goes_back = self._leaving is not None and self._may_go_back()
+            if not goes_back:
+                await self._linger()
         except OSError:
-            return  # the peer vanished between two calls
+            return False  # the peer vanished between two calls
         finally:
             self._reader.close()
-            await self.stream.aclose()
+            if not goes_back:
+                await self.stream.aclose()
+        return goes_back
+
+    async def _go_on(self, leaving: Leaving) -> None:
+        """With what the lane has begun."""
+        self._reader.arrived_ns = leaving.arrived_ns
+        if leaving.came:
+            await self._digest(leaving.came, "head")
+        if leaving.late:
+            await self._digest(None, "body")
+
+    def _may_go_back(self) -> bool:
+        """Whether nothing of this connection is anywhere but in the socket. A stranger's further
+        requests go back with it, because each of them has to wait for its turn (`lane.py`)."""
+        return (
+            not (self._over or self._broken or self.context.terminated.is_set())
+            and self._asked is None
+            and self.protocol.at_rest
+            and not (self.known and self.protocol.rest)
+        )
+
+    @property
+    def arrived_ns(self) -> int:
+        """See `arrivals.Arrival`."""
+        return self._reader.arrived_ns
+
+    @property
+    def rest(self) -> bytes:
+        """What it takes back to the lane."""
+        return self.protocol.rest
 
     def _speak(self) -> Http1:
         sock = self.stream.socket
         client = parse_socket_addr(sock.family, sock.getpeername())
-        self.address = _share_of(client[0]) if client else ""
+        self.address = share_of(client)
         protocol = Http1(
             self.app,
             self.config,
@@ -368,9 +408,12 @@ def _gathered(parts: list[bytes]) -> Iterator[bytes]:
     yield b"".join(small)
 
 
-def _share_of(host: str) -> str:
-    """Whose connections count together: an IPv4 address, or the half of an IPv6 address that one
-    customer is given."""
+def share_of(address: object) -> str:
+    """Whose connections count together, of a peer's address: an IPv4 address, or the half of an
+    IPv6 address that one customer is given; "" for who comes from this machine by a file."""
+    if not isinstance(address, tuple):
+        return ""
+    host = str(address[0])
     if ":" not in host:
         return host
     return str(ip_network((host.partition("%")[0], 64), strict=False).network_address)

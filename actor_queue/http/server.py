@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import socket
 import stat
 from collections.abc import Sequence
@@ -24,12 +25,18 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import repr_socket_addr
 
 from actor_queue.http.arrivals import Arrivals, Listener, Reader, note_arrivals
-from actor_queue.http.connection import Connection, Limits
+from actor_queue.http.connection import Connection, Limits, share_of
 from actor_queue.http.faults import FaultLog
+from actor_queue.http.guest import Leaving, Patience
+from actor_queue.http.lane import Lane
+from actor_queue.http.plain import Handler
 from actor_queue.http.protocol import QuietConfig
 from actor_queue.http.room import Room
 from actor_queue.http.traffic import Traffic
 
+SEND_BUFFER_BYTES: Final = 65_536
+"""What the system keeps of answers for a peer that does not read them. It would take megabytes of
+its own accord, and much work to fill them."""
 BACKLOG: Final = 4_096  # a burst of more would wait a second for its peers to ask again
 FILES_RESERVED: Final = 128  # descriptors for Redis, webhooks, logs and static files
 LAST_REQUESTS_S: Final = 0.05
@@ -57,6 +64,7 @@ async def serve(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     traffic: Traffic | None = None,
     arrivals: Arrivals | None = None,
+    plain: Handler | None = None,
     shared: bool = False,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -66,29 +74,31 @@ async def serve(
     `shutdown` the listener closes at once, idle connections too, and requests under way have
     `grace_s` seconds to finish. `scope["state"]["stopping"]` is `shutdown`, for handlers that
     would otherwise never end; `scope["state"]["reader"]` says when a request arrived. `arrivals`
-    knows what has arrived and is still unread. With `shared`, other processes accept from the same
-    sockets, and each leaves them their part. Raises OSError if the address cannot be had.
+    knows what has arrived and is still unread. `plain` answers plain requests, which then never
+    reach `app` (`lane.py`). With `shared`, other processes accept from the same sockets, and each
+    leaves them their part. Raises OSError if the address cannot be had.
     """
     ours = sockets is None
     if sockets is None:
         assert bind is not None
         sockets = open_sockets(bind)
-    server = _Server(app, limits, traffic or Traffic(), arrivals or Arrivals(), shutdown)
+    server = _Server(app, plain, limits, traffic or Traffic(), arrivals or Arrivals(), shutdown)
     for sock in sockets:
         sock.setblocking(False)
         note_arrivals(sock)
     try:
         async with trio.open_nursery() as connections:
+            await server.open(connections)
             async with trio.open_nursery() as accepting:
                 at_once = 1 if shared else ACCEPTS_AT_ONCE_MAX
                 for sock in sockets:
-                    accepting.start_soon(server.accept, sock, at_once, connections)
+                    accepting.start_soon(server.accept, sock, at_once)
                 task_status.started([_address(sock) for sock in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             queued = [peer for sock in sockets for peer in _accept_queued(sock)]
             _close(sockets, remove_files=ours)
-            await server.attend_last(queued, connections)
+            await server.attend_last(queued)
             await server.stop()
             connections.cancel_scope.deadline = trio.current_time() + grace_s
     finally:
@@ -101,12 +111,14 @@ class _Server:
     def __init__(
         self,
         app: ASGIFramework,
+        plain: Handler | None,
         limits: Limits,
         traffic: Traffic,
         arrivals: Arrivals,
         shutdown: trio.Event,
     ) -> None:
         self._app = app
+        self._plain = plain
         self._limits = limits
         self._traffic = traffic
         self._arrivals = arrivals
@@ -117,26 +129,50 @@ class _Server:
         places = connections_allowed(limits)
         self._room = Room(places, limits.share_max)
         self._free = trio.Semaphore(places)
+        self._shutdown = shutdown
+        self._connections: trio.Nursery | None = None
+        self._lane: Lane | None = None
 
-    async def accept(
-        self, listener: socket.socket, at_once: int, connections: trio.Nursery
-    ) -> None:
+    async def open(self, connections: trio.Nursery) -> None:
+        """Be ready for connections; what serves them runs in `connections`."""
+        self._connections = connections
+        if self._plain is None or not hasattr(select, "epoll"):
+            return
+        limits = self._limits
+        self._lane = Lane(
+            self._plain,
+            self._arrivals,
+            self._room,
+            Patience(
+                limits.idle_s,
+                limits.head_s,
+                limits.body_idle_s,
+                limits.pace_bytes_per_s,
+                limits.send_idle_s,
+                limits.linger_s,
+            ),
+            self._traffic,
+            leave=self._leave_lane,
+            closed=self._gone,
+            stopping=self._shutdown,
+        )
+        await connections.start(self._lane.run)
+
+    async def accept(self, listener: socket.socket, at_once: int) -> None:
         """Take connections as long as there is room for them; the system's queue keeps the rest."""
         source = Listener(listener, self._arrivals)
         try:
             while True:
-                await self._accept_some(listener, source, at_once, connections)
+                await self._accept_some(listener, source, at_once)
         finally:
             self._arrivals.forget(source)
 
-    async def _accept_some(
-        self, listener: socket.socket, source: Listener, at_once: int, connections: trio.Nursery
-    ) -> None:
+    async def _accept_some(self, listener: socket.socket, source: Listener, at_once: int) -> None:
         source.want()
         await trio.lowlevel.checkpoint()
         for _ in range(at_once):
             try:
-                peer, _ = listener.accept()
+                peer, address = listener.accept()
             except BlockingIOError:
                 source.drained_ns = time_ns()
                 await trio.lowlevel.wait_readable(listener)
@@ -149,7 +185,7 @@ class _Server:
             source.wanted = False
             await self._find_room(peer)
             source.want()
-            connections.start_soon(self._attend, self._reader(peer), peer)
+            self._take_in_safely(peer, address)
             source.accepted += 1
 
     async def _pause(self, error: OSError) -> None:
@@ -173,33 +209,71 @@ class _Server:
             peer.close()
             raise
 
-    def _reader(self, peer: socket.socket) -> Reader:
-        peer.setblocking(False)
-        return Reader(peer, self._arrivals)
+    def _take_in_safely(self, peer: socket.socket, address: object) -> None:
+        """A connection that cannot even begin ends alone."""
+        self._traffic.connections_open += 1
+        self._traffic.connections_total += 1
+        try:
+            self._take_in(peer, address)
+        except Exception as error:  # noqa: BLE001  # a peer must not be able to end the process
+            self._failed(error)
+            peer.close()
+            self._gone()
 
-    async def attend_last(self, peers: Sequence[socket.socket], connections: trio.Nursery) -> None:
+    def _take_in(self, peer: socket.socket, address: object) -> None:
+        peer.setblocking(False)
+        if self._lane is None:
+            self._attend_soon(peer, None)
+            return
+        if peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._lane.take_in(peer, share_of(address))
+
+    def _attend_soon(self, peer: socket.socket, leaving: Leaving | None) -> None:
+        assert self._connections is not None
+        reader = Reader(peer, self._arrivals)
+        if leaving is not None and leaving.stranger:
+            reader.awaited = False
+        elif leaving is not None and leaving.came:
+            self._arrivals.take_in_hand(reader)
+        self._connections.start_soon(self._attend, reader, peer, leaving)
+
+    def _leave_lane(self, leaving: Leaving) -> None:
+        try:
+            self._attend_soon(leaving.sock, leaving)
+        except Exception as error:  # noqa: BLE001  # a peer must not be able to end the process
+            self._failed(error)
+            leaving.sock.close()
+            self._gone()
+
+    async def attend_last(self, peers: Sequence[tuple[socket.socket, object]]) -> None:
         """Connections that nobody had taken yet when we stopped: their requests are on the way."""
-        for peer in peers:
+        for peer, address in peers:
             await self._find_room(peer)
-            connections.start_soon(self._attend, self._reader(peer), peer)
+            self._take_in_safely(peer, address)
         if peers:
             await trio.sleep(LAST_REQUESTS_S)
 
     async def stop(self) -> None:
         await self._context.terminated.set()
+        if self._lane is not None:
+            self._lane.end()
         self._room.end_idle()
 
     def _evict(self) -> None:
         """Close connections that wait for their peers, to make room for new ones."""
         self._traffic.connections_evicted += self._room.make()
 
-    async def _attend(self, reader: Reader, peer: socket.socket) -> None:
+    async def _attend(self, reader: Reader, peer: socket.socket, leaving: Leaving | None) -> None:
         """One connection; whatever goes wrong in it stays in it."""
-        self._traffic.connections_open += 1
-        self._traffic.connections_total += 1
+        # Nothing else runs until it waits for something, and then it has handed on what came.
+        self._arrivals.hand_on(reader)
+        goes_back = False
+        connection = None
         try:
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
-            await self._connection(stream, reader).run()
+            connection = self._connection(stream, reader, leaving)
+            goes_back = await connection.run()
         except BaseExceptionGroup as group:
             ours, rest = group.split(Exception)
             if ours is not None:
@@ -210,11 +284,34 @@ class _Server:
             self._failed(error)
         finally:
             reader.close()
-            peer.close()
-            self._traffic.connections_open -= 1
-            self._free.release()
+            if not goes_back:
+                peer.close()
+                self._gone()
+        if goes_back and connection is not None:
+            self._back_to_lane(peer, connection)
 
-    def _connection(self, stream: trio.SocketStream, reader: Reader) -> Connection:
+    def _back_to_lane(self, peer: socket.socket, connection: Connection) -> None:
+        assert self._lane is not None
+        try:
+            self._lane.take_back(
+                peer,
+                connection.address,
+                known=connection.known,
+                came=connection.rest,
+                arrived_ns=connection.arrived_ns,
+            )
+        except Exception as error:  # noqa: BLE001  # as above
+            self._failed(error)
+            peer.close()
+            self._gone()
+
+    def _gone(self) -> None:
+        self._traffic.connections_open -= 1
+        self._free.release()
+
+    def _connection(
+        self, stream: trio.SocketStream, reader: Reader, leaving: Leaving | None
+    ) -> Connection:
         return Connection(
             self._app,
             self._config,
@@ -226,6 +323,7 @@ class _Server:
             room=self._room,
             traffic=self._traffic,
             faults=self._faults,
+            leaving=leaving,
         )
 
     def _failed(self, error: BaseException) -> None:
@@ -289,6 +387,7 @@ def _tcp_socket(family: int, address: object) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.bind(address)  # type: ignore[arg-type]
         sock.listen(BACKLOG)
     except OSError:
@@ -323,12 +422,12 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
-def _accept_queued(listener: socket.socket) -> list[socket.socket]:
+def _accept_queued(listener: socket.socket) -> list[tuple[socket.socket, object]]:
     """What the system has accepted for us already; closing the listener would reset it."""
-    peers: list[socket.socket] = []
+    peers: list[tuple[socket.socket, object]] = []
     with suppress(OSError):
         while len(peers) < BACKLOG:
-            peers.append(listener.accept()[0])
+            peers.append(listener.accept())
     return peers
 
 

@@ -417,11 +417,11 @@ def test_a_user_whose_name_ends_with_a_slash_is_another_user(server: Served) -> 
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("user=ana", "user"),
-        ("user", "user"),
+        ("who=ana", "who"),
+        ("who", "who"),
         ("Limit=3", "Limit"),
         ("=3", ""),
-        ("&%75ser=&", "user"),
+        ("&%77ho=&", "who"),
         ("limi%74s=3", "limits"),
         ("j%C3%A3=", "jã"),
         ("%ff=1", "\ufffd"),
