@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test test-pythons lint format bench simulate chaos abuse lock clean
+.PHONY: install run test test-pythons lint format bench simulate chaos races abuse lanes lock clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -62,6 +62,11 @@ CONNECTIONS ?= 5000
 abuse: SECONDS = 60
 abuse: install
 	$(BIN)/python -m tests.abuse --seconds $(SECONDS) --connections $(CONNECTIONS)
+
+# As many generated requests down both lanes of the door, whose answers must not differ.
+REQUESTS ?= 100000
+lanes: install
+	$(BIN)/python -m tests.http.lanes --requests $(REQUESTS) --seed $(SEED)
 
 # The lock files serve every supported Python: markers choose within them. The second has all that
 # the first has, in the same versions.
