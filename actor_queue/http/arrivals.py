@@ -1,15 +1,16 @@
 """What reached the machine first is appended first, over any number of connections.
 
-Each connection is a task, and the scheduler promises no order among tasks that can run at the
-same moment: Trio even tosses a coin for each batch of them. So the order of the tasks decides
-nothing here. Two facts that the kernel knows decide instead:
+Requests come over many connections and are worked on in tasks, and the scheduler promises no order
+among tasks that can run at the same moment: Trio even tosses a coin for each batch of them. So the
+order of the tasks decides nothing here. Two facts that the kernel knows decide instead:
 
 - **When** the last byte of a request arrived. The kernel notes the time of each segment as it
   receives it (SO_TIMESTAMPNS), and a read says the note of the last byte that it took.
-- **Whether** anything that arrived earlier has not been read yet. All sockets are registered
-  with one epoll instance that nobody ever waits on. Asking it costs about a microsecond and
-  lists the sockets with unread bytes, also connections that nobody has accepted yet. The note of
-  an unread byte tells whether it came before the question: what comes later delays nobody.
+- **Whether** anything that arrived earlier has not been read yet. The lane (`lane.py`) reads all
+  that is readable when it is asked to. All other sockets are registered with one epoll instance
+  that nobody ever waits on. Asking it costs about a microsecond and lists the sockets with unread
+  bytes, also connections that nobody has accepted yet. The note of an unread byte tells whether it
+  came before the question: what comes later delays nobody.
 
 Whoever is about to take a group of requests awaits `settle`. Usually nothing is unread, and the
 group is taken at once. Otherwise `settle` lets the scheduler go round until the tasks of those
@@ -49,8 +50,16 @@ _TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMPNS", 35)
 _NOTE: Final = struct.Struct("@qq")
 _FACTS: Final = struct.Struct("@24xI")
 """`tcpi_unacked` of `tcp_info`: of a listener, how many connections wait to be accepted."""
-_NOTE_SPACE: Final = socket.CMSG_SPACE(_NOTE.size)
+NOTE_SPACE: Final = socket.CMSG_SPACE(_NOTE.size)
 _SECOND_NS: Final = 1_000_000_000
+
+
+class Lane(Protocol):
+    """See `lane.Lane`."""
+
+    def read_all(self) -> None:
+        """Read everything that is readable now. What is whole is in hand, or handed on."""
+        ...
 
 
 class Arrivals:
@@ -60,7 +69,9 @@ class Arrivals:
         self._traffic = traffic or Traffic()
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         self._sources: dict[int, Source] = {}
-        self._in_hand: set[Source] = set()
+        self._in_hand: set[object] = set()
+        self.lane: Lane | None = None
+        """Whoever reads other sockets than ours, and can do so at any time."""
 
     async def settle(self) -> int:
         """Wait until all requests that had arrived have been read and handed on.
@@ -74,6 +85,8 @@ class Arrivals:
             await trio.lowlevel.checkpoint()
             return FOREVER
         now_ns = time_ns()
+        if self.lane is not None:
+            self.lane.read_all()
         if not self.unread(now_ns, closely=False):
             return FOREVER
         for passes in range(PASSES_MAX):
@@ -97,12 +110,12 @@ class Arrivals:
             if not source.ignored:
                 self._poll.unregister(source.number)
 
-    def take_in_hand(self, source: Source) -> None:
+    def take_in_hand(self, whose: object) -> None:
         """What was read is not handed on before other tasks run: `settle` waits for it."""
-        self._in_hand.add(source)
+        self._in_hand.add(whose)
 
-    def hand_on(self, source: Source) -> None:
-        self._in_hand.discard(source)
+    def hand_on(self, whose: object) -> None:
+        self._in_hand.discard(whose)
 
     def close(self) -> None:
         if self._poll is not None:
@@ -148,20 +161,6 @@ class Arrival(Protocol):
     def hand_on(self) -> None:
         """Call it in the moment in which the messages are handed on, or when there are none."""
         ...
-
-
-class _Unknown:
-    """The arrival of a request that another server has read."""
-
-    arrived_ns = 0
-    awaited = False
-
-    def take_in_hand(self) -> None: ...
-
-    def hand_on(self) -> None: ...
-
-
-UNKNOWN: Final[Arrival] = _Unknown()
 
 
 class Source:
@@ -250,7 +249,7 @@ class Reader(Source):
             self._eager = True
             while True:
                 try:
-                    data, notes, _, _ = self._sock.recvmsg(READ_BYTES_MAX, _NOTE_SPACE)
+                    data, notes, _, _ = self._sock.recvmsg(READ_BYTES_MAX, NOTE_SPACE)
                 except BlockingIOError:
                     self.drained_ns = time_ns()
                 else:
@@ -264,7 +263,7 @@ class Reader(Source):
         now_ns = time_ns()
         if len(data) < READ_BYTES_MAX:
             self.drained_ns = now_ns
-        self.arrived_ns = _arrival(notes) or now_ns
+        self.arrived_ns = arrival_in(notes) or now_ns
         return data
 
     def holds(self, since_ns: int, *, closely: bool) -> bool:
@@ -274,10 +273,10 @@ class Reader(Source):
         if not closely:
             return True
         try:
-            data, notes, _, _ = self._sock.recvmsg(1, _NOTE_SPACE, socket.MSG_PEEK)
+            data, notes, _, _ = self._sock.recvmsg(1, NOTE_SPACE, socket.MSG_PEEK)
         except OSError:
             return False  # it broke, and nothing comes of it any more
-        return data != b"" and _arrival(notes) < since_ns
+        return data != b"" and arrival_in(notes) < since_ns
 
     def take_in_hand(self) -> None:
         """See `Arrival`."""
@@ -298,7 +297,7 @@ def note_arrivals(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
 
 
-def _arrival(notes: list[tuple[int, int, bytes]]) -> int:
+def arrival_in(notes: list[tuple[int, int, bytes]]) -> int:
     """The time in the kernel's note, in nanoseconds; 0 without one."""
     for level, kind, data in notes:
         if level == socket.SOL_SOCKET and kind == _TIMESTAMP and len(data) == _NOTE.size:

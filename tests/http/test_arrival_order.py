@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import redis
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 from actor_queue import ActorQueue, Batch, Settings
 from actor_queue.core.shard import shard_of
+from actor_queue.http import lane
 from actor_queue.http.arrivals import FOREVER, Arrivals, Listener, Reader, note_arrivals
 from actor_queue.http.asgi import Application
 from actor_queue.http.bulk import REQUESTS_MAX
@@ -83,11 +85,13 @@ async def _run(config: Settings, started: queue.Queue[object], stop: trio.Event)
     ):
 
         async def listen(*, task_status: trio.TaskStatus[list[str]]) -> None:
+            application = Application(service.engine)
             await serve(
-                Application(service.engine),
+                application,
                 bind="127.0.0.1:0",
                 shutdown=stop,
                 arrivals=arrivals,
+                plain=application.plain,
                 task_status=task_status,
             )
 
@@ -98,7 +102,14 @@ async def _run(config: Settings, started: queue.Queue[object], stop: trio.Event)
 
 @pytest.fixture(scope="module")
 def door(valkey_server: Server) -> Iterator[Door]:
-    config = Settings(redis_url=valkey_server.url, namespace=fresh_namespace(), shards=4)
+    with opened(valkey_server) as door:
+        yield door
+
+
+@contextmanager
+def opened(server: Server, **options: Any) -> Iterator[Door]:
+    """A service at `server`, with these settings."""
+    config = Settings(redis_url=server.url, namespace=fresh_namespace(), shards=4, **options)
     started: queue.Queue[object] = queue.Queue()
 
     async def main() -> None:
@@ -115,17 +126,22 @@ def door(valkey_server: Server) -> Iterator[Door]:
     outcome = started.get(timeout=START_TIMEOUT_S)
     assert isinstance(outcome, tuple), outcome
     address, token, stop = outcome
-    with valkey_server.client() as eye:
+    with server.client() as eye:
         yield Door(address, config, eye, token)
         token.run_sync_soon(stop.set)
         runner.join(START_TIMEOUT_S)
         delete_namespace(eye, config.namespace)
 
 
-def request(user: str, *texts: str, many: bool = False) -> bytes:
+def request(user: str, *texts: str, many: bool = False, chunked: bool = False) -> bytes:
     messages = [{"user": user, "message": text, "ttl": LATER_S} for text in texts]
     body = json.dumps(messages if many else messages[0]).encode()
     path = b"/api/messages" if many else b"/api/message"
+    if chunked:
+        return (
+            b"POST %b HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"%x\r\n%b\r\n0\r\n\r\n" % (path, len(body), body)
+        )
     return b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (
         path,
         len(body),
@@ -176,6 +192,25 @@ def test_a_burst_whose_every_message_opens_a_connection_keeps_its_order(door: Do
         assert door.waiting(user) == [str(i) for i in range(CONNECTIONS)]
 
 
+@pytest.mark.parametrize("read_at_once", [1, lane.EVENTS_MAX])
+def test_the_last_byte_decides_though_only_some_connections_are_read_at_once(
+    door: Door, read_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where more are readable than are read before others have their turn."""
+    monkeypatch.setattr(lane, "EVENTS_MAX", read_at_once)
+    with ExitStack() as stack:
+        socks = [stack.enter_context(raw(door.address)) for _ in range(CONNECTIONS)]
+        for burst in range(3):
+            user = f"in-parts-{burst}-{time.monotonic_ns()}"
+            with door.frozen():
+                for i, sock in enumerate(socks):
+                    sock.sendall(request(user, str(i))[:20])
+                for i, sock in reversed(list(enumerate(socks))):
+                    sock.sendall(request(user, str(i))[20:])
+            read_answers(socks)
+            assert door.waiting(user) == [str(i) for i in reversed(range(CONNECTIONS))]
+
+
 @pytest.mark.usefixtures("coin")
 def test_a_burst_of_short_requests_with_many_messages_is_taken_whole_and_in_order(
     door: Door,
@@ -195,7 +230,7 @@ def test_a_burst_of_short_requests_with_many_messages_is_taken_whole_and_in_orde
 
 SENDERS = st.lists(
     st.tuples(
-        st.sampled_from(["kept", "new", "many"]),
+        st.sampled_from(["kept", "new", "many", "chunked"]),
         st.integers(0, 1_000),  # where the request is cut in two, if it is as long
         st.sampled_from([0, 0, 0, 30_000]),  # how much longer the text is
     ),
@@ -219,7 +254,9 @@ def test_however_busy_the_service_is_the_last_byte_of_a_request_decides(
         with door.frozen():
             parts = []
             for i, (kind, cut, longer) in enumerate(senders):
-                sent = request(user, f"{i:03}" + "x" * longer, many=kind == "many")
+                sent = request(
+                    user, f"{i:03}" + "x" * longer, many=kind == "many", chunked=kind == "chunked"
+                )
                 parts.append((sent[:cut], sent[cut:]))
                 if socks[i] is None:
                     socks[i] = stack.enter_context(raw(door.address))
