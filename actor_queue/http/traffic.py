@@ -32,6 +32,12 @@ class Traffic:
     """Ended before any handler saw them: broken framing, too large, too slow, a foreign page."""
     groups_unsettled: int = 0
     """Groups of messages stored while older ones were still unread after many passes."""
+    streams_put_out: int = 0
+    """Streams of events that ended because too many listened."""
+    requests_put_off: int = 0
+    """Of callers that nobody knows, refused because too many of these were waiting."""
+    sign_ins_refused: int = 0
+    """With a wrong key, or because there were too many of those."""
     requests_failed: int = 0
     """A handler raised what it should not."""
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
