@@ -40,6 +40,8 @@ class Kind:
     every_s: float
     reads: int = 0
     """Bytes read every `every_s` seconds; 0: everything at once."""
+    leaves: bool = False
+    """Reads nothing, as much as the system takes for it, and goes after `every_s` seconds."""
 
 
 def _post(path: str, key: str, kind: str) -> bytes:
@@ -67,6 +69,17 @@ KINDS: Final[Mapping[str, Kind]] = {
     "slow streams": Kind(_many, b" ", 12.0),
     "slow readers": Kind(
         lambda key: b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8, b"", 2.0, 8
+    ),
+    "pages that nobody reads": Kind(
+        lambda key: b"GET /docs HTTP/1.1\r\nhost: localhost\r\n\r\n" * 50, b"", 8.0, leaves=True
+    ),
+    "questions without a key": Kind(
+        lambda key: b"GET /api/users HTTP/1.1\r\nhost: localhost\r\n\r\n" * 20, b"", 8.0
+    ),
+    "events without a key": Kind(
+        lambda key: b"POST /in/waha HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}",
+        b"",
+        8.0,
     ),
 }
 MIXED: Final = "mixed"
@@ -132,7 +145,7 @@ class Peers:
                 return
             self.opened += 1
             self._peers[sock] = (kind, time.monotonic() + kind.every_s)
-            if kind.reads:
+            if kind.reads or kind.leaves:
                 self._selector.unregister(sock)
             else:
                 self._selector.modify(sock, selectors.EVENT_READ)
@@ -147,6 +160,9 @@ class Peers:
         self._close(sock)
 
     def _give(self, sock: socket.socket, kind: Kind) -> None:
+        if kind.leaves:
+            self._close(sock)
+            return
         try:
             if kind.more:
                 sock.send(kind.more)
