@@ -1,8 +1,10 @@
 """`POST /api/messages`: many messages in one request, read and answered as a stream.
 
-Three tasks in a row: cut and admit, push, send answers. Each is at most one chunk ahead of
-the next, so a slow store slows the reading, and the time it takes is used to admit the next
-chunk. Chunks are pushed one after the other: a user's messages keep their order.
+Three tasks in a row: cut and admit, push, send answers. Admission is at most `CHUNKS_AHEAD` chunks
+ahead of the push, so a slow store slows the reading, and the time it takes is used to admit what
+comes next. What has gathered then is pushed together, because a call costs the store and the
+service more than a message in it does. One push follows the other: a user's messages keep their
+order.
 
 Answers may wait in memory up to `ANSWERS_BYTES_MAX`, because many clients read nothing until
 they have sent everything. A client that sends more than about 100,000 messages in a request
@@ -22,12 +24,12 @@ whoever sends again what was answered 503, in order, keeps its order.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-import trio
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from hypercorn.typing import (
     ASGIReceiveCallable,
     ASGIReceiveEvent,
@@ -37,10 +39,10 @@ from hypercorn.typing import (
 
 from actor_queue.core.admission import AdmissionPolicy, Refused, admit
 from actor_queue.core.codings import coding_of
-from actor_queue.core.message import Appended, Message
-from actor_queue.http.arrivals import Arrival
+from actor_queue.core.message import Appended
 from actor_queue.http.auth import Keys
-from actor_queue.http.backend import Backend
+from actor_queue.http.backend import Acceptor
+from actor_queue.http.chunks import CHUNK_MESSAGES_MAX, CHUNKS_AHEAD, Ahead, Chunk, gathered
 from actor_queue.http.elements import Array, Cutter, Lines
 from actor_queue.http.ingest import answer_to
 from actor_queue.http.pace import Pace
@@ -57,10 +59,13 @@ from actor_queue.http.request import Head, arrival_of
 from actor_queue.http.traffic import Traffic
 from actor_queue.store.api import StoreUnavailable
 
+if TYPE_CHECKING:
+    from actor_queue.http.arrivals import Arrival
+
 ROUTE: Final = "/api/messages"
-CHUNK_MESSAGES_MAX: Final = 500
-"""Admitted between two turns of the event loop, about 5 ms. In bytes a chunk is bounded by what
-one read of the socket brings and one unfinished message."""
+MORE_AT_HAND_BYTES: Final = 32_768
+"""Who has sent so much at once has probably sent more. From anybody else the next part is awaited
+when the store is through with what came before: its time is not the client's."""
 ANSWERS_BYTES_MAX: Final = 16 * 1024 * 1024
 REQUESTS_MAX: Final = 16
 SHORT_BYTES_MAX: Final = 65_536
@@ -72,6 +77,7 @@ SPARED_S: Final = 1.0
 GAVE_WAY: Final = Problem(
     408, "the rest of this request came too slowly, and others waited for its place"
 )
+NO_PLACE: Final = unavailable(f"{REQUESTS_MAX} long requests with many messages are under way")
 
 NDJSON_TYPE: Final = b"application/x-ndjson"
 _NDJSON_TYPES: Final = {
@@ -86,22 +92,23 @@ _NDJSON_TYPES: Final = {
 class Bulk:
     """The ASGI handler for many messages."""
 
-    def __init__(self, backend: Backend, keys: Keys, traffic: Traffic) -> None:
+    def __init__(self, backend: Acceptor, keys: Keys, traffic: Traffic) -> None:
         self._backend = backend
         self._keys = keys
         self._traffic = traffic
-        self._policy = AdmissionPolicy.of(backend.settings)
+        self._policy = AdmissionPolicy.of(backend.settings, backend.routes)
         self._places = _Places(traffic)
 
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         head = Head.of(scope["headers"])
-        refusal = self._refusal(scope, head)
-        if refusal is None:
+        policy = self._policy_for(scope, head)
+        refusal = policy if isinstance(policy, Problem) else None
+        if isinstance(policy, AdmissionPolicy):
             arrival = arrival_of(scope)
             try:
-                refusal = await self._stream(head, arrival, receive, send)
+                refusal = await self._stream(head, policy, arrival, receive, send)
             finally:
                 arrival.awaited = True
                 arrival.hand_on()
@@ -109,24 +116,40 @@ class Bulk:
             await send_problem(send, refusal)
         self._traffic.answers[ROUTE, 200 if refusal is None else refusal.status] += 1
 
-    def _refusal(self, scope: HTTPScope, head: Head) -> Problem | None:
+    def bound_for_head(self, scope: Mapping[str, Any], head: Head) -> str | Problem | None:
+        """What a head is answered at any time, but for its coding; if nothing, the only route that
+        its key reaches, None: it reaches all."""
         if scope["method"] != "POST":
             return method_not_allowed("POST")
-        refusal = self._keys.refusal(head.authorization, "ingest", scope) or head.form_refusal()
+        bound = self._keys.bound(head.authorization, "ingest", scope)
+        refusal = bound if isinstance(bound, Problem) else head.form_refusal()
         if refusal is None:
             refusal = query_refusal(scope["query_string"]) or _key_refusal(head.idempotency_key)
-        if refusal is not None:
-            return refusal
+        return bound if refusal is None else refusal
+
+    def refusal_of_long(self) -> Problem | None:
+        """What one more long request is answered now, whoever sends it."""
+        reason = self._backend.unready()
+        if reason is not None:
+            return unavailable(reason)
+        return NO_PLACE if self._places.are_taken() else None
+
+    def _policy_for(self, scope: HTTPScope, head: Head) -> AdmissionPolicy | Problem:
+        """What its messages are judged by, or why there is no need to read them."""
+        bound = self.bound_for_head(scope, head)
+        if isinstance(bound, Problem):
+            return bound
         try:
             coding_of(head.content_encoding)
         except Refused as refused:
             return problem_of(refused)
         reason = self._backend.unready()
-        return None if reason is None else unavailable(reason)
+        return self._policy.bound_to(bound) if reason is None else unavailable(reason)
 
     async def _stream(
         self,
         head: Head,
+        policy: AdmissionPolicy,
         arrival: Arrival,
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
@@ -140,12 +163,13 @@ class Bulk:
         pace = Pace(self._backend.settings.min_pace)
         body = _Body(receive, self._places, cutter, pace, short=short)
         with body:
-            async with trio.open_nursery() as nursery:
-                admitted, chunks = trio.open_memory_channel[_Chunk](0)
-                nursery.start_soon(self._push_all, chunks, answers, arrival)
-                nursery.start_soon(answers.send_all)
+            async with anyio.create_task_group() as tasks:
+                admitted, chunks = anyio.create_memory_object_stream[Chunk](CHUNKS_AHEAD)
+                ahead = Ahead()
+                tasks.start_soon(self._push_all, chunks, ahead, answers, arrival)
+                tasks.start_soon(answers.send_all)
                 async with admitted:
-                    refusal = await self._admit_all(body, cutter, admitted, arrival)
+                    refusal = await self._admit_all(body, cutter, admitted, ahead, arrival, policy)
                     answers.withheld = refusal is not None
         return None if refusal is None else head.explained(refusal, cutter.beginning)
 
@@ -153,8 +177,10 @@ class Bulk:
         self,
         body: _Body,
         cutter: Cutter,
-        admitted: trio.MemorySendChannel[_Chunk],
+        admitted: MemoryObjectSendStream[Chunk],
+        ahead: Ahead,
         arrival: Arrival,
+        policy: AdmissionPolicy,
     ) -> Problem | None:
         """Cut and admit until the body ends, or the client has gone. What was admitted stands.
 
@@ -162,34 +188,38 @@ class Bulk:
         """
         empty = True
         while body.more and cutter.fault is None:
+            if not body.more_at_hand:
+                await ahead.caught_up()
             arrival.awaited = empty  # nobody waits for the rest of a stream
             came = await body.receive()
             if came is None or (isinstance(came, Problem) and empty):
                 return came
             if isinstance(came, Problem):
-                await admitted.send(_Chunk([], [came]))
+                await admitted.send(Chunk([], [came]))
                 return None
             for elements in came:
                 for start in range(0, len(elements), CHUNK_MESSAGES_MAX):
-                    chunk = self._admit(elements[start : start + CHUNK_MESSAGES_MAX], arrival)
+                    some = elements[start : start + CHUNK_MESSAGES_MAX]
+                    chunk = self._admit(some, policy, arrival)
                     if empty or admitted.statistics().tasks_waiting_receive:
                         arrival.take_in_hand()  # it will be pushed as soon as that task runs
                     empty = False
+                    ahead.handed += len(chunk.refusals)
                     await admitted.send(chunk)
                 if not elements:  # as many bytes may follow as one read decodes to
-                    await trio.lowlevel.checkpoint()
+                    await anyio.lowlevel.checkpoint()
         if cutter.fault is None:
             return None
         problem = problem_of(cutter.fault)
         if empty:
             return problem
-        await admitted.send(_Chunk([], [problem]))
+        await admitted.send(Chunk([], [problem]))
         return None
 
-    def _admit(self, elements: list[bytes], arrival: Arrival) -> _Chunk:
-        chunk = _Chunk([], [])
+    def _admit(self, elements: list[bytes], policy: AdmissionPolicy, arrival: Arrival) -> Chunk:
+        chunk = Chunk([], [])
         arrived_ns = arrival.arrived_ns
-        new_id, policy = self._backend.new_id, self._policy
+        new_id = self._backend.new_id
         for element in elements:
             try:
                 message = admit(element, policy, new_id=new_id, arrived_ns=arrived_ns)
@@ -202,13 +232,14 @@ class Bulk:
 
     async def _push_all(
         self,
-        chunks: trio.MemoryReceiveChannel[_Chunk],
+        chunks: MemoryObjectReceiveStream[Chunk],
+        ahead: Ahead,
         answers: _Answers,
         arrival: Arrival,
     ) -> None:
         down: Problem | None = None
         async with chunks:
-            async for chunk in chunks:
+            async for chunk in gathered(chunks):
                 appended: list[Appended] = []
                 arrival.hand_on()
                 if chunk.messages and down is None:
@@ -216,10 +247,11 @@ class Bulk:
                         appended = await self._backend.push(chunk.messages)
                     except StoreUnavailable as trouble:
                         down = unavailable(trouble.detail)
+                ahead.through(len(chunk.refusals))
                 await answers.put(self._results(chunk, appended, down))
         answers.end()
 
-    def _results(self, chunk: _Chunk, appended: list[Appended], down: Problem | None) -> list[str]:
+    def _results(self, chunk: Chunk, appended: list[Appended], down: Problem | None) -> list[str]:
         """One JSON text per element, in order."""
         counts = self._traffic.bulk_messages
         outcomes = iter(appended)
@@ -265,8 +297,15 @@ class _Places:
             return True
         return False
 
+    def are_taken(self) -> bool:
+        """Whether one more would find no place, nor anybody who has to leave one."""
+        return len(self._taken) >= REQUESTS_MAX and self._slowest().behind_s() <= SPARED_S
+
+    def _slowest(self) -> _Body:
+        return max(self._taken, key=_Body.behind_s)
+
     def _take_from_the_slowest(self) -> None:
-        slowest = max(self._taken, key=_Body.behind_s)
+        slowest = self._slowest()
         if slowest.behind_s() > SPARED_S:
             slowest.give_way()
             self._taken.discard(slowest)
@@ -293,9 +332,10 @@ class _Body:
         self._cutter = cutter
         self._short = short
         self._pace = pace
-        self._wait: trio.CancelScope | None = None
+        self._wait: anyio.CancelScope | None = None
         self._gave_way = False
         self.more = True
+        self.more_at_hand = False
 
     def __enter__(self) -> None: ...
 
@@ -304,7 +344,7 @@ class _Body:
 
     def behind_s(self) -> float:
         """How far the client is behind its pace, if it is waited for."""
-        return 0.0 if self._wait is None else trio.current_time() - self._pace.since
+        return 0.0 if self._wait is None else self._pace.behind_s()
 
     def give_way(self) -> None:
         """End the wait for a client, and with it the request."""
@@ -327,6 +367,7 @@ class _Body:
                 return None
             data += event["body"]
             self.more = event["more_body"]
+            self.more_at_hand = len(event["body"]) >= MORE_AT_HAND_BYTES
             if not (self.more and self._short) or self._places.take(self):
                 break
         elements = self._cutter.feed(data, last=not self.more)
@@ -336,26 +377,17 @@ class _Body:
             begun = list(islice(elements, 3))
         is_one_chunk = len(begun) < 3 and sum(map(len, begun)) <= CHUNK_MESSAGES_MAX
         if (self.more or not is_one_chunk) and not self._places.take(self):
-            return unavailable(f"{REQUESTS_MAX} long requests with many messages are under way")
+            return NO_PLACE
         return chain(begun, elements)
 
     async def _next(self) -> ASGIReceiveEvent | None:
         """What the server has of the request; None if its place was needed."""
         self._pace.wait()
-        with trio.CancelScope() as self._wait:
+        with anyio.CancelScope() as self._wait:
             event = await self._receive()
             self._pace.heard(len(event["body"]) if event["type"] == "http.request" else 0)
         self._wait = None
         return None if self._gave_way else event
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """What is pushed together."""
-
-    messages: list[Message]
-    refusals: list[Problem | None]
-    """One per element; None for each of `messages`."""
 
 
 class _Answers:
@@ -368,8 +400,8 @@ class _Answers:
         self._bytes = 0
         self._ended = False
         self._begun = False
-        self._came = trio.Event()
-        self._went = trio.Event()
+        self._came = anyio.Event()
+        self._went = anyio.Event()
         self.withheld = False
         """Nothing is to be sent: the answer will be another."""
 
@@ -411,10 +443,10 @@ class _Answers:
         await self._send_gathered(more=False)
 
     async def _send_gathered(self, *, more: bool) -> None:
-        self._came = trio.Event()
+        self._came = anyio.Event()
         body = b"".join(self._pieces)
         self._pieces.clear()
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
         self._bytes -= len(body)
         self._went.set()
-        self._went = trio.Event()
+        self._went = anyio.Event()

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from actor_queue.http.bulk import CHUNK_MESSAGES_MAX, REQUESTS_MAX, SHORT_BYTES_MAX
+from actor_queue.http.bulk import REQUESTS_MAX, SHORT_BYTES_MAX
+from actor_queue.http.chunks import CHUNK_MESSAGES_MAX
 from tests.http.client import TIMEOUT_S, Answer, ask, raw, read_all, stuff, until
 from tests.http.conftest import Served
 
