@@ -3,12 +3,13 @@
 FROM python:3.14-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/actor-queue
-COPY pyproject.toml requirements.lock README.md LICENSE ./
-# The lock pins what the service needs; the extras and the tools of development stay out.
+COPY pyproject.toml requirements.lock requirements-dev.lock README.md LICENSE ./
+# The locks pin what is installed. Of the extras the image has `edge`, whose packages only the second lock has.
 RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock \
-    anyio coredis h11 httpx hypercorn prometheus-client python-dotenv quart quart-trio redis rich trio typer
+    anyio coredis h11 hiredis httpx hypercorn msgspec prometheus-client python-dotenv quart quart-trio redis rich trio typer
 COPY actor_queue ./actor_queue
-RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock .
+RUN /opt/actor-queue/bin/pip install --no-cache-dir --disable-pip-version-check \
+    --constraint requirements-dev.lock '.[edge]'
 
 FROM python:3.14-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin actor-queue

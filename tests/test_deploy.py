@@ -98,6 +98,17 @@ def test_compose_starts_a_service_that_accepts_its_settings() -> None:
     assert compose()["actor-queue"]["deploy"]["replicas"] == 2
 
 
+def test_compose_starts_an_edge_that_accepts_its_settings_and_needs_no_receiver() -> None:
+    described = compose()["edge"]
+    plain = {name: DEFAULTED.sub(r"\1", text) for name, text in described["environment"].items()}
+    settings = parse({**plain, "AQ_API_KEYS": SECRETS["AQ_API_KEYS"]}, serving="edge")
+    assert described["command"] == ["edge"]
+    assert (settings.webhook_url, settings.loopback_only) == (None, False)
+    replicas = settings_of(compose()["actor-queue"]["environment"])
+    assert (settings.redis_url, settings.shards) == (plain["REDIS_URL"], replicas.shards)
+    assert described["ports"] == [f"127.0.0.1:8001:{settings.port}"]
+
+
 def test_compose_leaves_time_for_the_attempts_under_way() -> None:
     service = compose()["actor-queue"]
     settings = settings_of(service["environment"])

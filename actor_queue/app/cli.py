@@ -152,7 +152,7 @@ def _explain_usage(error: typer.TyperException) -> int:
 
 
 def _takes_settings(
-    command: Callable[[Settings], int], *, serving: bool = False
+    command: Callable[..., int], *, serving: Serving | bool = False
 ) -> Callable[..., int]:
     """`command` as typer wants it, with one option for each setting, and two for a secret.
 
@@ -216,6 +216,11 @@ def serve(read: ReadSetup) -> int:
     return _run(read, dev=False)
 
 
+@app.command("edge")
+@partial(_takes_settings, serving="edge")
+def edge(read: ReadSetup) -> int:
+    """Take messages for the replicas that `serve`."""
+    from actor_queue.app.edge_server import run_edge
 
     setup = read()
     return run_edge(setup.settings, setup.config, read_again=read)
