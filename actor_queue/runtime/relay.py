@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import trio
+import anyio
 
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import DROPPED, NAMES, Event, EventBus
@@ -51,24 +51,24 @@ class Relay:
         """By replica, the number that its next event should have."""
         self._read_until = 0.0
         self._read = 0
-        bus.joined = trio.Event()
+        bus.joined = anyio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send)
-            nursery.start_soon(self._follow)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._send)
+            tasks.start_soon(self._follow)
 
     def wanted(self) -> None:
         """Another replica has listeners."""
-        self._bus.want(trio.current_time() + WANTED_S)
+        self._bus.want(anyio.current_time() + WANTED_S)
 
     # Out
 
     async def _send(self) -> None:
         while True:
             await self._bus.filled.wait()
-            await trio.sleep(PAUSE_S)
+            await anyio.sleep(PAUSE_S)
             try:
                 await self._store.publish_events(self._parcel())
             except StoreUnavailable:
@@ -87,7 +87,7 @@ class Relay:
             lines.append(json.dumps([event.name, event.data]))
             size += len(lines[-1])
         if not outgoing:
-            self._bus.filled = trio.Event()
+            self._bus.filled = anyio.Event()
         head = {"v": 1, "replica": self._store.replica, "first": first, "count": len(lines)}
         return "\n".join([json.dumps(head), *lines]).encode()
 
@@ -97,20 +97,20 @@ class Relay:
         """Hear of the others as long as somebody listens here."""
         while True:
             await self._bus.changed.wait()
-            self._bus.changed = trio.Event()
+            self._bus.changed = anyio.Event()
             if self._bus.has_listeners():
-                async with trio.open_nursery() as nursery:
-                    subscribed = trio.Event()
-                    nursery.start_soon(self._listen, subscribed)
-                    nursery.start_soon(self._keep_wanting, subscribed)
+                async with anyio.create_task_group() as tasks:
+                    subscribed = anyio.Event()
+                    tasks.start_soon(self._listen, subscribed)
+                    tasks.start_soon(self._keep_wanting, subscribed)
                     while self._bus.has_listeners():
                         await self._bus.changed.wait()
-                        self._bus.changed = trio.Event()
-                    nursery.cancel_scope.cancel()
-                self._bus.joined = trio.Event()
+                        self._bus.changed = anyio.Event()
+                    tasks.cancel_scope.cancel()
+                self._bus.joined = anyio.Event()
                 self._next.clear()
 
-    async def _listen(self, subscribed: trio.Event) -> None:
+    async def _listen(self, subscribed: anyio.Event) -> None:
         def hear(text: bytes | None) -> None:
             if text is None:
                 subscribed.set()
@@ -119,7 +119,7 @@ class Relay:
 
         await self._store.listen_to_events(hear)
 
-    async def _keep_wanting(self, subscribed: trio.Event) -> None:
+    async def _keep_wanting(self, subscribed: anyio.Event) -> None:
         await subscribed.wait()
         while True:
             try:
@@ -129,7 +129,7 @@ class Relay:
             else:
                 assert self._bus.joined is not None
                 self._bus.joined.set()
-            await trio.sleep(WANT_EVERY_S)
+            await anyio.sleep(WANT_EVERY_S)
 
     def hear(self, text: bytes) -> None:
         """One parcel, whoever sent it and whatever it is. Raises nothing."""
@@ -159,7 +159,7 @@ class Relay:
             self._bus.tell(event)
 
     def _has_room(self, count: int) -> bool:
-        now = trio.current_time()
+        now = anyio.current_time()
         if now >= self._read_until:
             self._read_until, self._read = now + 1.0, 0
         self._read += count

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 import pytest
 
 from actor_queue.app.commands import events
-from actor_queue.app.commands.events import Event, in_groups, read_events
+from actor_queue.app.commands.events import (
+    PUT_OFF_S_MAX,
+    RETRY_FIRST_S,
+    Event,
+    Reconnection,
+    in_groups,
+    read_events,
+)
 from tests.cli.conftest import COMMAND, WAIT_S, Ours, Run, Scripted, environment, until_listened
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
@@ -26,6 +33,35 @@ def test_events_are_read_however_the_pieces_are_cut(size: int) -> None:
     )
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert list(read_events(pieces)) == [Event("accepted", "{}"), Event("message", "a\nb")]
+
+
+def test_the_service_says_when_it_wants_the_next_connection_within_reason() -> None:
+    wanted = Reconnection()
+    put_out = b"retry: 1000\n\ndata: a\n\nretry: 30000\n: put out, because\n\n"
+    assert list(read_events([put_out], wanted)) == [Event("message", "a")]
+    assert wanted.pause_s == 30
+    list(read_events([b"retry: 999999999\n\n"], wanted))
+    assert wanted.pause_s == PUT_OFF_S_MAX
+    list(read_events([b"retry: 1\n\ndata: retry: 20000\n\nretry: soon\n\n"], wanted))
+    assert wanted.pause_s == RETRY_FIRST_S
+
+
+def test_whoever_was_put_out_waits_for_as_long_as_the_service_asks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT_S)
+        process = following("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        watchdog = threading.Timer(WAIT_S, process.kill)
+        watchdog.start()
+        assert process.stderr is not None
+        try:
+            with listener.accept()[0] as sock:
+                sock.recv(65_536)
+                sock.sendall(HEAD + b"retry: 1000\n\nretry: 30000\n: put out\n\n")
+            assert b"connecting again in 30 s" in process.stderr.readline()
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate(timeout=WAIT_S)
 
 
 def test_an_event_without_an_end_is_thrown_away_and_the_next_is_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import anyio
 import pytest
 import trio
 from hypothesis import given
@@ -13,7 +14,7 @@ from actor_queue.runtime import relay
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import QUEUE_MAX, Event, EventBus, Listener
 from actor_queue.runtime.relay import WANTED_S, Relay
-from actor_queue.store.replies import news_of
+from actor_queue.store.telling import news_of
 from tests.runtime.harness import Replica, run, stage
 
 
@@ -22,7 +23,7 @@ def drained(listener: Listener) -> list[Event]:
     try:
         while True:
             heard.append(listener.receive_nowait())
-    except trio.WouldBlock:
+    except anyio.WouldBlock:
         return heard
 
 

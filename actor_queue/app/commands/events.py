@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from actor_queue.app.terminal import json_text, note, text
 
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 15.0
+PUT_OFF_S_MAX = 60.0
+"""A service may ask for that long a pause, and for no longer one."""
 EVENT_BYTES_MAX = 1_048_576
 """A longer one is thrown away up to its end."""
 MOMENT_S = 0.5
@@ -34,6 +37,16 @@ READ_AHEAD_MAX = 1_000
 class Event(NamedTuple):
     name: str
     data: str
+
+
+class Reconnection:
+    """When the service wants the next connection, by its last word about it."""
+
+    def __init__(self) -> None:
+        self.pause_s = RETRY_FIRST_S
+
+    def heard(self, ms: int) -> None:
+        self.pause_s = min(max(ms / 1000, RETRY_FIRST_S), PUT_OFF_S_MAX)
 
 
 class _End(NamedTuple):
@@ -62,14 +75,17 @@ def events(asking: Asking) -> None:
                     note("connected again; what happened meanwhile was missed")
                 connected_before = True
                 pause_s = RETRY_FIRST_S
-                found = read_events(pieces)
+                wanted = Reconnection()
+                found = read_events(pieces, wanted)
                 if asking.as_json:
                     for event in found:
                         _show_json(event)
                 else:
                     for group in in_groups(found):
                         _show(group)
-            note("the service ended the connection; connecting again")
+            pause_s = wanted.pause_s
+            when = "" if pause_s == RETRY_FIRST_S else f" in {pause_s:.0f} s"
+            note(f"the service ended the connection; connecting again{when}")
         except Refused as refused:
             passing = isinstance(refused, Unreachable) or refused.status == 503
             if not (connected_before and passing):
@@ -126,8 +142,8 @@ def _read_ahead(found: Iterable[Event], arrived: Queue[Event | _End]) -> None:
         arrived.put(_End(None))
 
 
-def read_events(pieces: Iterable[bytes]) -> Iterator[Event]:
-    """The events of a `text/event-stream`; comments and `retry` are left out.
+def read_events(pieces: Iterable[bytes], wanted: Reconnection | None = None) -> Iterator[Event]:
+    """The events of a `text/event-stream`; comments are left out, and `wanted` hears of `retry`.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html, with line feeds only.
     """
@@ -136,12 +152,17 @@ def read_events(pieces: Iterable[bytes]) -> Iterator[Event]:
     for piece in pieces:
         *blocks, waiting = (waiting + piece).split(b"\n\n")
         for block in blocks:
+            if wanted is not None and (told := _RETRY.search(block)):
+                wanted.heard(int(told[1]))
             if not overlong and (event := _event(block)):
                 yield event
             overlong = False
         if len(waiting) > EVENT_BYTES_MAX:
             # The last byte may be half of the event's end.
             waiting, overlong = waiting[-1:], True
+
+
+_RETRY = re.compile(rb"^retry: ?([0-9]{1,9})$", re.MULTILINE)
 
 
 def _event(block: bytes) -> Event | None:
