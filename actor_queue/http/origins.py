@@ -63,14 +63,53 @@ class Verdict(NamedTuple):
 _PASS: Final = Verdict()
 
 
+class OwnPages:
+    """Which pages are this service's own, and what a browser says of them."""
+
+    def __init__(self, public_url: str | None) -> None:
+        public = urlsplit((public_url or "").lower())
+        self.public_host = public.hostname
+        self._public_origin = f"{public.scheme}://{public.netloc}".encode()
+
+    def sent(self, headers: Iterable[Header]) -> bool:
+        """Whether a browser says that a page of ours sent this request.
+
+        A page can write neither header. Browsers send `Origin` with every request that may change
+        something, and `Sec-Fetch-Site` (W3C Fetch Metadata) where a connection can be trusted. The
+        second still says `same-origin` where a proxy gave the request another `Host`.
+        """
+        fields = dict(headers)
+        origin, site = fields.get(b"origin"), fields.get(b"sec-fetch-site")
+        if site is not None:
+            return site == b"same-origin"
+        return origin is not None and self.is_own(origin, fields.get(b"host"))
+
+    def is_own(self, origin: bytes, host: bytes | None) -> bool:
+        """Whether the page is one of ours, as far as the scheme: a proxy may have ended TLS."""
+        sent = origin.lower()
+        if self.public_host is not None and sent == self._public_origin:
+            return True
+        scheme, separator, netloc = sent.partition(b"://")
+        own = scheme in (b"http", b"https") and separator and host is not None
+        return bool(own) and netloc == (host or b"").strip().lower()
+
+    def by_tls(self, headers: Iterable[Header]) -> bool:
+        """Whether the browser came by https, so that a cookie may be kept to it.
+
+        Only a proxy can have ended TLS, so only headers can tell. They are believed, because a
+        client that lies makes no more than its own cookie stricter.
+        """
+        fields = dict(headers)
+        forwarded = fields.get(b"x-forwarded-proto", b"").partition(b",")[0].strip().lower()
+        return forwarded == b"https" or fields.get(b"origin", b"").lower().startswith(b"https://")
+
+
 class Origins:
     """The rules of one service."""
 
     def __init__(self, settings: Settings) -> None:
         self._guarded = settings.loopback_only and not settings.api_keys
-        public = urlsplit((settings.public_url or "").lower())
-        self._public_host = public.hostname
-        self._public_origin = f"{public.scheme}://{public.netloc}".encode()
+        self.pages = OwnPages(settings.public_url)
         self._listed = frozenset(origin.encode() for origin in settings.cors_origins)
         self._any = b"*" in self._listed
         self._own_hosts: set[bytes] = set()
@@ -100,7 +139,7 @@ class Origins:
             host = fields.get(b"host")
             if not self._is_own_host(host):
                 return Verdict(_FOREIGN_HOST)
-            if origin is not None and not granted and not self._is_own(origin, host):
+            if origin is not None and not granted and not self.pages.is_own(origin, host):
                 return Verdict(_FOREIGN_ORIGIN, headers=answer_headers)
         if not shared:
             return _PASS
@@ -121,19 +160,10 @@ class Origins:
         if host is None or host in self._own_hosts:
             return True
         name = host_name(host)
-        own = name is not None and (is_local_name(name) or name == self._public_host)
+        own = name is not None and (is_local_name(name) or name == self.pages.public_host)
         if own and len(self._own_hosts) < HOSTS_REMEMBERED:
             self._own_hosts.add(host)
         return own
-
-    def _is_own(self, origin: bytes, host: bytes | None) -> bool:
-        """Whether the page is one of ours, as far as the scheme: a proxy may have ended TLS."""
-        sent = origin.lower()
-        if self._public_host is not None and sent == self._public_origin:
-            return True
-        scheme, separator, netloc = sent.partition(b"://")
-        own = scheme in (b"http", b"https") and separator and host is not None
-        return bool(own) and netloc == (host or b"").strip().lower()
 
 
 _ASKED_METHOD: Final = b"access-control-request-method"
