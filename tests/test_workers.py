@@ -30,7 +30,7 @@ from tests.servers import Server
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parent.parent
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 PARENT = """
 import json, sys
@@ -242,7 +242,7 @@ def test_the_orders_bring_every_setting_and_show_no_secret_to_others(tmp_path: P
     secrets = {
         "REDIS_URL": "redis://:hush-redis@127.0.0.1:9/3",
         "WEBHOOK_SECRET": "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNoLWh1c2g=",
-        "AQ_API_KEYS": "ingest:hush-a,admin:hush-b",
+        "AQ_API_KEYS": "ingest:hush-a:shop,admin:hush-b:ana",
         "AQ_RETRY_SCHEDULE": "1,2.5",
     }
     with parent(tmp_path, **secrets) as crew:
@@ -250,7 +250,10 @@ def test_the_orders_bring_every_setting_and_show_no_secret_to_others(tmp_path: P
         settings = worker.said["settings"]
         assert settings["redis_url"] == secrets["REDIS_URL"]
         assert settings["webhook_secrets"] == [secrets["WEBHOOK_SECRET"]]
-        assert settings["api_keys"] == [["ingest", "hush-a"], ["admin", "hush-b"]]
+        assert settings["api_keys"] == [
+            ["ingest", "hush-a", "shop", None],
+            ["admin", "hush-b", "ana", None],
+        ]
         assert settings["retry_schedule_ms"] == [1_000, 2_500]
         assert worker.said["dev"] is False
         for page in ("cmdline", "environ"):
@@ -259,15 +262,18 @@ def test_the_orders_bring_every_setting_and_show_no_secret_to_others(tmp_path: P
 
 
 def test_orders_that_were_read_are_the_settings_that_were_sent() -> None:
+    from actor_queue.core.config_file import read_config
     from actor_queue.core.settings import parse
 
     settings = parse({"AQ_API_KEYS": "read:a1,admin:b1", "AQ_RETRY_SCHEDULE": "1,2", "PORT": "0"})
+    route = '[routes.a]\nurl = "http://a"\nheaders = { x = "y" }\nretry_schedule = [1, 2.5]'
+    config = read_config(route, {}, settings)
     ours, theirs = os.pipe()
-    os.write(theirs, workers._orders(settings, dev=True, descriptors=[]))
+    os.write(theirs, workers._orders(settings, config, dev=True, descriptors=[]))
     os.close(theirs)
     orders = workers.read_orders(ours)
     os.close(ours)
-    assert orders == workers.Orders(settings, True, Sockets([], []))
+    assert orders == workers.Orders(settings, config, True, Sockets([], []))
     assert hash(orders.settings) == hash(settings)
 
 

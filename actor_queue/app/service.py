@@ -16,29 +16,40 @@ from dataclasses import replace
 from functools import partial
 
 import trio
-from hypercorn.typing import ASGIFramework
 
 from actor_queue.app import logs
+from actor_queue.app.again import Use, read_on_signal
+from actor_queue.app.alert import alert_operators
+from actor_queue.app.alive import host_in_url
 from actor_queue.app.census import Colleague
+from actor_queue.app.checkup import Checkup
 from actor_queue.app.collector import keep_pauses_short
+from actor_queue.app.config import ReadSetup, Setup, tell_setup
+from actor_queue.app.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 from actor_queue.app.environment import log_injected
-from actor_queue.app.listening import CannotListen, Sockets, doubts_here, listen
+from actor_queue.app.inbox import Inbox
+from actor_queue.app.listening import CannotListen, Sockets, doubts_here, link, listen
 from actor_queue.app.queue import ActorQueue
+from actor_queue.app.sign_outs import SharedSignOuts
 from actor_queue.app.terminal import show_address
+from actor_queue.app.tracing import receiver_of
+from actor_queue.app.trial import Trial
+from actor_queue.core.api_keys import ApiKey
+from actor_queue.core.config_file import NOTHING, Config
+from actor_queue.core.routes import RouteTable
 from actor_queue.core.settings import Settings
 from actor_queue.core.url import shown_receiver
 from actor_queue.http.arrivals import Arrivals
 from actor_queue.http.asgi import Application
-from actor_queue.http.inbox import Inbox
 from actor_queue.http.numbers import Report
 from actor_queue.http.probes import LIMITS, Probes
 from actor_queue.http.server import Limits, serve
 from actor_queue.http.traffic import Traffic
+from actor_queue.runtime.engine import Engine
 from actor_queue.runtime.journal import Journal
 from actor_queue.runtime.lines import tell
+from actor_queue.runtime.pulse import keep_measuring
 from actor_queue.store.api import StoreInfo, StoreMisconfigured
-from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
-from actor_queue.webhook.client import WebhookClient
 
 REQUESTS_GRACE_S = 10.0
 """For requests under way when the service stops."""
@@ -50,13 +61,15 @@ LAST_WORDS_S = 0.2
 
 def run_service(
     settings: Settings,
+    config: Config = NOTHING,
     *,
     dev: bool,
     inherited: Sockets | None = None,
     stop_when_closed: int | None = None,
     report_to: socket.socket | None = None,
+    read_again: ReadSetup | None = None,
 ) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit status.
+    """Run until SIGTERM or SIGINT. Returns the exit status. At SIGHUP `read_again` has the keys.
 
     As a worker it takes over listening sockets, and also stops when the pipe whose descriptor
     is `stop_when_closed` ends; its parent has said where it listens. Over `report_to` it tells the
@@ -67,7 +80,7 @@ def run_service(
         log_injected(os.environ)
     status = 0
     try:
-        trio.run(_main, settings, dev, inherited, stop_when_closed, report_to)
+        trio.run(_main, settings, config, dev, inherited, stop_when_closed, report_to, read_again)
     except* (StoreMisconfigured, EmbeddedServerError, CannotListen) as group:
         for error in _leaves(group):
             logs.complain(str(error))
@@ -83,35 +96,36 @@ def run_service(
 
 async def _main(
     settings: Settings,
+    config: Config,
     dev: bool,
     inherited: Sockets | None,
     stop_when_closed: int | None,
     report_to: socket.socket | None,
+    read_again: ReadSetup | None,
 ) -> None:
     async with AsyncExitStack() as stack:
         server = None
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
-        if inherited is None:
-            tell("configuration", **logs.shown_settings(settings))
-        sockets = listen(settings) if inherited is None else inherited
+        sockets = _opened(settings, config) if inherited is None else inherited
         for sock in (*sockets.door, *sockets.probes):
             stack.callback(sock.close)
-        mounts: Mapping[str, ASGIFramework] = {}
-        if dev:
-            mounts = {"/dev/": Inbox(settings.data_dir)}
-            if settings.webhook_url is None:
-                settings = replace(settings, webhook_url=_inbox_url(sockets.door[0].getsockname()))
-        webhook = await stack.enter_async_context(WebhookClient.of(settings))
+        if dev and settings.webhook_url is None and not config.has_default:
+            settings = replace(settings, webhook_url=_inbox_url(sockets.door[0].getsockname()))
+        routes = RouteTable(config.all_routes(settings))
+        webhook = await stack.enter_async_context(receiver_of(routes))
         traffic = Traffic()
         arrivals = Arrivals(traffic)
         queue = ActorQueue(
-            settings, deliver=webhook, start_timeout_s=math.inf, settle=arrivals.settle
+            settings,
+            deliver=webhook,
+            start_timeout_s=math.inf,
+            settle=arrivals.settle,
+            routes=routes,
         )
         logs.name_replica(queue.engine.replica_id)
-        application = Application(queue.engine, traffic=traffic, mounts=mounts)
-        _watch_traffic(queue.engine.journal, traffic)
+        application = _application(queue, traffic, config, dev=dev)
         colleague = _colleague(report_to, queue, application)
         stopping = trio.Event()
 
@@ -128,8 +142,9 @@ async def _main(
             if server is not None:
                 nursery.start_soon(_watch, server)
             nursery.start_soon(_stop_on_signal, stop)
-            if colleague is not None:
-                nursery.start_soon(colleague.run)
+            before = Setup(settings, config)
+            nursery.start_soon(_read_on_signal, read_again, before, queue, application, stop)
+            nursery.start_soon(_hear_parent, colleague, stop)
             if stop_when_closed is not None:
                 nursery.start_soon(_stop_at_end, stop_when_closed, stop)
             served = trio.Event()
@@ -151,13 +166,44 @@ async def _main(
                 if dev:
                     # Somebody is about to open the page; in production nobody may ever.
                     nursery.start_soon(application.prepare)
-                nursery.start_soon(keep_pauses_short, queue.engine)
+                nursery.start_soon(_accompany, queue.engine, application)
                 await stopping.wait()
                 await queue.engine.hand_over()
                 await served.wait()
             if colleague is not None:
                 await colleague.say_last()
             nursery.cancel_scope.cancel()
+
+
+def _opened(settings: Settings, config: Config) -> Sockets:
+    tell_setup(settings, config)
+    return listen(settings)
+
+
+def _application(queue: ActorQueue, traffic: Traffic, config: Config, *, dev: bool) -> Application:
+    """With the doors of the file, a doctor, which knows the keys as they are now, and in `dev` with
+    an inbox."""
+    engine = queue.engine
+    _watch_traffic(engine.journal, traffic)
+    mounts = {"/dev/": Inbox(engine.settings.data_dir)} if dev else {}
+    application = Application(engine, traffic=traffic, mounts=mounts)
+    application.doors.table.replace(config.all_doors(engine.settings))
+
+    def settings_now() -> Settings:
+        return replace(engine.settings, api_keys=application.keys.all)
+
+    application.examine = Checkup(settings_now, engine.unready, lambda: tuple(engine.routes))
+    application.send_test = Trial(settings_now, engine.routes)
+    return application
+
+
+async def _accompany(engine: Engine, application: Application) -> None:
+    """What a service does beside its work, until cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_pauses_short, engine)
+        nursery.start_soon(alert_operators, engine)
+        nursery.start_soon(SharedSignOuts(engine.store, application.keys).run)
+        nursery.start_soon(keep_measuring, engine.store, engine.counters)
 
 
 def _colleague(
@@ -172,7 +218,8 @@ def _colleague(
 
         return families(queue.engine, application.traffic)
 
-    colleague = Colleague(sock, report)
+    use_config = partial(_use_config, queue, application)
+    colleague = Colleague(sock, report, application.keys, use_config)
     application.census = colleague.census
     return colleague
 
@@ -213,6 +260,7 @@ async def _serve(
         grace_s=REQUESTS_GRACE_S,
         traffic=application.traffic,
         arrivals=arrivals,
+        plain=application.plain,
         shared=shared,
         task_status=task_status,
     )
@@ -231,6 +279,38 @@ async def _stop_on_signal(stop: Callable[[], None]) -> None:
             told = True
             tell("stopping", signal=name)
             stop()
+
+
+async def _read_on_signal(
+    read: ReadSetup | None,
+    before: Setup,
+    queue: ActorQueue,
+    application: Application,
+    stop: Callable[[], None],
+) -> None:
+    async def use_keys(found: tuple[ApiKey, ...]) -> None:
+        application.keys.replace(found)
+
+    async def use_config(found: Config) -> None:
+        _use_config(queue, application, found)
+
+    def terminal_gone() -> None:
+        tell("stopping", signal="SIGHUP, and the terminal is gone")
+        stop()
+
+    await read_on_signal(read, before, Use(use_keys, use_config), terminal_gone)
+
+
+def _use_config(queue: ActorQueue, application: Application, config: Config) -> None:
+    queue.engine.routes.replace(config.all_routes(queue.settings))
+    application.doors.table.replace(config.all_doors(queue.settings))
+
+
+async def _hear_parent(colleague: Colleague | None, stop: Callable[[], None]) -> None:
+    """A worker that its parent cannot reach would not hear of a key that is taken away."""
+    if colleague is not None:
+        await colleague.run()
+        stop()
 
 
 async def _stop_at_end(descriptor: int, stop: Callable[[], None]) -> None:
@@ -252,19 +332,19 @@ def _announce(
     settings: Settings, addresses: list[str], probes: Mapping[str, str], *, dev: bool
 ) -> None:
     assert settings.redis_url is not None
-    assert settings.webhook_url is not None
+    url = settings.webhook_url
     for address in addresses:
         tell(
             "listening",
             url=f"http://{address}{settings.root_path}/",
             redis=logs.redact_url(settings.redis_url),
-            webhook=shown_receiver(settings.webhook_url),
+            webhook=None if url is None else shown_receiver(url),
             **probes,
         )
     for doubt in doubts_here(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
-        show_address(f"http://{addresses[0]}{settings.root_path}/")
+        show_address(link(addresses[0], settings.root_path))
 
 
 def _warn_of_persistence(info: StoreInfo | None) -> None:
@@ -285,13 +365,14 @@ def _watch_traffic(journal: Journal, traffic: Traffic) -> None:
     journal.watch("accept_errors", lambda: traffic.accept_errors, last)
     journal.watch("connections_evicted", lambda: traffic.connections_evicted)
     journal.watch("connections_waited", lambda: traffic.connections_waited)
+    journal.watch("streams_put_out", lambda: traffic.streams_put_out)
+    journal.watch("requests_put_off", lambda: traffic.requests_put_off)
+    journal.watch("sign_ins_refused", lambda: traffic.sign_ins_refused)
     journal.watch("requests_refused", lambda: traffic.requests_refused)
 
 
 def _inbox_url(address: tuple[str, int]) -> str:
-    host, port = address[0], address[1]
-    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/dev/inbox"
+    return f"http://{host_in_url(address[0])}:{address[1]}/dev/inbox"
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -29,19 +29,22 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import trio
 from hypercorn.utils import repr_socket_addr
 
 from actor_queue.app import logs
+from actor_queue.app.again import Use, read_on_signal
 from actor_queue.app.census import Counting
+from actor_queue.app.config import ReadSetup, Setup, read_written, tell_setup, tuples, written
+from actor_queue.app.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 from actor_queue.app.environment import log_injected
-from actor_queue.app.listening import CannotListen, Sockets, doubts_here, listen
+from actor_queue.app.listening import CannotListen, Sockets, doubts_here, link, listen
 from actor_queue.app.terminal import show_address
+from actor_queue.core.api_keys import ApiKey
+from actor_queue.core.config_file import NOTHING, Config
 from actor_queue.core.settings import Settings
 from actor_queue.runtime.lines import tell
-from actor_queue.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
 
 EARLY_S = 10.0
 """A worker that ends so soon after its start has probably not ended by chance."""
@@ -51,7 +54,8 @@ PAUSE_FIRST_S = 0.2
 """Before the start after one early end; doubled after each further one."""
 DRAIN_MARGIN_S = 12.0
 """Beyond the time limit of an attempt. Requests under way have ten seconds of their own."""
-ORDERS_BYTES_MAX = 1_048_576
+ORDERS_BYTES_MAX = 16_777_216
+"""Those of a thousand routes have some megabytes."""
 
 LAST_NUMBERS_S = 1.0
 """For reading what a worker that has ended counted last."""
@@ -69,18 +73,26 @@ LIFELINE = 0
 """The worker's standard input."""
 
 
-def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKER) -> int:
+def run_workers(
+    settings: Settings,
+    config: Config = NOTHING,
+    *,
+    dev: bool,
+    command: Sequence[str] = WORKER,
+    read_again: ReadSetup | None = None,
+) -> int:
     """Keep `settings.workers` processes running `command` until SIGTERM or SIGINT.
 
     A worker that ends is started again. Returns 0 when all have finished in time after the
     first signal, 1 when one could not, or when one ended again and again, and 2 when the service
-    cannot run with these settings. A second signal ends everything at once.
+    cannot run with these settings. A second signal ends everything at once. At SIGHUP `read_again`
+    has the keys for all of them.
     """
     logs.set_up(settings.log, settings.log_level)
     log_injected(os.environ)
     gc.enable()
     try:
-        status = trio.run(_main, settings, dev, command)
+        status = trio.run(_main, settings, config, dev, command, read_again)
     except (EmbeddedServerError, CannotListen) as error:
         _complain(str(error))
     else:
@@ -89,19 +101,32 @@ def run_workers(settings: Settings, *, dev: bool, command: Sequence[str] = WORKE
     return REFUSED
 
 
-async def _main(settings: Settings, dev: bool, command: Sequence[str]) -> int:
+async def _main(
+    settings: Settings,
+    config: Config,
+    dev: bool,
+    command: Sequence[str],
+    read_again: ReadSetup | None,
+) -> int:
     async with AsyncExitStack() as stack:
         server = None
         if dev and settings.redis_url is None:
             server = await stack.enter_async_context(embedded_server(settings.data_dir))
             settings = replace(settings, redis_url=server.url)
-        tell("configuration", **logs.shown_settings(settings))
+        tell_setup(settings, config)
         sockets = listen(settings)
         for sock in (*sockets.door, *sockets.probes):
             stack.callback(sock.close)
-        crew = _Crew(settings, sockets, dev=dev, command=command)
+        crew = _Crew(settings, config, sockets, dev=dev, command=command)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crew.obey_signals)
+            nursery.start_soon(
+                read_on_signal,
+                read_again,
+                Setup(settings, config),
+                Use(crew.use_keys, crew.use_config),
+                crew.terminal_gone,
+            )
             if server is not None:
                 nursery.start_soon(crew.depend_on, server)
             _announce(settings, sockets, dev=dev)
@@ -116,18 +141,20 @@ class _Crew:
     def __init__(
         self,
         settings: Settings,
+        config: Config,
         sockets: Sockets,
         *,
         dev: bool,
         command: Sequence[str],
     ) -> None:
         self._size = settings.workers
-        self._drain_s = settings.webhook_timeout_ms / 1000 + DRAIN_MARGIN_S
+        self._timeout_max_ms = 0
         self._command = command
         self._sockets = [*sockets.door, *sockets.probes]
         self._descriptors = [sock.fileno() for sock in self._sockets]
         self._probes = len(sockets.probes)
         self._settings, self._dev = settings, dev
+        self._configure(config)
         self._counting = Counting()
         self._processes: set[trio.Process] = set()
         self._starting = trio.Lock()
@@ -150,6 +177,11 @@ class _Crew:
             await self._stop_listening()
         return self._status
 
+    @property
+    def drain_s(self) -> float:
+        """How long a worker that is told to go may take."""
+        return self._timeout_max_ms / 1000 + DRAIN_MARGIN_S
+
     def stop(self, status: int = 0) -> None:
         if not self._stopping.is_set():
             self._status = status
@@ -169,6 +201,24 @@ class _Crew:
                 told = True
                 tell("stopping", signal=name)
                 self.stop()
+
+    async def use_keys(self, keys: tuple[ApiKey, ...]) -> None:
+        self._settings = replace(self._settings, api_keys=keys)
+        await self._counting.use_keys(keys)
+
+    async def use_config(self, config: Config) -> None:
+        self._configure(config)
+        await self._counting.use_config(config)
+
+    def _configure(self, config: Config) -> None:
+        self._config = config
+        limits = [route.timeout_ms for route in config.all_routes(self._settings)]
+        limits += [self._settings.webhook_timeout_ms, self._timeout_max_ms]
+        self._timeout_max_ms = max(limits)  # attempts go on with the limit with which they began
+
+    def terminal_gone(self) -> None:
+        tell("stopping", signal="SIGHUP, and the terminal is gone")
+        self.stop()
 
     async def depend_on(self, server: EmbeddedServer) -> None:
         """Without the store of all workers there is nothing to serve."""
@@ -214,6 +264,7 @@ class _Crew:
             with theirs:
                 orders = _orders(
                     self._settings,
+                    self._config,
                     dev=self._dev,
                     descriptors=self._descriptors,
                     probes=self._probes,
@@ -274,8 +325,9 @@ class _Crew:
         """When it is time, let the worker finish; after that, end it."""
         await self._stopping.wait()
         await lifeline.aclose()
-        await trio.sleep(self._drain_s)
-        tell("worker_killed", worker=number, waited_s=self._drain_s)
+        drain_s = self.drain_s
+        await trio.sleep(drain_s)
+        tell("worker_killed", worker=number, waited_s=drain_s)
         process.kill()
 
     async def _stop_listening(self) -> None:
@@ -300,7 +352,7 @@ def _announce(settings: Settings, sockets: Sockets, *, dev: bool) -> None:
     for doubt in doubts_here(settings):
         tell("settings_doubtful", reason=doubt)
     if dev:
-        show_address(f"http://{addresses[0]}{settings.root_path}/")
+        show_address(link(addresses[0], settings.root_path))
 
 
 def _end(status: int) -> str:
@@ -321,6 +373,7 @@ class Orders:
     """What a worker is to do, and with which sockets: open, bound and listening."""
 
     settings: Settings
+    config: Config
     dev: bool
     sockets: Sockets
     report_to: socket.socket | None = None
@@ -338,6 +391,7 @@ def main() -> int:
     serve: Callable[..., int] = run_service
     return serve(
         orders.settings,
+        orders.config,
         dev=orders.dev,
         inherited=orders.sockets,
         stop_when_closed=LIFELINE,
@@ -354,7 +408,8 @@ def read_orders(lifeline: int) -> Orders | None:
             return None
         text += piece
     said = json.loads(text)
-    fields = {name: _tuples(value) for name, value in said["settings"].items()}
+    fields = {name: tuples(value) for name, value in said["settings"].items()}
+    config = read_written(said["config"])
     sockets = [socket.socket(fileno=number) for number in said["sockets"]]
     for sock in sockets:
         sock.set_inheritable(False)
@@ -363,11 +418,13 @@ def read_orders(lifeline: int) -> Orders | None:
     if line is not None:
         line.set_inheritable(False)
     first = len(sockets) - said["probes"]
-    return Orders(Settings(**fields), said["dev"], Sockets(sockets[:first], sockets[first:]), line)
+    where = Sockets(sockets[:first], sockets[first:])
+    return Orders(Settings(**fields), config, said["dev"], where, line)
 
 
 def _orders(
     settings: Settings,
+    config: Config,
     *,
     dev: bool,
     descriptors: Sequence[int],
@@ -377,17 +434,13 @@ def _orders(
     """One line of JSON. Of the sockets, the last `probes` are those of AQ_PROBE_BIND."""
     said = {
         "settings": asdict(settings),
+        "config": written(config),
         "dev": dev,
         "sockets": list(descriptors),
         "probes": probes,
         "report_to": report_to,
     }
     return json.dumps(said).encode() + b"\n"
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has lists where `Settings` has tuples."""
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
