@@ -13,8 +13,8 @@ import redis
 import trio
 
 from actor_queue.app import doctor
+from actor_queue.app.embedded import embedded_server
 from actor_queue.core.settings import Settings, parse
-from actor_queue.store.embedded import embedded_server
 from tests.cli.conftest import Run, Scripted
 
 
@@ -128,9 +128,11 @@ def test_doctor_says_that_a_webhook_without_tls_is_no_https(scripted: Scripted) 
 
 
 def test_doctor_warns_of_keys_that_can_be_guessed_and_of_no_keys_at_all() -> None:
-    assert levels(parse({"AQ_API_KEYS": "admin:short"}))["api keys"] == "warn"
-    assert levels(parse({"AQ_BIND": "0.0.0.0:1"}))["api keys"] == "fail"
-    assert "api keys" not in levels(parse({"AQ_API_KEYS": f"admin:{'k' * 32}"}))
+    bind = {"AQ_BIND": "0.0.0.0:1"}
+    assert levels(parse({"AQ_API_KEYS": "admin:short", **bind}))["settings"] == "warn"
+    assert levels(parse(bind))["settings"] == "fail"
+    assert levels(parse({"AQ_ALLOW_ANONYMOUS": "true", **bind}))["settings"] == "warn"
+    assert "settings" not in levels(parse({"AQ_API_KEYS": f"admin:{'k' * 32}", **bind}))
 
 
 def test_a_doctor_in_a_folder_without_dev_says_which_folder_it_looked_at(run: Run) -> None:
@@ -139,3 +141,26 @@ def test_a_doctor_in_a_folder_without_dev_says_which_folder_it_looked_at(run: Ru
     text = " ".join(said.out.split())
     assert "no `actor-queue dev` runs on the data in ./data (AQ_DATA_DIR, seen from" in text
     assert "in the folder in which `dev` runs" in text
+
+
+def test_doctor_asks_a_service_that_is_named_and_does_not_judge_its_own_environment(
+    run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [{"level": "warn", "check": "redis", "text": "is \x1b[2Jslow"}]
+    scripted.answers["/api/doctor"] = (200, {"healthy": True, "at": "…", "findings": found})
+    said = run("doctor", "--url", scripted.url, "--key", "hunter2")
+    assert said == (0, "level\tcheck\ttext\nwarn\tredis\tis \\x1b[2Jslow\n", "")
+    monkeypatch.setenv("AQ_URL", scripted.url)
+    assert run("doctor").out == said.out
+    scripted.answers["/api/doctor"] = (200, {"healthy": False, "at": "…", "findings": []})
+    assert run("doctor", "--json").status == 1
+    refused = run("doctor", "--send-test")
+    assert refused.status == 2
+    assert "leave away --url and AQ_URL" in refused.err
+    # Every command that asks a service finds it there.
+    scripted.answers["/api/shards"] = (200, {"replicas": [], "shards": []})
+    assert run("shards").status == 0
+    monkeypatch.delenv("AQ_URL")
+    assert run("doctor", "--key", "hunter2").status == 2
+    scripted.answers["/api/doctor"] = (404, {"title": "Not Found", "detail": "nothing"})
+    assert run("doctor", "--url", scripted.url).status == 1
