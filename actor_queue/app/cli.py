@@ -18,8 +18,21 @@ from typing import Annotated
 
 import typer
 
-from actor_queue.app.commands import cluster, dead, events, users
-from actor_queue.app.commands.asking import DOTENV, JsonOption, read_settings
+from actor_queue.app.commands import (
+    changes,
+    cluster,
+    dead,
+    doctor,
+    drop,
+    events,
+    history,
+    routes,
+    users,
+    watch,
+)
+from actor_queue.app.commands.asking import DOTENV, JsonOption
+from actor_queue.app.config import ReadSetup, Setup, door_rows, load_setup, route_rows
+from actor_queue.app.logs import printable
 from actor_queue.app.secret_files import SECRETS, flag_of_file, name_of_file
 from actor_queue.app.terminal import (
     NAME,
@@ -31,6 +44,7 @@ from actor_queue.app.terminal import (
     open_closed_streams,
     say,
     show_json,
+    show_table,
 )
 from actor_queue.core.setting_kinds import BOOLEAN
 from actor_queue.core.settings import Serving, Settings, SettingsError
@@ -295,7 +309,7 @@ def new_secret(as_json: JsonOption = False) -> None:
 
 # The API from a terminal
 
-for subject in (users, dead, cluster, events):
+for subject in (users, changes, drop, watch, dead, history, routes, cluster, events, doctor):
     subject.register(app)
 
 

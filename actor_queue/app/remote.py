@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
-from actor_queue.app.alive import ANY_HOST
+from actor_queue.app.alive import host_in_url
 from actor_queue.core.settings import Settings, SettingsError
 
 CONNECT_S = 5.0
@@ -44,18 +44,16 @@ class Unreachable(Refused):
 
 def default_url(settings: Settings) -> str:
     """Where a service with these settings is reached from this machine."""
-    host = ANY_HOST.get(settings.host, settings.host)
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{settings.port}{settings.root_path}"
+    return f"http://{host_in_url(settings.host)}:{settings.port}{settings.root_path}"
 
 
 def best_key(settings: Settings, scope: str) -> str | None:
     """A key that has exactly this scope, else an admin's, else any."""
     for wanted in (scope, "admin"):
-        for given, key in settings.api_keys:
-            if given == wanted:
-                return key
-    return settings.api_keys[0][1] if settings.api_keys else None
+        for each in settings.api_keys:
+            if each.scope == wanted:
+                return each.key
+    return settings.api_keys[0].key if settings.api_keys else None
 
 
 def segment(text: str) -> str:
@@ -78,7 +76,7 @@ class Remote:
             address = httpx.URL("")
         if address.scheme not in ("http", "https") or not address.host:
             raise SettingsError(
-                "--url must start with http:// or https:// and have a host,"
+                "--url or AQ_URL must start with http:// or https:// and have a host,"
                 " for example http://127.0.0.1:8000"
             )
         if key is not None and not (key.isascii() and key.isprintable()):
@@ -102,21 +100,25 @@ class Remote:
         self._client.close()
 
     def get(self, path: str, **query: str | int | None) -> Json:
-        return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
+        return self._call("GET", _with_query(path, query))
 
     def post(self, path: str, body: Json | None = None) -> Json:
-        if body is None:
-            return self._call("POST", path)
+        return self._call("POST", path) if body is None else self._send("POST", path, body)
+
+    def patch(self, path: str, body: Json) -> Json:
+        return self._send("PATCH", path, body)
+
+    def _send(self, method: str, path: str, body: Json) -> Json:
         # ASCII, so that half of a surrogate pair is the service's to judge.
         return self._call(
-            "POST",
+            method,
             path,
             content=json.dumps(body, allow_nan=False).encode("ascii"),
             headers={"content-type": "application/json"},
         )
 
-    def delete(self, path: str) -> Json:
-        return self._call("DELETE", path)
+    def delete(self, path: str, **query: str | None) -> Json:
+        return self._call("DELETE", _with_query(path, query))
 
     def delete_if_there(self, path: str) -> bool:
         """Whether there was something to delete."""
@@ -196,7 +198,7 @@ class Remote:
                 ) from None
             raise Unreachable(
                 f"nobody answers at {self.url}: start the service with `actor-queue dev`"
-                " or `actor-queue serve`, or say where it is with --url or AQ_BIND"
+                " or `actor-queue serve`, or say where it is with --url or AQ_URL"
             ) from None
         except httpx.TimeoutException:
             raise Unreachable(f"{self.url} did not answer in time: look at its log") from None
@@ -236,6 +238,15 @@ class Remote:
                 return f"; check --url, which is {self.url}"
             case _:
                 return ""
+
+
+def _with_query(path: str, fields: Mapping[str, str | int | None]) -> str:
+    """`path`, which may have a query already, with these; httpx would take that one away."""
+    given = {name: str(value) for name, value in fields.items() if value is not None}
+    if not given:
+        return path
+    query = urlencode(given, errors="surrogateescape")
+    return f"{path}{'&' if '?' in path else '?'}{query}"
 
 
 def _object(content: bytes) -> Json | None:

@@ -326,8 +326,13 @@ def _cells(line: str) -> int:
 
 
 def _bold(line: str) -> str:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in (None, "", "dumb")
+    plain = os.environ.get("NO_COLOR") or is_plain()
     return line if plain else f"\x1b[1m{line}\x1b[0m"
+
+
+def is_plain() -> bool:
+    """Whether the terminal takes nothing but lines."""
+    return os.environ.get("TERM") in (None, "", "dumb")
 
 
 def _speaks_unicode() -> bool:

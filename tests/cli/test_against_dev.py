@@ -33,9 +33,10 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """Whose receiver is not there, and whose batches die at once."""
+    """Whose receiver is not there, and whose batches die at once. One for each test: the failures
+    of several would open the route, and then nothing dies."""
     directory = tmp_path_factory.mktemp("dying")
     with running_dev(
         directory, "--webhook-url", "http://127.0.0.1:1/", "--retry-schedule", "0"
@@ -71,7 +72,7 @@ def test_a_drop_deletes_what_waits(run: Run, dev: Dev) -> None:
     at = ("--url", dev.url)
     run("send", "joao", "um", "--ttl", "600", *at)
     run("send", "joao", "dois", "--ttl", "600", *at)
-    said = run("drop", "joao", "--yes", *at)
+    said = run("drop", "joao", "--yes", "--texts", *at)
     assert said.status == 0
     assert "dropped: 2\n" in said.out
     assert said.out.endswith("\tdois\n")
@@ -181,3 +182,23 @@ def test_doctor_sees_dead_letters_and_why(
     assert "UTC after 2 attempts: connection refused: nobody listens there" in found["dead letters"]
     assert found["retries"] == "ok: nobody waits for a retry"
     assert found["holds"] == "ok: nobody with messages is held"
+
+
+def test_a_message_that_waits_is_edited_and_another_is_taken_back(run: Run, dev: Dev) -> None:
+    at = ("--url", dev.url)
+    odd = "ü/1 %2F"
+    for text, name in (("erro", odd), ("apagar", "m2")):
+        assert run("send", "zoe", text, "--ttl", "600", "--id", name, *at).status == 0
+    said = run("edit", "zoe", odd, "certo", "--reason", "typo", *at)
+    assert (said.status, odd in said.out) == (0, True)
+    answer = json.loads(run("revoke", "zoe", "m2", "--json", *at).out)
+    assert (answer["message_id"], answer["pending"]) == ("m2", 1)
+    gone = run("revoke", "zoe", "m2", *at)
+    assert (gone.status, "taken back before" in gone.err) == (1, True)
+    assert run("flush", "zoe", *at).status == 0
+    until(lambda: run("user", "zoe", *at).out, "delivered")
+    late = run("edit", "zoe", odd, "tarde", *at)
+    assert (late.status, "on its way" in late.err) == (1, True)
+    deeds = run("deeds", "zoe", *at).out
+    assert "edit" in deeds
+    assert "revoke" in deeds

@@ -41,8 +41,8 @@ def test_status_says_how_all_is_going(run: Run, ours: Ours) -> None:
     ours.engine.held_ms["joao"] = 3_000_000
     ours.engine.messages["with-batch"] = []
     ours.engine.bury("b1")
-    ours.engine.counters.delivered = 1_234
-    ours.engine.counters.failed = 5
+    ours.engine.counters.of("default").delivered = 1_234
+    ours.engine.counters.of("default").failed = 5
     said = run("status", "--url", ours.url)
     assert said.status == 0
     lines = dict(line.split(None, 1) for line in said.out.splitlines())
@@ -107,7 +107,7 @@ def test_status_in_json_has_the_numbers(run: Run, ours: Ours) -> None:
     ours.engine.messages["ana"].append(Message("ana", b"{}", 15_000, "m1", False))
     report = json.loads(run("status", "--json", "--url", ours.url).out)
     assert report["users"]["collecting"] == 1
-    assert report["dead"] == {"letters": 0, "all": True, "newest": None}
+    assert report["dead"] == {"letters": 0, "unreadable": 0, "all": True, "newest": None}
     assert report["ownership"]["shards"] == 2
 
 
@@ -132,3 +132,14 @@ def test_status_names_the_failure_of_the_oldest_retry(run: Run, scripted: Script
     assert "2, the oldest batch was closed at 2025-01-29T00:00:00.000Z: answered 404" in out
     assert "2 failed attempts, 1 dead since the start" in out
     assert "no dead letters" in out
+
+
+def test_status_tells_of_dead_letters_that_cannot_be_read(run: Run, scripted: Scripted) -> None:
+    scripted.answers["/readyz"] = (200, {"status": "ok"})
+    scripted.answers["/api/shards"] = (200, {"replicas": [], "shards": []})
+    scripted.answers["/api/users?limit=1000"] = (200, {"users": [], "cursor": None})
+    scripted.answers["/metrics"] = (200, b"")
+    unread = {"dead": [], "cursor": None, "unreadable": 2}
+    scripted.answers["/api/dead?limit=1000"] = (200, unread)
+    said = run("status", "--url", scripted.url).out
+    assert "no dead letters; 2 more cannot be read, see `actor-queue doctor`" in said

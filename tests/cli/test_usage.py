@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -16,7 +17,8 @@ import trio
 import trio.lowlevel
 
 from actor_queue.app import doctor
-from actor_queue.core.settings import Settings
+from actor_queue.app.listening import doubts_here
+from actor_queue.core.settings import Settings, parse
 from tests.cli.conftest import (
     COMMAND,
     ROOT,
@@ -35,7 +37,9 @@ Started = list[tuple[Settings, bool]]
 COMMANDS = (
     ["dev"], ["serve"], ["check"], ["doctor"], ["new-secret"], ["send"], ["users"], ["user"],
     ["flush"], ["hold"], ["release"], ["typing"], ["drop"], ["shards"], ["status"], ["events"],
+    ["watch"],
     ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "drop"],
+    ["attempts"], ["deeds"], ["find"],
 )  # fmt: skip
 
 
@@ -44,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Stands where the service starts: the settings it was started with."""
     calls: Started = []
 
-    def run_service(settings: Settings, *, dev: bool) -> int:
+    def run_service(settings: Settings, config: object, *, dev: bool, read_again: object) -> int:
         calls.append((settings, dev))
         return 0
 
@@ -164,7 +168,7 @@ def test_an_unknown_variable_stops_every_command_that_reads_settings(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AQ_SHARD", "1")
-    for command in ("dev", "serve", "check", "users", "doctor", "status", "events"):
+    for command in ("dev", "serve", "edge", "check", "users", "doctor", "status", "events"):
         said = run(command)
         assert said.status == 2
         assert "AQ_SHARDS" in said.err
@@ -176,7 +180,7 @@ def test_every_wrong_setting_is_said_at_once_by_every_command_that_reads_them(
     monkeypatch.setenv("AQ_SHARDS", "0")
     monkeypatch.setenv("AQ_WORKERS", "none")
     Path(".env").write_text("AQ_LEASE_TTL=x\n")
-    for command in ("dev", "serve", "check", "users", "doctor"):
+    for command in ("dev", "serve", "edge", "check", "users", "doctor"):
         said = run(command)
         assert said.status == 2
         for name in ("AQ_SHARDS", "AQ_WORKERS", "AQ_LEASE_TTL"):
@@ -237,6 +241,31 @@ def test_check_judges_what_serve_would_and_starts_nothing(run: Run, started: Sta
     )
     assert good.status == 0
     assert good.out == "the settings can be used\n"
+    assert started == []
+
+
+def test_check_says_the_doubts_that_serve_says_at_its_start(
+    run: Run, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://db")
+    monkeypatch.setenv("WEBHOOK_URL", "http://b")
+    monkeypatch.setenv("AQ_MAX_BATCH_BYTES", "1")
+    monkeypatch.setenv("AQ_BIND", "0.0.0.0:80")
+    monkeypatch.setenv("AQ_API_KEYS", "admin:hunter2")
+    said = run("check")
+    assert said.status == 0
+    first, *doubts = said.out.splitlines()
+    assert first == "the settings can be used"
+    assert len(doubts) == 2
+    assert all(doubt.startswith("doubtful: ") for doubt in doubts)
+    settings = parse(dict(os.environ))
+    told = json.loads(run("check", "--json").out)
+    assert told == {"usable": True, "doubts": doubts_here(settings)}
+    assert [f"doubtful: {doubt}" for doubt in told["doubts"]] == doubts
+    # The doctor judges by the same rules.
+    found = [each.text for each in doctor.examine(settings) if each.check == "settings"]
+    assert found == told["doubts"]
+    assert "hunter2" not in said.out
     assert started == []
 
 

@@ -196,6 +196,19 @@ def test_a_list_that_never_ends_is_left(run: Run, scripted: Scripted) -> None:
     assert "for ever" in said.err
 
 
+def test_what_waits_for_its_route_is_shown_with_the_reason() -> None:
+    waits = {"state": "collecting", "pending": 0, "fires_in": 0.0, "route": "vendas"}
+    assert next_step(waits) == next_step(waits | {"blocked": None}) == "fires now"
+    for blocked, words in (
+        ("missing", "is not configured"),
+        ("paused", "is paused; `actor-queue resume` ends that"),
+        ("open", "has a receiver that fails, so only a probe goes from time to time"),
+    ):
+        assert next_step(waits | {"blocked": blocked}) == f"waits: the route vendas {words}"
+    held = waits | {"state": "held", "held_for": 60, "blocked": "missing"}
+    assert next_step(held) == "waits: the route vendas is not configured; held for 60 s more"
+
+
 @pytest.mark.parametrize(
     ("view", "words"),
     [
@@ -423,12 +436,21 @@ def test_typing_extends_what_waits_and_says_no_where_nothing_does(run: Run, ours
     assert "next: fires in 7.5 s" in said.out
 
 
-def test_drop_deletes_and_shows_what_it_deleted(run: Run, ours: Ours) -> None:
-    run("send", "ana", "tchau\x1b[0m", "--message-id", "m1", "--url", ours.url)
+def test_drop_deletes_and_shows_what_it_deleted_but_texts_only_when_asked(
+    run: Run, ours: Ours
+) -> None:
+    post = ("send", "ana", "tchau\x1b[0m", "--message-id", "m1", "--url", ours.url)
+    run(*post)
     said = run("drop", "ana", "--yes", "--url", ours.url)
     assert said.status == 0
     assert "dropped: 1\n" in said.out
+    assert said.out.splitlines()[-1] == "2025-01-30T01:19:45.120Z\tm1\t9"
+    assert "tchau" not in said.out + said.err
+    run(*post)
+    said = run("drop", "ana", "--yes", "--texts", "--url", ours.url)
     assert said.out.splitlines()[-1] == "2025-01-30T01:19:45.120Z\tm1\ttchau\\x1b[0m"
+    run(*post)
+    assert "tchau" in run("drop", "ana", "--yes", "--json", "--url", ours.url).out
     nothing = run("drop", "ana", "-y", "--url", ours.url)
     assert nothing.status == 1
     assert "nothing waited for 'ana'" in nothing.err
@@ -442,6 +464,13 @@ def test_drop_says_when_it_shows_a_part_of_what_it_deleted(run: Run, scripted: S
     assert "these are the first 1 of 9; the others are gone, too" in said.err
     scripted.answers["/api/users/ana"] = (200, {**told, "dropped": 1, "complete": True})
     assert run("drop", "ana", "--yes", "--url", scripted.url).err == ""
+    many = {**told, "dropped": 300, "messages": [shown] * 300, "complete": True}
+    scripted.answers["/api/users/ana"] = (200, many)
+    said = run("drop", "ana", "--yes", "--url", scripted.url)
+    assert len(said.out.splitlines()) < 30
+    assert "these are the first 20 of 300; the others are gone, too" in said.err
+    said = run("drop", "ana", "--yes", "--texts", "--url", scripted.url)
+    assert said.out.count("\toi\n") == 300
 
 
 def test_drop_without_a_terminal_deletes_nothing_and_says_how_much_it_would(

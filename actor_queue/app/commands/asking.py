@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,17 +24,22 @@ from actor_queue.app.terminal import (
     Unasked,
     complain,
     json_text,
+    lines_of_a_row,
     note,
     show_fields,
     show_json,
+    show_paragraphs,
     show_table,
 )
 from actor_queue.core.settings import Settings, SettingsError
+from actor_queue.store.api import UserState
 
 if TYPE_CHECKING:
     from actor_queue.app.remote import Remote
 
 DOTENV = ".env"
+ROW_LINES_MAX = 2
+"""A table with more lines a row is harder to read than sentences."""
 PAGE_MAX = 1_000
 """The most that the service lists at once."""
 KEY_FILE_BYTES_MAX = 4_096
@@ -79,16 +84,32 @@ LimitOption = Annotated[
 CursorOption = Annotated[
     str | None, typer.Option(metavar="CURSOR", help="Go on where a list ended.")
 ]
+UserOption = Annotated[
+    str | None, typer.Option("--user", metavar="BEGINNING", help="Only users that begin so.")
+]
+RouteOption = Annotated[
+    str | None, typer.Option("--route", metavar="ROUTE", help="Whose user it is; else default.")
+]
+OfRouteOption = Annotated[
+    str | None, typer.Option("--route", metavar="ROUTE", help="Only those of this route.")
+]
+StateOption = Annotated[UserState | None, typer.Option(help="Only users in this state.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Only what is no older: RFC 3339, Unix time, or 10m, 2h, 3d."
+    ),
+]
 AllOption = Annotated[bool, typer.Option("--all", help="All of them, however many.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
-_URL = Annotated[
+UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", metavar="URL", help="Where the service is. Default: from AQ_BIND or PORT."
+        "--url", metavar="URL", help="Where the service is. Default: AQ_URL, else AQ_BIND or PORT."
     ),
 ]
-_KEY = Annotated[
+KeyOption = Annotated[
     str | None,
     typer.Option(
         "--key",
@@ -96,11 +117,11 @@ _KEY = Annotated[
         help="An API key, shown by the process list: better --key-file. Default: from AQ_API_KEYS.",
     ),
 ]
-_KEY_FILE = Annotated[
+KeyFileOption = Annotated[
     Path | None,
     typer.Option("--key-file", metavar="FILE", help="A file with the API key, and nothing else."),
 ]
-_SHARED = {"url": _URL, "key": _KEY, "key_file": _KEY_FILE, "as_json": JsonOption}
+_SHARED = {"url": UrlOption, "key": KeyOption, "key_file": KeyFileOption, "as_json": JsonOption}
 _Page = Mapping[str, Any]
 
 
@@ -122,7 +143,8 @@ class Asking:
 def asks(scope: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
     """Makes a command of a function whose first argument is an `Asking`.
 
-    `scope` is what the key must be good for. The function returns an exit status, None for 0.
+    `scope` is what the key must be good for. The function returns an exit status, None for 0. An
+    argument that is a dataclass stands for its fields, so that commands can share options.
     """
 
     def decorate(command: Callable[..., int | None]) -> Callable[..., int]:
@@ -132,6 +154,8 @@ def asks(scope: str) -> Callable[[Callable[..., int | None]], Callable[..., int]
             from actor_queue.app.remote import Refused
 
             try:
+                for name, kind in together.items():
+                    own[name] = kind(**{each.name: own.pop(each.name) for each in fields(kind)})
                 with connected(url, key, key_file, scope) as service:
                     return command(Asking(service, as_json), **own) or 0
             except Refused as refused:
@@ -140,8 +164,11 @@ def asks(scope: str) -> Callable[[Callable[..., int | None]], Callable[..., int]
                 return complain(str(unasked), WRONG)
 
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
+        together = {each.name: kind for each in own if (kind := _kind_of(each)) is not None}
         keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [parameter.replace(kind=keyword) for parameter in own] + [
+        parameters = [
+            parameter.replace(kind=keyword) for each in own for parameter in _apart(each)
+        ] + [
             inspect.Parameter(
                 name,
                 keyword,
@@ -160,6 +187,19 @@ def asks(scope: str) -> Callable[[Callable[..., int | None]], Callable[..., int]
     return decorate
 
 
+def _kind_of(parameter: inspect.Parameter) -> type[Any] | None:
+    """The dataclass that it is, if so."""
+    kind = parameter.annotation
+    return kind if isinstance(kind, type) and is_dataclass(kind) else None
+
+
+def _apart(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    kind = _kind_of(parameter)
+    if kind is None:
+        return [parameter]
+    return list(inspect.signature(kind, eval_str=True).parameters.values())
+
+
 @contextmanager
 def connected(
     url: str | None, key: str | None, key_file: Path | None, scope: str
@@ -172,6 +212,7 @@ def connected(
     source = "--key"
     if key_file is not None:
         key, source = _key_of(key_file), "--key-file"
+    url = url or named_service()
     if url is None or key is None:
         settings = read_settings()
         url = url or default_url(settings)
@@ -181,11 +222,24 @@ def connected(
         yield remote
 
 
+def named_service() -> str | None:
+    """What AQ_URL says."""
+    from actor_queue.app.environment import WHERE
+
+    return os.environ.get(WHERE, "").strip() or None
+
+
 def read_settings() -> Settings:
     """From the environment and `.env`."""
     from actor_queue.app.environment import load
 
     return load(os.environ, DOTENV, {})
+
+
+def user_path(user: str, route: str | None, verb: str = "") -> str:
+    """The path of a user, or of a `verb` for one."""
+    query = "" if route is None else f"?route={segment(route)}"
+    return f"/api/users/{segment(user)}{verb}{query}"
 
 
 def segment(what: str) -> str:
@@ -224,8 +278,9 @@ def pages(
     while True:
         limit = PAGE_MAX if left is None else min(left, PAGE_MAX)
         page = service.get(path, limit=limit, cursor=cursor, **query)
-        yield page
         following = page.get("cursor")
+        if page.get(name) or not following:  # with a filter a page may be empty in the middle
+            yield page
         if left is not None:
             left -= len(page.get(name, []))
             if left <= 0:
@@ -245,10 +300,12 @@ def show_pages(
     *,
     empty: str,
     rows: Callable[[_Page], list[dict[str, Any]]],
+    in_words: Callable[[dict[str, Any]], list[tuple[str, str]]] | None = None,
 ) -> None:
     """Each page as it comes, so that a long list needs no memory.
 
     `rows` makes of a page what is shown; `empty` is said in the place of a list without entries.
+    `in_words` makes sentences of a row, for a terminal too narrow for the table.
     """
     page = next(found)
     if asking.as_json:
@@ -257,7 +314,10 @@ def show_pages(
     shown = False
     while True:
         entries = rows(page)
-        if entries:
+        if entries and in_words is not None and lines_of_a_row(columns, entries) > ROW_LINES_MAX:
+            show_paragraphs([line for entry in entries for line in in_words(entry)])
+            shown = True
+        elif entries:
             show_table(columns, entries, heading=not shown)
             shown = True
         following = next(found, None)

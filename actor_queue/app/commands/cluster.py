@@ -125,11 +125,14 @@ def _users(service: Remote) -> Json:
         "all": not more,
         "collecting": states["collecting"],
         "delivering": states["delivering"],
+        "answering": states["answering"],
         "retrying": states["retrying"],
         "held": states["held"],
         "messages_pending": pending.total(),
         "messages_collecting": pending["collecting"],
-        "messages_behind_batches": pending["delivering"] + pending["retrying"],
+        "messages_behind_batches": pending["delivering"]
+        + pending["answering"]
+        + pending["retrying"],
         "messages_held": pending["held"],
         "messages_in_batches": in_batches,
         "next_in": next_in,
@@ -140,15 +143,16 @@ def _users(service: Remote) -> Json:
 
 
 def _dead(service: Remote) -> Json:
-    letters = 0
+    letters = unreadable = 0
     newest: Json | None = None
     more = False
     for page in pages(service, "/api/dead", "dead", LETTERS_COUNTED_MAX, None):
         listed = page.get("dead", [])
         letters += len(listed)
+        unreadable += page.get("unreadable", 0)
         newest = newest or next(iter(listed), None)
         more = bool(page.get("cursor"))
-    return {"letters": letters, "all": not more, "newest": newest}
+    return {"letters": letters, "unreadable": unreadable, "all": not more, "newest": newest}
 
 
 def _since_start(service: Remote) -> Json:
@@ -214,6 +218,7 @@ def _user_lines(users: Json) -> list[tuple[str, str]]:
     lines = [
         ("collecting", f"{_with(users, 'collecting')}{next_in}{of}"),
         ("delivering", f"{users['delivering']:,}{of}"),
+        *([("answering", f"{users['answering']:,}{of}")] if users["answering"] else []),
         ("retrying", f"{users['retrying']:,}{retries}" + (f": {failure}" if failure else "") + of),
         ("held", f"{_with(users, 'held')}{holds}{of}"),
     ]
@@ -229,13 +234,15 @@ def _with(users: Json, state: str) -> str:
 
 
 def _dead_words(dead: Json) -> str:
+    spoilt = dead["unreadable"]
+    besides = f"; {spoilt:,} more cannot be read, see `actor-queue doctor`" if spoilt else ""
     if not dead["letters"]:
-        return "no dead letters"
+        return f"no dead letters{besides}"
     newest = dead["newest"]
     more = "" if dead["all"] else "more than "
     return (
         f"{more}{counted(dead['letters'], 'dead letter')}, the newest of {newest['died_at']}:"
-        f" {newest['reason']}"
+        f" {newest['reason']}{besides}"
     )
 
 

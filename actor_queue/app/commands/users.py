@@ -9,24 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from actor_queue.app.commands.asking import (
+    ROW_LINES_MAX,
     AllOption,
     Asking,
     CursorOption,
     LimitOption,
+    OfRouteOption,
+    RouteOption,
+    SinceOption,
+    StateOption,
     UserArgument,
-    YesOption,
+    UserOption,
     asks,
     pages,
     seconds_above_0,
     seconds_from_0,
-    segment,
     show_pages,
+    user_path,
 )
+from actor_queue.app.commands.many import Whom, given
 from actor_queue.app.logs import printable
 from actor_queue.app.terminal import (
     NO,
     complain,
-    confirmed,
     counted,
     lines_of_a_row,
     note,
@@ -38,22 +43,23 @@ from actor_queue.app.terminal import (
     text,
     with_values,
 )
-from actor_queue.store.api import UserState
 
 TEXT_BYTES_MAX = 16_777_216
 """The largest `AQ_MAX_BODY` that a service may have."""
 
 USERS_SHOWN = 100
 COLUMNS = ("user", "state", "pending", "batch", "next")
-FIELDS = ("user", "state", "pending", "next", "logged_as")
+FIELDS = ("state", "pending", "next", "logged_as")
 ATTEMPT_COLUMNS = (
     "at", "attempt", "outcome", "status", "duration_ms", "messages", "replica", "batch_id",
     "reason", "answer",
 )  # fmt: skip
-ATTEMPT_LINES_MAX = 2
-"""A table with more lines a row is harder to read than sentences."""
 ATTEMPT_OPTIONAL = ("duration_ms", "replica", "answer")
-DROPPED_COLUMNS = ("received_at", "message_id", "message")
+BLOCKED = {
+    "missing": "is not configured",
+    "paused": "is paused; `actor-queue resume` ends that",
+    "open": "has a receiver that fails, so only a probe goes from time to time",
+}
 RESERVED = {
     "user": "the first argument",
     "message": "the second argument",
@@ -63,7 +69,7 @@ RESERVED = {
 
 
 def register(app: typer.Typer) -> None:
-    for command in (send, users, user, flush, hold, release, typing, drop):
+    for command in (send, users, user, flush, hold, release, typing):
         app.command(command.__name__)(command)
 
 
@@ -97,43 +103,55 @@ def send(
             help="A field that passes through; as JSON if it is, else as text. Repeatable.",
         ),
     ] = None,
+    route: Annotated[
+        str | None,
+        typer.Option("--route", metavar="ROUTE", help="The receiver that it is for; else default."),
+    ] = None,
 ) -> None:
     """Post one message."""
     body: dict[str, Any] = _passed_through(fields or [])
-    body |= {"user": user, "message": _standard_input() if text == "-" else text}
+    body |= {"user": user, "message": read_text(text)}
     if ttl is not None:
         body["ttl"] = ttl
     if message_id is not None:
         body["message_id"] = message_id
-    _require_unicode(body)
+    if route is not None:
+        body["route"] = route
+    require_unicode(body)
     answer = asking.service.post("/api/message", body)
-    asking.show(answer, ("user", "message_id", "pending", "fires_in", "duplicate"))
+    asking.show(answer, (*_with_route(answer), "message_id", "pending", "fires_in", "duplicate"))
 
 
 @asks("read")
 def users(
     asking: Asking,
-    state: Annotated[UserState | None, typer.Option(help="Only users in this state.")] = None,
+    user: UserOption = None,
+    state: StateOption = None,
+    since: SinceOption = None,
     limit: LimitOption = USERS_SHOWN,
     cursor: CursorOption = None,
     everybody: AllOption = False,
+    route: OfRouteOption = None,
 ) -> None:
     """Who is waiting, soonest first."""
     most = None if everybody else limit
-    found = pages(asking.service, "/api/users", "users", most, cursor, state=state)
+    query = {"user": user, "state": state, "since": since, "route": route}
+    found = pages(asking.service, "/api/users", "users", most, cursor, **query)
     empty = "nobody is waiting" if state is None else f"nobody is {state}"
+    if user is not None or since is not None or route is not None:
+        empty = f"{empty} who was asked for"
     show_pages(asking, found, "users", COLUMNS, empty=empty, rows=_user_rows)
 
 
 @asks("read")
-def user(asking: Asking, user: UserArgument) -> int:
+def user(asking: Asking, user: UserArgument, route: RouteOption = None) -> int:
     """Everything about one user but the texts."""
-    answer = asking.service.get(f"/api/users/{segment(user)}")
+    answer = asking.service.get(user_path(user, route))
     if _unknown(answer):
         if asking.as_json:
             show_json(answer)
         return complain(
-            f"nobody knows the user {_quoted(user)}: no message waits, and none was delivered"
+            f"nobody knows the user {quoted(user)}: no message waits, and none was delivered"
             " within the last day",
             NO,
         )
@@ -142,15 +160,17 @@ def user(asking: Asking, user: UserArgument) -> int:
 
 
 @asks("admin")
-def flush(asking: Asking, user: UserArgument) -> int:
-    """Send now what a user has waiting.
+def flush(asking: Asking, whom: Whom) -> int:
+    """Send now what a user has waiting, or many have.
 
     A batch that waits for its retry gets its next attempt now. That attempt counts: after the last
     one of AQ_RETRY_SCHEDULE the batch is a dead letter.
     """
-    answer = asking.service.post(f"/api/users/{segment(user)}/flush")
+    if (user := whom.one()) is None:
+        return whom.many(asking, "flush", "sent what waits")
+    answer = asking.service.post(user_path(user, whom.route, "/flush"), given(reason=whom.reason))
     if _unknown(answer):
-        return complain(f"nothing waits for {_quoted(user)}, so nothing was sent", NO)
+        return complain(f"nothing waits for {quoted(user)}, so nothing was sent", NO)
     _show_user(asking, answer, attempts=False)
     attempt = _attempt_now(answer)
     if attempt > 1 and not asking.as_json:
@@ -164,7 +184,7 @@ def flush(asking: Asking, user: UserArgument) -> int:
 @asks("admin")
 def hold(
     asking: Asking,
-    user: UserArgument,
+    whom: Whom,
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -173,21 +193,27 @@ def hold(
             help="How long at most, more than 0. Default: 3600, an hour.",
         ),
     ] = None,
-) -> None:
-    """Keep a user's messages, do not send them."""
-    body = {} if seconds is None else {"seconds": seconds}
-    _show_user(asking, asking.service.post(f"/api/users/{segment(user)}/hold", body), False)
+) -> int:
+    """Keep a user's messages, or many users', do not send them."""
+    body = given(seconds=seconds, reason=whom.reason)
+    if (user := whom.one()) is None:
+        return whom.many(asking, "hold", "put on hold", seconds=seconds)
+    _show_user(asking, asking.service.post(user_path(user, whom.route, "/hold"), body), False)
+    return 0
 
 
 @asks("admin")
-def release(asking: Asking, user: UserArgument) -> None:
-    """End a hold; what waited is sent in its time."""
-    path = f"/api/users/{segment(user)}"
+def release(asking: Asking, whom: Whom) -> int:
+    """End a hold, or many; what waited is sent in its time."""
+    if (user := whom.one()) is None:
+        return whom.many(asking, "release", "released")
     # The answer to a release does not tell whether there was a hold.
-    held = asking.service.get(path).get("held_for") is not None
-    _show_user(asking, asking.service.post(f"{path}/release"), False)
+    held = asking.service.get(user_path(user, whom.route)).get("held_for") is not None
+    path = user_path(user, whom.route, "/release")
+    _show_user(asking, asking.service.post(path, given(reason=whom.reason)), False)
     if not held and not asking.as_json:
-        note(f"{_quoted(user)} was not on hold, so nothing changed")
+        note(f"{quoted(user)} was not on hold, so nothing changed")
+    return 0
 
 
 @asks("ingest")
@@ -200,47 +226,21 @@ def typing(
             parser=seconds_above_0, metavar="SECONDS", help="Seconds of quiet, more than 0."
         ),
     ] = None,
+    route: RouteOption = None,
 ) -> int:
     """Say that a user is typing: the batch waits on."""
     body = {} if ttl is None else {"ttl": ttl}
-    answer = asking.service.post(f"/api/users/{segment(user)}/typing", body)
+    answer = asking.service.post(user_path(user, route, "/typing"), body)
     if answer.get("extended") is False:
         if asking.as_json:
             show_json(answer)
         why = (
-            f"a batch of {_quoted(user)} is under way"
+            f"a batch of {quoted(user)} is under way"
             if answer.get("batch")
-            else f"no message of {_quoted(user)} waits for its batch to close"
+            else f"no message of {quoted(user)} waits for its batch to close"
         )
         return complain(f"{why}, so nothing was extended", NO)
     _show_user(asking, answer, attempts=False)
-    return 0
-
-
-@asks("admin")
-def drop(asking: Asking, user: UserArgument, yes: YesOption = False) -> int:
-    """Delete for ever what a user has waiting."""
-    path = f"/api/users/{segment(user)}"
-    if not yes:
-        view = asking.service.get(path)
-        batch = view.get("batch") or {}
-        waiting = counted(view.get("pending", 0), "waiting message")
-        under_way = counted(batch.get("messages", 0), "message")
-        what = f"{waiting} of {_quoted(user)}"
-        if batch:
-            what += f" and a batch of {under_way} under way"
-        if not confirmed(f"{what} would be deleted for ever", yes=False):
-            return complain("nothing was deleted", NO)
-    answer = asking.service.delete(path)
-    if not answer.get("dropped") and not answer.get("batch"):
-        return complain(f"nothing waited for {_quoted(user)}, so nothing was deleted", NO)
-    asking.show(answer, ("user", "dropped", "batch"))
-    if answer.get("messages") and not asking.as_json:
-        print()
-        show_table(DROPPED_COLUMNS, answer["messages"])
-        if not answer.get("complete", True):
-            shown = len(answer["messages"])
-            note(f"these are the first {shown} of {answer['dropped']}; the others are gone, too")
     return 0
 
 
@@ -249,6 +249,17 @@ def drop(asking: Asking, user: UserArgument, yes: YesOption = False) -> int:
 
 def next_step(view: dict[str, Any]) -> str | None:
     """What happens next with a user, in words; None when nothing will."""
+    blocked, words = view.get("blocked"), _next_step(view)
+    if blocked is None:
+        return words
+    route = view.get("route") or "default"
+    why = BLOCKED.get(blocked, "is {blocked}").format(blocked=blocked)
+    said = f"waits: the route {route} {why}"
+    # When it would go otherwise is of no interest; what failed, and how long a hold lasts, is.
+    return f"{said}; {words}" if words and view.get("state") in ("held", "retrying") else said
+
+
+def _next_step(view: dict[str, Any]) -> str | None:
     batch = view.get("batch") or {}
     fires_in, held_for = view.get("fires_in"), view.get("held_for")
     match view.get("state"):
@@ -258,6 +269,9 @@ def next_step(view: dict[str, Any]) -> str | None:
             words += [] if begun is None else [f"for {span(begun)}"]
             words += [] if fires_in is None else [f"at most {span(fires_in)} more"]
             return ", ".join(words)
+        case "answering":
+            taken = f"attempt {batch.get('attempts', 1)} was taken"
+            return f"{taken}, to be answered within {span(batch.get('answer_in') or 0)}"
         case "held":
             return None if held_for is None else f"held for {span(held_for)} more"
         case "retrying":
@@ -273,17 +287,32 @@ def next_step(view: dict[str, Any]) -> str | None:
 
 
 def _user_rows(page: Any) -> list[dict[str, Any]]:
-    return [
-        view | {"next": next_step(view), "batch": (view.get("batch") or {}).get("messages")}
-        for view in page.get("users", [])
-    ]
+    rows = [user_row(view) for view in page.get("users", [])]
+    return [row | {"user": shown_user(row)} for row in rows]
+
+
+def shown_user(answer: dict[str, Any]) -> str:
+    """A user in a table, with the route where it is not the default one."""
+    route = answer.get("route") or "default"
+    user = str(answer.get("user"))
+    return user if route == "default" else f"{user} (route {route})"
+
+
+def _with_route(answer: dict[str, Any]) -> tuple[str, ...]:
+    """The names of what says whose conversation it is."""
+    return ("user",) if answer.get("route") in (None, "default") else ("user", "route")
+
+
+def user_row(view: dict[str, Any]) -> dict[str, Any]:
+    """One user in a table: how large the batch is, and what happens next in words."""
+    return view | {"next": next_step(view), "batch": (view.get("batch") or {}).get("messages")}
 
 
 def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) -> None:
     if asking.as_json:
         show_json(answer)
         return
-    show_fields(answer | {"next": next_step(answer)}, FIELDS)
+    show_fields(answer | {"next": next_step(answer)}, (*_with_route(answer), *FIELDS))
     batch = answer.get("batch")
     if batch:
         print("\nbatch under way:")
@@ -294,11 +323,11 @@ def _show_user(asking: Asking, answer: dict[str, Any], attempts: bool = True) ->
     if recent:
         print("\nrecent attempts:")
         columns = with_values(ATTEMPT_COLUMNS, ATTEMPT_OPTIONAL, recent)
-        if lines_of_a_row(columns, recent) <= ATTEMPT_LINES_MAX:
+        if lines_of_a_row(columns, recent) <= ROW_LINES_MAX:
             show_table(columns, recent)
         else:
             show_paragraphs([line for attempt in recent for line in _in_words(attempt)])
-    elif answer.get("state") == "delivering":
+    elif answer.get("state") in ("delivering", "answering"):
         print("\nan attempt is being made; none has ended yet")
     else:
         print("\nno attempt was made within the last day")
@@ -329,7 +358,7 @@ def _attempt_now(view: dict[str, Any]) -> int:
     match view.get("state"):
         case "retrying":
             return begun + 1
-        case "delivering":
+        case "delivering" | "answering":
             return begun
         case _:
             return 0
@@ -345,7 +374,7 @@ def _unknown(view: dict[str, Any]) -> bool:
     )
 
 
-def _quoted(user: str) -> str:
+def quoted(user: str) -> str:
     return printable(repr(user))
 
 
@@ -377,6 +406,11 @@ def _not_json(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def read_text(text: str) -> str:
+    """The text of an argument; `-` stands for what standard input has."""
+    return _standard_input() if text == "-" else text
+
+
 def _standard_input() -> str:
     """All of it, without the line break that `echo` puts at its end.
 
@@ -401,7 +435,7 @@ def _standard_input() -> str:
     return text
 
 
-def _require_unicode(body: dict[str, Any]) -> None:
+def require_unicode(body: dict[str, Any]) -> None:
     """Bytes that are no UTF-8 come from the shell as halves of surrogate pairs."""
     try:
         json.dumps(body, ensure_ascii=False).encode()
