@@ -64,6 +64,10 @@ VARIABLES: tuple[Variable, ...] = (
              secret=True),
     Variable("AQ_CONFIG", "config", kinds.FILE, "",
              "a TOML file with more receivers, a table [routes.NAME] each; read again at SIGHUP"),
+    Variable("AQ_ALERT_URL", "alert_url", kinds.WEBHOOK_URL, "",
+             "where operators are told of dead letters, a failing receiver and one that is back,"
+             " and that nothing is delivered; signed as the webhooks, at most once a minute each",
+             secret=True),
     Variable("AQ_BIND", "bind", kinds.ADDRESS, "127.0.0.1:8000",
              "the address to listen on"),
     Variable("PORT", None, kinds.PORT, "",
