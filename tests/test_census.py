@@ -18,12 +18,16 @@ import trio
 
 from actor_queue.app import census
 from actor_queue.app.census import Colleague, Counting
+from actor_queue.core.config_file import Config, read_config
+from actor_queue.core.sessions import SIGNED_OUT_MAX
+from actor_queue.core.settings import Settings
+from actor_queue.http.auth import Keys
 from actor_queue.http.metrics import render
 from actor_queue.http.numbers import CensusFailed, Count, Counted, Report, merged, sums
 from tests.servers import Server
 from tests.test_workers import Parent, eventually, parent
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def counter(name: str, value: float, **labels: str) -> dict[str, object]:
@@ -47,6 +51,15 @@ def test_counters_are_added_up_and_gauges_too_but_readiness_is_that_of_the_least
     assert "a_total 7.0" in text
     assert "actors 7.0" in text
     assert "actor_queue_ready 0.0" in text
+
+
+def test_what_waits_is_not_told_while_a_worker_with_shards_does_not_know_its_part() -> None:
+    owns, none = gauge("actor_queue_shards_owned", 32), gauge("actor_queue_shards_owned", 0)
+    knows = [owns, gauge("actor_queue_dead_letters", 3), gauge("actor_queue_users_waiting", 2)]
+    assert "actor_queue_dead_letters 6.0" in text_of(knows, knows)
+    assert "actor_queue_dead_letters 3.0" in text_of(knows, [none])
+    for name in ("dead_letters", "users_waiting"):
+        assert f"\nactor_queue_{name} " not in text_of(knows, [owns])
 
 
 def test_what_has_no_sum_carries_the_worker() -> None:
@@ -82,7 +95,7 @@ async def started(
     """A worker in this process, whose counter is `value[0]`."""
     ours, theirs = socket.socketpair()
     nursery.start_soon(counting.attend, number, ours)
-    colleague = Colleague(theirs, lambda: [counter("a", value[0])])
+    colleague = Colleague(theirs, lambda: [counter("a", value[0])], Keys(()))
     scope = trio.CancelScope()
 
     async def live() -> None:
@@ -167,9 +180,67 @@ def test_a_parent_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) 
 
     async def main() -> None:
         silent, ours = socket.socketpair()
-        colleague = Colleague(ours, list)
+        colleague = Colleague(ours, list, Keys(()))
         with silent, ours, pytest.raises(CensusFailed):
             await colleague.census()
+
+    run(main)
+
+
+def test_every_worker_hears_of_other_routes_and_so_does_one_that_starts_afterwards() -> None:
+    first, second = (
+        read_config(f'[routes.a]\nurl = "http://{host}"\nretry_schedule = [1]', {}, Settings())
+        for host in ("one", "two")
+    )
+
+    async def main() -> None:
+        counting = Counting()
+        heard: list[list[Config]] = [[], [], []]
+
+        async def begin(number: int) -> None:
+            ours, theirs = socket.socketpair()
+            nursery.start_soon(counting.attend, number, ours)
+            use = heard[number].append
+            nursery.start_soon(Colleague(theirs, list, Keys(()), use).run)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+        async with trio.open_nursery() as nursery:
+            await begin(0)
+            await begin(1)
+            await counting.use_config(first)
+            await counting.use_config(second)
+            await begin(2)
+            while not (heard[2] and heard[0][1:] and heard[1][1:]):
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+        assert heard == [[first, second], [first, second], [second]]
+
+    run(main)
+
+
+def test_a_worker_that_takes_its_time_to_start_hears_of_all_who_signed_out_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nonces = [f"{number:016x}" for number in range(SIGNED_OUT_MAX)]
+
+    async def main() -> None:
+        counting, elder, late = Counting(), Keys(()), Keys(())
+        async with trio.open_nursery() as nursery:
+            ours, theirs = socket.socketpair()
+            nursery.start_soon(counting.attend, 1, ours)
+            nursery.start_soon(Colleague(theirs, list, elder).run)
+            for nonce in nonces[:-1]:
+                counting._signed_out.add(nonce, 2_000)
+            monkeypatch.setattr(census, "ANSWER_S", 0.1)
+            ours, theirs = socket.socketpair()
+            nursery.start_soon(counting.attend, 2, ours)
+            await trio.sleep(2 * census.ANSWER_S)  # it starts, and reads nothing yet
+            monkeypatch.undo()
+            elder.tell_others(nonces[-1], 2_000)
+            nursery.start_soon(Colleague(theirs, list, late).run)
+            while not all(nonce in late.signed_out for nonce in nonces):
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
 
     run(main)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from actor_queue.core.log_events import LOG_EVENTS
+from tests.acceptance.receiver import reply
 from tests.acceptance.service import command, world
 from tests.acceptance.waiting import wait_until
 
@@ -143,8 +144,8 @@ def test_a_service_whose_log_nobody_reads_any_more_goes_on() -> None:
         os.close(read)
         (listening,) = re.findall(rb'"url": "http://127.0.0.1:(\d+)/"', seen)
         shared.client.port = int(listening)
-        shared.receiver.refuse()
         for number in range(30):
+            shared.receiver.script(f"user-{number}", reply(410))
             shared.client.accepted(f"user-{number}", ttl=0)
         wait_until(lambda: len(shared.client.dead_ids()) == 30, "all are dead")
         assert process.poll() is None

@@ -24,10 +24,18 @@ class LogEvent(NamedTuple):
 LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("configuration", "info",
              "the settings that differ from their defaults, without secrets"),
+    LogEvent("routes_read", "info",
+             "what AQ_CONFIG says, at the start and at SIGHUP: how many routes there are, and each "
+             "with its receiver's host and a hash of its path"),
+    LogEvent("route_missing", "warning",
+             "conversations are due on a route that is not configured (any more); they wait until "
+             "it is; once a minute for each route"),
     LogEvent("settings_doubtful", "warning", "settings that are allowed and may not be meant"),
     LogEvent("variables_ignored", "info",
              "variables that a container platform has set and that look like settings"),
     LogEvent("listening", "info", "the address is open"),
+    LogEvent("traces_not_sent", "warning",
+             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and what sends traces is not installed"),
     LogEvent("redis_awaited", "warning", "the start waits for Redis; `reason` says why"),
     LogEvent("redis_not_persistent", "warning",
              "Redis reports no append-only file, so its restart may lose messages; not in `dev`"),
@@ -45,14 +53,32 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("worker_unfinished", "error", "a worker that was told to finish ended in another way"),
     LogEvent("worker_start_failed", "warning", "a worker could not be started"),
     LogEvent("receiver_failing", "warning",
-             "the first attempt that failed after the receiver was well"),
+             "the first attempt that failed after the receiver was well; `route` where it is not "
+             "the default one, here and in the next two"),
     LogEvent("receiver_still_failing", "warning",
              "a minute's summary: how many attempts failed and were delivered, of how many "
              "users, the last reason"),
     LogEvent("receiver_recovered", "info",
              "an attempt was delivered again; `after_s` since the first failure"),
+    LogEvent("route_opened", "warning",
+             "most of a route's last attempts failed, so nothing is attempted on it until a probe "
+             "is answered; nothing is lost and no retry is spent"),
+    LogEvent("route_probe_failed", "warning",
+             "the route stays open; the next probe goes after twice as long, at most a minute"),
+    LogEvent("route_closed", "info",
+             "a probe was answered: what has waited goes, at a growing pace; `after_s` since it "
+             "was opened"),
+    LogEvent("route_paused", "warning",
+             "somebody paused a route: nothing is attempted on it; `key` is the name of the key"),
+    LogEvent("route_resumed", "info", "somebody ended the pause of a route"),
+    LogEvent("test_sent", "info",
+             "somebody had a test batch sent on a route; `key` is the name of the key, `result` "
+             "says what came of it: ok, warn, fail"),
     LogEvent("dead_letter", "warning",
-             "a batch was given up; `actor-queue dead show BATCH` has it"),
+             "a batch was given up; `actor-queue dead show BATCH` has it; `route` where it is not "
+             "the default one"),
+    LogEvent("alert_failed", "warning",
+             "AQ_ALERT_URL took an alert of the kind `kind` at no attempt; `reason` of the last"),
     LogEvent("dead_letters_expired", "info",
              "dead letters older than AQ_DEAD_RETENTION were deleted; `count` since the last such "
              "line, at most one a minute"),
@@ -92,6 +118,29 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("requests_refused", "warning",
              "requests ended before any handler saw them: broken, too large, too slow, or of a "
              "foreign host or page (403); `count` as above"),
+    LogEvent("streams_put_out", "warning",
+             "too many listened to /api/events, and those furthest behind, or the oldest, had to "
+             "go; `count` as above"),
+    LogEvent("requests_put_off", "warning",
+             "too many requests without a key waited for a page, and others got 503; `count` as "
+             "above"),
+    LogEvent("signed_in", "info",
+             "a key was exchanged for a session; `key` is its name, `scope` what it may do"),
+    LogEvent("texts_shown", "info",
+             "somebody was shown what a user wrote; `key` is the name of the key that asked, none "
+             "where there are no keys"),
+    LogEvent("sign_ins_refused", "warning",
+             "sign-ins with a wrong key, or too many of them from one address; `count` as above"),
+    LogEvent("keys_read_again", "info",
+             "SIGHUP: AQ_API_KEYS has been read; `added` and `removed` say how many keys changed"),
+    LogEvent("keys_unchanged", "warning",
+             "SIGHUP: AQ_API_KEYS cannot be used as it is now, and what held before still holds; "
+             "`reason` says why"),
+    LogEvent("routes_unchanged", "warning",
+             "SIGHUP: AQ_CONFIG cannot be used as it is now, and what held before still holds; "
+             "`reason` says why"),
+    LogEvent("routes_missing", "warning",
+             "SIGHUP: routes that AQ_CONFIG had are gone from it; what waits there waits on"),
     LogEvent("request_failed", "error", "a fault of the service while it answered"),
     LogEvent("connection_failed", "error",
              "a fault of the service on one connection; the others go on"),

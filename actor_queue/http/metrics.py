@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import accumulate
+from importlib.metadata import version
+from platform import python_version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
 from actor_queue.core.headroom import Memory
-from actor_queue.http.backend import Backend
+from actor_queue.core.upkeep import Sizes
+from actor_queue.http.backend import Acceptor, Backend
+from actor_queue.http.families import PREFIX
+from actor_queue.http.families import counter as _counter
+from actor_queue.http.families import gauge as _gauge
+from actor_queue.http.families import histogram as _histogram
 from actor_queue.http.numbers import Report
+from actor_queue.http.route_metrics import of_routes
 from actor_queue.http.traffic import PARTS, Traffic
 from actor_queue.runtime.counters import Counters, Histogram
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-PREFIX: Final = "actor_queue"
+
+INTAKE: Final = ("accepted", "duplicates", "refused_full", "store_failures", "events_malformed")
+"""The counters of an edge: what else a replica counts happens to batches."""
+
+TOTALS: Final = ("delivered", "delivered_messages", "failed", "divided", "dead")
+"""Of all routes together, under the names that they had when there was one."""
 
 _HELP: Final = {
     "accepted": "Messages accepted, repetitions not counted",
@@ -41,9 +52,12 @@ _HELP: Final = {
     "store_failures": "Calls that the store did not answer",
     "sweeps": "Sweeps over a shard's due times",
     "timers_put_off": "Timers that were left to the sweep, because AQ_MAX_ACTORS was near",
+    "history_dropped": "Attempts left out of the history because Redis was away or slow",
+    "deeds_lost": "Things done by hand that could not be noted because Redis was away",
     "events_malformed": "Events or nudges of other replicas that could not be read",
     "lateness_s": "From a batch's due time to the start of its first attempt",
-    "attempt_s": "Duration of one attempt",
+    "loop_lag_s": "How much later than its time a task ran that only slept",
+    "redis_round_trip_s": "From a PING to its answer, once a second",
 }
 
 
@@ -56,6 +70,15 @@ def render(report: Report) -> bytes:
 
 def families(backend: Backend, traffic: Traffic) -> Report:
     """What this process counts."""
+    return [*_report(_of_replica(backend, traffic)), *of_routes(backend)]
+
+
+def edge_families(acceptor: Acceptor, traffic: Traffic) -> Report:
+    """What an edge counts. Its connections are its server's to count, and it owns no timers."""
+    return _report(_of_edge(acceptor, traffic))
+
+
+def _report(metrics: Iterable[Metric]) -> Report:
     process = ProcessCollector(registry=None)
     return [
         {
@@ -64,7 +87,7 @@ def families(backend: Backend, traffic: Traffic) -> Report:
             "help": metric.documentation,
             "samples": [[each.name, each.labels, float(each.value)] for each in metric.samples],
         }
-        for metric in [*_Replica(backend, traffic).collect(), *process.collect()]
+        for metric in [*metrics, *process.collect()]
     ]
 
 
@@ -80,44 +103,79 @@ class _Reported(Collector):
             yield metric
 
 
-class _Replica(Collector):
-    def __init__(self, backend: Backend, traffic: Traffic) -> None:
-        self._backend = backend
-        self._traffic = traffic
+def _of_replica(backend: Backend, traffic: Traffic) -> Iterator[Metric]:
+    yield _ready(backend)
+    yield _gauge("actors", "Users with a timer in this replica", backend.actors)
+    yield _gauge(
+        "horizon_seconds",
+        "Users due later than this get no timer yet; less than 120 when there are many",
+        backend.horizon_s,
+    )
+    yield _build_info()
+    yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
+    yield _gauge("shards", "Shards of the namespace", backend.settings.shards)
+    yield _gauge(
+        "oldest_due_seconds",
+        "For how long that user has been due, and not attempted, who is due for longest",
+        backend.oldest_due_s,
+    )
+    if (sizes := backend.sizes) is not None:
+        yield from _of_shards(sizes)
+    yield _gauge(
+        "entries_set_aside",
+        "Entries of timer indexes that are passed over; actor-queue doctor shows them",
+        backend.entries_set_aside,
+    )
+    if (memory := backend.redis_memory) is not None:
+        yield from _of_redis(memory)
+    yield from _of_engine(backend.counters)
+    yield from _of_service(traffic)
+    yield from _of_requests(traffic)
 
-    def collect(self) -> Iterable[Metric]:
-        backend = self._backend
-        yield _gauge("ready", "Whether a message would be accepted", backend.unready() is None)
-        yield _gauge("actors", "Users with a timer in this replica", backend.actors)
-        yield _gauge(
-            "horizon_seconds",
-            "Users due later than this get no timer yet; less than 120 when there are many",
-            backend.horizon_s,
-        )
-        yield _gauge("shards_owned", "Shards whose lease this replica holds", backend.shards_owned)
-        sizes = backend.sizes
-        yield _gauge("dead_letters", "Dead letters in this replica's shards", sizes.dead)
-        yield _gauge("users_waiting", "Users waiting in this replica's shards", sizes.waiting)
-        yield _gauge(
-            "entries_set_aside",
-            "Entries of timer indexes that are passed over; actor-queue doctor shows them",
-            backend.entries_set_aside,
-        )
-        if (memory := backend.redis_memory) is not None:
-            yield from _of_redis(memory)
-        yield from _of_engine(backend.counters)
-        yield from _of_traffic(self._traffic)
+
+def _of_edge(acceptor: Acceptor, traffic: Traffic) -> Iterator[Metric]:
+    yield _ready(acceptor)
+    yield _build_info()
+    if (memory := acceptor.redis_memory) is not None:
+        yield from _of_redis(memory)
+    for name in INTAKE:
+        yield _counter(name, _HELP[name], getattr(acceptor.counters, name))
+    yield from _of_requests(traffic)
+
+
+def _ready(acceptor: Acceptor) -> Metric:
+    ready = acceptor.unready() is None
+    return _gauge("ready", "Whether a message would be accepted", ready)
+
+
+def _of_shards(sizes: Sizes) -> Iterator[Metric]:
+    when = "as it was at most 5 seconds ago; not told until it is known"
+    dead = f"Dead letters in this replica's shards, {when}"
+    yield _gauge("dead_letters", dead, sizes.dead)
+    yield _gauge("users_waiting", f"Users waiting in this replica's shards, {when}", sizes.waiting)
 
 
 def _of_engine(counters: Counters) -> Iterator[Metric]:
     """Every field, so that a number that is counted is never forgotten here."""
     for field in fields(counters):
         value = getattr(counters, field.name)
+        if isinstance(value, dict):
+            continue  # those of the routes
         text = _HELP.get(field.name, field.name.replace("_", " "))
         if isinstance(value, Histogram):
             yield _histogram(field.name.removesuffix("_s") + "_seconds", text, value)
         else:
             yield _counter(field.name, text, value)
+    for name in TOTALS:
+        yield _counter(name, _HELP[name], getattr(counters, name))
+
+
+def _build_info() -> Metric:
+    family = GaugeMetricFamily(
+        f"{PREFIX}_build_info", "Which release runs, on which Python", labels=("version", "python")
+    )
+    family.add_metric((version("actor-queue"), python_version()), 1)
+    return family
 
 
 def _of_redis(memory: Memory) -> Iterator[Metric]:
@@ -134,7 +192,8 @@ def _of_redis(memory: Memory) -> Iterator[Metric]:
         )
 
 
-def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
+def _of_service(traffic: Traffic) -> Iterator[Metric]:
+    """What only our own server counts, and what only the whole API has."""
     yield _gauge("http_connections_open", "Connections open now", traffic.connections_open)
     yield _counter("http_connections", "Connections accepted", traffic.connections_total)
     yield _counter(
@@ -150,6 +209,30 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
         "Connections that found the limit reached",
         traffic.connections_waited,
     )
+    yield _counter("http_accept_errors", "Connections not accepted", traffic.accept_errors)
+    yield _counter(
+        "http_groups_unsettled",
+        "Groups of messages stored while older ones may have been unread",
+        traffic.groups_unsettled,
+    )
+    yield _counter(
+        "http_streams_put_out",
+        "Streams of events ended because too many listened",
+        traffic.streams_put_out,
+    )
+    yield _counter(
+        "http_requests_put_off",
+        "Requests without a key refused because too many of them waited",
+        traffic.requests_put_off,
+    )
+    yield _counter(
+        "http_sign_ins_refused",
+        "Sign-ins with a wrong key, or too many of them",
+        traffic.sign_ins_refused,
+    )
+
+
+def _of_requests(traffic: Traffic) -> Iterator[Metric]:
     slow = CounterMetricFamily(
         f"{PREFIX}_http_peers_too_slow",
         "Connections ended for their pace, by what came or went too slowly",
@@ -158,16 +241,10 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
     for part in PARTS:
         slow.add_metric((part,), traffic.peers_too_slow[part])
     yield slow
-    yield _counter("http_accept_errors", "Connections not accepted", traffic.accept_errors)
     yield _counter(
         "http_requests_refused", "Requests refused before any handler", traffic.requests_refused
     )
     yield _counter("http_requests_failed", "Requests ended by a fault", traffic.requests_failed)
-    yield _counter(
-        "http_groups_unsettled",
-        "Groups of messages stored while older ones may have been unread",
-        traffic.groups_unsettled,
-    )
     answers = CounterMetricFamily(
         f"{PREFIX}_http_answers", "Answers by route and status", labels=("route", "status")
     )
@@ -180,19 +257,3 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
     for status, count in sorted(traffic.bulk_messages.items()):
         bulk.add_metric((str(status),), count)
     yield bulk
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", text, value=value)
-
-
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
-    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-    return HistogramMetricFamily(
-        f"{PREFIX}_{name}", text, buckets=buckets, sum_value=histogram.total
-    )

@@ -21,6 +21,8 @@ PER_PROCESS: Final = "process_"
 """Numbers of a process as the system sees it: they have no sum."""
 LEAST: Final = (
     "actor_queue_ready",
+    "actor_queue_build_info",
+    "actor_queue_shards",
     "actor_queue_horizon_seconds",
     "actor_queue_redis_memory_used_bytes",
     "actor_queue_redis_memory_left_bytes",
@@ -28,6 +30,23 @@ LEAST: Final = (
 )
 """What is not added up: a group is as ready, and looks as far ahead, as the least of its members,
 and they all have the same Redis."""
+
+MOST: Final = (
+    "actor_queue_oldest_due_seconds",
+    "actor_queue_route_open",
+    "actor_queue_route_paused",
+)
+"""What is not added up either: a group is as late as the latest of its members, and a route is open
+or paused for all of them, of which one hears sooner than another."""
+
+WHOLE: Final = (
+    "actor_queue_dead_letters",
+    "actor_queue_users_waiting",
+    "actor_queue_route_users_waiting",
+)
+"""What is left out while a process that owns shards does not know its part: the sum of the others
+would read as if less waited."""
+OWNED: Final = "actor_queue_shards_owned"
 
 
 class CensusFailed(Exception):
@@ -67,7 +86,8 @@ def sums(reports: Iterable[Report]) -> Report:
 def merged(count: Count) -> Report:
     """One set: sums, and what has no sum with the label `worker`."""
     shared = [_without_process(each.report) for each in count.workers]
-    families = _together([count.ended, *shared])
+    unknown = {name for name in WHOLE for report in shared if _keeps_back(report, name)}
+    families = [each for each in _together([count.ended, *shared]) if each["name"] not in unknown]
     labelled = [_labelled(each) for each in count.workers]
     return [*families, *_together(labelled), *_about_workers(count.workers)]
 
@@ -86,6 +106,8 @@ def _together(reports: Iterable[Report]) -> Report:
                     into[key] = value
                 elif name in LEAST:
                     into[key] = min(into[key], value)
+                elif name in MOST:
+                    into[key] = max(into[key], value)
                 else:
                     into[key] += value
     return [
@@ -93,6 +115,13 @@ def _together(reports: Iterable[Report]) -> Report:
         | {"samples": [[sample, dict(labels), v] for (sample, labels), v in values[name].items()]}
         for name, family in found.items()
     ]
+
+
+def _keeps_back(report: Report, name: str) -> bool:
+    """Whether a process that owns shards does not tell this number of theirs."""
+    told = {family["name"]: family["samples"] for family in report}
+    owns = any(value > 0 for _, _, value in told.get(OWNED, ()))
+    return owns and name not in told
 
 
 def _without_process(report: Report) -> Report:

@@ -13,8 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Literal
 
-import trio
+import anyio
 
+from actor_queue.core.alerts import Alerts
+from actor_queue.core.conversation import (
+    DEFAULT_ROUTE,
+    conversation_of,
+    key_to_bytes,
+    route_of,
+)
 from actor_queue.core.delivery import loggable
 from actor_queue.core.outage import (
     Absence,
@@ -30,7 +37,7 @@ from actor_queue.core.outage import (
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.runtime.lines import tell
 from actor_queue.store.api import Lease, StoreUnavailable
-from actor_queue.store.refusals import LOST, kind_of_trouble
+from actor_queue.transport.refusals import LOST, kind_of_trouble
 
 LOOK_S = 1.0
 """An outage of Redis that is shorter may go unnoticed."""
@@ -60,11 +67,14 @@ class UserNames:
 
     def hashed(self, user: str) -> str:
         """The hash, also where the log names users as they are."""
-        digest = blake2b(user.encode(), key=self.key, digest_size=NAME_DIGEST_BYTES)
+        digest = blake2b(key_to_bytes(user), key=self.key, digest_size=NAME_DIGEST_BYTES)
         return f"u-{digest.hexdigest()}"
 
     def __call__(self, user: str) -> str:
-        return user if self._plain else self.hashed(user)
+        if not self._plain:
+            return self.hashed(user)
+        route, name = conversation_of(user)
+        return name if route == DEFAULT_ROUTE else f"{name} (route {route})"
 
 
 _Watched = tuple[Tally, str, Callable[[], int], Callable[[], dict[str, object]]]
@@ -78,13 +88,15 @@ class Journal:
         names: UserNames,
         *,
         tell: Tell = tell,
-        clock: Callable[[], float] = trio.current_time,
+        clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.names = names
         self._tell = tell
         self._clock = clock
-        self._receiver = Outage()
+        self._receivers: dict[str, Outage] = {}
+        """By route: those of which an attempt failed lately."""
         self._store = Absence()
+        self._alerts: Alerts | None = None
         self._tallies: list[_Watched] = []
         self._holds: list[tuple[float, str]] = []
         self._held: dict[str, float] = {}
@@ -98,7 +110,7 @@ class Journal:
         `trouble` says why the store cannot be used, `ran_out` whether a user's hold ended by time.
         """
         while True:
-            await trio.sleep(LOOK_S)
+            await anyio.sleep(LOOK_S)
             self.look(trouble())
             if self._holds:
                 await self._end_holds(ran_out)
@@ -107,8 +119,11 @@ class Journal:
         """Say what has become due to be said."""
         now = self._clock()
         self._look_at_store(now, trouble)
-        if now >= self._receiver.next_at and (period := self._receiver.summary(now)):
-            self._summarise(period)
+        for route, receiver in list(self._receivers.items()):
+            if now >= receiver.next_at and (period := receiver.summary(now)):
+                self._summarise(route, period)
+            if receiver.idle:
+                del self._receivers[route]
         for tally, event, count, facts in self._tallies:
             if new := tally.look(now, count()):
                 self._tell(event, count=new, **facts())
@@ -119,27 +134,46 @@ class Journal:
         """Tell of a number that grows, with some facts, at most once a minute."""
         self._tallies.append((Tally(), event, count, facts))
 
+    def alert_operators(self) -> Alerts:
+        """From now on keep what operators are told by webhook, too."""
+        self._alerts = Alerts()
+        return self._alerts
+
     # The receiver
 
     def attempted(self, user: str, outcome: Outcome) -> None:
         """An attempt is over. Costs a comparison while all is well."""
+        if self._alerts is not None:
+            if isinstance(outcome, Delivered):
+                self._alerts.delivered(self._clock(), route_of(user))
+            else:
+                self._alerts.failed(self._clock(), route_of(user), loggable(outcome.reason))
         if isinstance(outcome, Delivered):
-            if not self._receiver.idle and (end := self._receiver.succeeded(self._clock())):
-                self._recovered(end)
-        elif began := self._receiver.failed(self._clock(), outcome.reason, user):
+            if not self._receivers:
+                return
+            route = route_of(user)
+            receiver = self._receivers.get(route)
+            if receiver is not None and (end := receiver.succeeded(self._clock())):
+                self._recovered(route, end)
+            return
+        route = route_of(user)
+        if (receiver := self._receivers.get(route)) is None:
+            receiver = self._receivers[route] = Outage()
+        if began := receiver.failed(self._clock(), outcome.reason, user):
             self._began(began, user)
 
     def _began(self, began: Began, user: str) -> None:
-        self._tell("receiver_failing", reason=loggable(began.reason), user=self.names(user))
+        told = {"reason": loggable(began.reason), "user": self.names(user)}
+        self._tell("receiver_failing", **_on(route_of(user)), **told)
 
-    def _recovered(self, end: Ended) -> None:
-        self._tell(
-            "receiver_recovered", after_s=round(end.after_s, 1), attempts_failed=end.failures
-        )
+    def _recovered(self, route: str, end: Ended) -> None:
+        told = {"after_s": round(end.after_s, 1), "attempts_failed": end.failures}
+        self._tell("receiver_recovered", **_on(route), **told)
 
-    def _summarise(self, period: GoesOn) -> None:
+    def _summarise(self, route: str, period: GoesOn) -> None:
         self._tell(
             "receiver_still_failing",
+            **_on(route),
             for_s=round(period.for_s, 1),
             attempts_failed=period.failures,
             attempts_delivered=period.successes,
@@ -147,14 +181,29 @@ class Journal:
             reason=loggable(period.reason),
         )
 
+    def route_opened(self, route: str, reason: str) -> None:
+        self._tell("route_opened", route=route, reason=loggable(reason))
+
+    def route_probe_failed(self, route: str, probe: int, reason: str) -> None:
+        self._tell("route_probe_failed", route=route, probe=probe, reason=loggable(reason))
+
+    def route_closed(self, route: str, after_s: float) -> None:
+        self._tell("route_closed", route=route, after_s=round(after_s, 1))
+
+    def route_paused(self, route: str, by: str | None) -> None:
+        self._tell("route_paused", route=route, **({} if by is None else {"key": by}))
+
+    def route_resumed(self, route: str) -> None:
+        self._tell("route_resumed", route=route)
+
     def dead_letter(self, user: str, batch_id: str, attempts: int, reason: str) -> None:
-        self._tell(
-            "dead_letter",
-            batch=batch_id,
-            user=self.names(user),
-            attempts=attempts,
-            reason=loggable(reason),
-        )
+        name, why = self.names(user), loggable(reason)
+        told = {"batch": batch_id, "user": name, "attempts": attempts, "reason": why}
+        self._tell("dead_letter", **_on(route_of(user)), **told)
+        if self._alerts is not None:
+            letter = {"id": batch_id, "user": name, "attempts": attempts, "reason": why}
+            letter["route"] = route_of(user)
+            self._alerts.dead_letter(letter)
 
     # Redis
 
@@ -234,6 +283,11 @@ class Journal:
             else:
                 if self._held.get(user) == at:
                     del self._held[user]
+
+
+def _on(route: str) -> dict[str, object]:
+    """The field that names a route. Lines about the default one look as they always have."""
+    return {} if route == DEFAULT_ROUTE else {"route": route}
 
 
 def ranges(shards: Sequence[int]) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from actor_queue.doors import PLATFORMS
 from actor_queue.http.api import build
 from actor_queue.http.auth import Keys
 from actor_queue.http.faults import FaultLog
+from actor_queue.http.many_api import MANY_VERBS
 from actor_queue.http.traffic import Traffic
 from tests.http.client import ask, call, post, raw, until
 from tests.http.conftest import Served
@@ -108,10 +110,40 @@ def test_an_idle_event_stream_is_kept_alive_by_comments(
             received += sock.recv(65_536)
 
 
-def test_too_many_listeners_are_refused(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actor_queue.runtime.events.LISTENERS_MAX", 0)
-    answer = call(server.address, "GET", "/api/events")
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+def test_where_too_many_listen_the_oldest_is_told_to_go_and_to_come_back_later(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actor_queue.runtime.events.LISTENERS_MAX", 1)
+    with raw(server.address) as old, raw(server.address) as new:
+        for sock in (old, new):
+            sock.sendall(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            received = b""
+            while b"retry:" not in received:
+                received += sock.recv(65_536)
+        received = b""
+        while b"\r\n0\r\n\r\n" not in received:
+            received += old.recv(65_536)
+        assert b"retry: 30000\n: put out" in received
+        assert server.application.traffic.streams_put_out == 1
+        post(server.address, {"user": "ana", "message": "oi", "message_id": "w"})
+        while b"event: accepted" not in received:
+            received += new.recv(65_536)
+
+
+def test_a_stream_that_nobody_reads_makes_room_too(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actor_queue.runtime.events.LISTENERS_MAX", 1)
+    with raw(server.address) as unread, raw(server.address) as new:
+        unread.sendall(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        until(lambda: server.engine.events.listened)
+        new.sendall(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        received = b""
+        while b"retry:" not in received:
+            received += new.recv(65_536)
+        post(server.address, {"user": "ana", "message": "oi", "message_id": "w"})
+        while b"event: accepted" not in received:
+            received += new.recv(65_536)
 
 
 # Pages and the description
@@ -156,22 +188,42 @@ def test_every_reference_of_the_description_resolves(description: dict[str, Any]
             node = node[part]
 
 
+def _described(rule: str) -> str:
+    """A path of the application as the description writes it."""
+    names = {
+        "<path>": "{user}",
+        "<batch:batch_id>": "{id}",
+        "<message>": "{message_id}",
+        "<name>": "{route}",
+    }
+    for ours, described in names.items():
+        rule = rule.replace(ours, described)
+    return rule
+
+
 def test_the_description_has_every_path_that_is_served(
     shared: Served, description: dict[str, Any]
 ) -> None:
     app = build(shared.engine, Keys(()), Traffic(), FaultLog())
     served = {
-        (rule.rule.replace("<path>", "{user}").replace("<batch:batch_id>", "{id}"), method.lower())
+        (_described(rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD"}
         if not rule.rule.startswith("/static/")
     }
+    # Where a user stands, its views find a verb for many.
+    served.remove(("/api/users/{user}", "post"))
+    served |= {(f"/api/users/{verb}", "post") for verb in MANY_VERBS}
     raw_paths = {
         ("/api/message", "post"),
         ("/api/messages", "post"),
         ("/api/events", "get"),
         ("/healthz", "get"),
         ("/readyz", "get"),
+        ("/in/cloud", "get"),
+        *((f"/in/{door}", "post") for door in PLATFORMS),
+        ("/api/answers/{ticket}", "get"),
+        *((f"/api/answers/{{ticket}}/{verb}", "post") for verb in ("done", "extend", "fail")),
     }
     described = {
         (path, method)

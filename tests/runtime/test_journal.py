@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import trio
 
+from actor_queue.core.conversation import Conversation
 from actor_queue.core.delivery import outcome_of_status
 from actor_queue.core.log_events import LEVEL_OF
+from actor_queue.core.outcome import Delivered
 from actor_queue.runtime.journal import Journal, UserNames, ranges
-from tests.runtime.harness import FAILED, GONE, Stage, in_turn, run, stage, until
+from tests.runtime.harness import GONE, REFUSED, Stage, in_turn, run, stage, until
 
 Said = list[tuple[str, dict[str, Any]]]
 
@@ -40,7 +42,8 @@ def test_a_failing_receiver_is_told_of_first_each_minute_and_when_it_recovers(sa
     async def main() -> None:
         async with stage(retry_schedule_ms=(1_000,) * 90) as s:
             a = await s.start("ra")
-            s.answer = in_turn(*[FAILED] * 80)
+            # A route is opened by 5xx, and then its receiver is asked too seldom for a summary.
+            s.answer = in_turn(*[REFUSED] * 80)
             await a.post("ana", "segredo", ttl_s=0)
             await trio.sleep(200)
             events = of(said, "receiver_failing", "receiver_still_failing", "receiver_recovered")
@@ -50,10 +53,10 @@ def test_a_failing_receiver_is_told_of_first_each_minute_and_when_it_recovers(sa
                 "receiver_recovered",
             ]
             first, summary, end = (fields for _, fields in events)
-            assert first == {"reason": "answered 503", "user": named(s, "ana")}
+            assert first == {"reason": "answered 400", "user": named(s, "ana")}
             assert 40 <= summary["attempts_failed"] <= 79
             assert (summary["attempts_delivered"], summary["users"]) == (0, 1)
-            assert summary["reason"] == "answered 503"
+            assert summary["reason"] == "answered 400"
             assert end["attempts_failed"] == 80
             assert end["after_s"] == pytest.approx(80, abs=17)
             assert "segredo" not in str(said)
@@ -82,6 +85,32 @@ def test_a_dead_letter_is_one_line_that_names_the_batch_and_no_user(said: Said) 
             ]
 
     run(main)
+
+
+def test_an_outage_is_of_one_route_and_the_lines_name_it() -> None:
+    told: Said = []
+    now = 0.0
+    journal = Journal(
+        UserNames(plain=False), tell=lambda event, **of: told.append((event, of)), clock=lambda: now
+    )
+    ana, bia = Conversation("vendas", "ana").key, "bia"
+    journal.attempted(ana, REFUSED)
+    journal.attempted(bia, REFUSED)
+    journal.attempted(bia, Delivered(200))
+    journal.attempted(ana, REFUSED)
+    journal.dead_letter(ana, "b1", 2, "answered 400")
+    now = 61.0
+    journal.look(None)
+    journal.attempted(bia, Delivered(200))
+    journal.attempted(ana, Delivered(200))
+    assert [(event, fields.get("route")) for event, fields in told] == [
+        ("receiver_failing", "vendas"),
+        ("receiver_failing", None),
+        ("receiver_recovered", None),
+        ("dead_letter", "vendas"),
+        ("receiver_still_failing", "vendas"),
+        ("receiver_recovered", "vendas"),
+    ]
 
 
 def test_no_line_about_a_redirect_has_the_path_of_the_webhook(said: Said) -> None:

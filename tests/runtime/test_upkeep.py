@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 import trio
 
+from actor_queue.core.conversation import Conversation
+from actor_queue.core.routes import Route
 from actor_queue.core.upkeep import DAY_MS, Sizes, old_every_s
-from actor_queue.runtime import upkeep
+from actor_queue.runtime import upkeep, waiting
 from actor_queue.runtime.upkeep import LOOK_S, PAGE
 from tests.runtime.harness import GONE, in_turn, now_ms, run, stage, taken, until
 
@@ -125,5 +130,63 @@ def test_a_letter_that_dies_again_between_the_look_and_the_deletion_stays() -> N
             assert s.calls("dead_expire_v1")
             assert [each.id for each in (await a.engine.dead(1, None)).letters] == [letter.id]
             assert a.engine.counters.dead_expired == 0
+
+    run(main)
+
+
+def test_numbers_are_unknown_and_not_0_until_every_shard_of_ours_was_looked_at() -> None:
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            a = await s.start("ra")
+            await a.post("ana", "oi", ttl_s=1_000)
+            assert a.engine.sizes is None
+            await trio.sleep(1.5)
+            assert a.engine.sizes == Sizes(waiting=1)
+            # A shard that comes from another replica is looked at soon, and is unknown until then.
+            b = await s.start("rb")
+            seen = []
+            for _ in range(100):
+                owners = [each.engine for each in (a, b) if each.engine.shards_owned]
+                if all(each.sizes is not None for each in owners):
+                    seen.append(sum(each.sizes.waiting for each in owners if each.sizes))
+                await trio.sleep(0.1)
+            assert set(seen) == {1}
+            assert len(seen) > 80
+            # While the store is away nobody knows.
+            s.down = True
+            await trio.sleep(30)
+            assert (a.engine.sizes, b.engine.sizes) == (None, None)
+
+    run(main)
+
+
+def test_who_waits_is_counted_by_route_also_in_pages_and_an_unknown_route_has_no_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "PAGE", 7)
+    monkeypatch.setattr(waiting, "PAGES_MAX", 3)
+
+    async def main() -> None:
+        async with stage(shards=2) as s:
+            default = Route.default(s.settings)
+            a = await s.start("ra")
+            for number in range(50):
+                await a.post(f"user-{number}", "oi", ttl_s=1_000)
+            await trio.sleep(2 * LOOK_S)
+            assert a.engine.waiting_by_route == {"default": 50}
+            assert not s.calls("waiting_by_route_v1"), "with one route nothing is looked at"
+            s.routes.replace([default, replace(default, name="vendas")])
+            for route, users in (("vendas", 30), ("gone", 3)):
+                for number in range(users):
+                    key = Conversation(route, f"user-{number}").key
+                    await a.post(key, "oi", ttl_s=1_000)
+            assert a.engine.waiting_by_route is None, "not looked at yet"
+            await trio.sleep(20 * LOOK_S)
+            known = {"default": 50, "vendas": 30, "": 3}
+            assert a.engine.waiting_by_route == known
+            b = await s.start("rb", shards=1)
+            await trio.sleep(20 * LOOK_S)
+            both = [each.engine.waiting_by_route or {} for each in (a, b)]
+            assert sum(map(Counter, both), start=Counter()) == known
 
     run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actor_queue.core.conversation import Conversation
 from actor_queue.core.shard import shard_of
 from actor_queue.core.upkeep import Expired, Sizes
 from actor_queue.store.api import Lease
@@ -109,6 +110,26 @@ class UpkeepConformance:
             await s.send("a", user=user, ttl_ms=ttl_ms)
         (sizes,) = await s.changes_nothing("sizes", [shard], 1_000)
         assert sizes == Sizes(waiting=3, due_soon=2, dead=2)
+
+    @scenario()
+    async def test_a_shard_says_how_many_of_which_route_stand_at_some_places_of_its_index(
+        self, s: Stage
+    ) -> None:
+        shard = shard_of("ana", 2)
+        both = await s.changes_nothing("waiting_by_route", [0, 1], [0, 7], 10)
+        assert both == [(0, {}), (0, {})]
+        sold = (Conversation("vendas", f"u{n}").key for n in range(100))
+        first, second = [key for key in sold if shard_of(key, 2) == shard][:2]
+        for ttl_ms, user in enumerate([*_neighbours("ana", 3), first, second]):
+            await s.send("a", user=user, ttl_ms=1_000 + ttl_ms)
+        for begin, count, found in (
+            (0, 10, (5, {"default": 3, "vendas": 2})),
+            (0, 4, (4, {"default": 3, "vendas": 1})),
+            (4, 4, (1, {"vendas": 1})),
+            (5, 4, (0, {})),
+        ):
+            said = await s.changes_nothing("waiting_by_route", [shard], [begin], count)
+            assert said == [found]
 
 
 def _neighbours(user: str, count: int) -> list[str]:
