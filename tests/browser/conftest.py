@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import NO_BROWSER
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = [
@@ -27,9 +30,18 @@ BROWSER_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_S = 20.0
-STOP_S = 20.0
-WAIT_MS = 10_000
+START_S = 60.0
+STOP_S = 60.0
+ANSWER_S = 60.0
+"""How long the service may take to answer a test's own request."""
+ATTEMPTS_JUDGED = 10
+"""The last ones of a route, by which its breaker judges it."""
+RETRIES = ",".join(["0.5"] * 60)
+"""A batch is tried again soon for longer than any page may take to show it."""
+WAIT_MS = 30_000
+"""How long a page may take to show something. Busy machines are slow; no test is about speed."""
+
+expect.set_options(timeout=WAIT_MS)
 
 
 @dataclass
@@ -48,12 +60,21 @@ class Dev:
     def start(self) -> None:
         command = [sys.executable, "-c", "from actor_queue.app.cli import main; main()", "dev"]
         command += ["--bind", f"127.0.0.1:{self.port}", "--data-dir", str(self.directory / "data")]
-        command += ["--retry-schedule", "0.5,0.5,60", *self.options]
+        command += ["--retry-schedule", RETRIES, *self.options]
         with (self.directory / "dev.log").open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=self.directory, stdout=output, stderr=output
             )
         self._wait_until_ready()
+
+    def ask(self, method: str, path: str, body: object = None) -> bytes:
+        """The answer of the service itself, without a browser."""
+        sent = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(self.url + path, sent, headers, method=method)
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+            answer: bytes = response.read()
+            return answer
 
     def kill(self) -> None:
         """As `kill -9` does: no goodbye to anybody."""
@@ -90,16 +111,56 @@ class Dev:
 
 
 @pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Dev]:
+def own_dev(tmp_path: Path) -> Iterator[Dev]:
+    """For a test that kills it: starting one takes as long as a whole test on one that runs."""
     with running_dev(tmp_path) as service:
         yield service
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """For tests that do not mind what others wrote before them."""
     with running_dev(tmp_path_factory.mktemp("dev")) as service:
         yield service
+
+
+@pytest.fixture
+def dev(shared_dev: Dev) -> Dev:
+    """Nobody waits, nothing is dead, the inbox is empty and takes what comes."""
+    return emptied(shared_dev)
+
+
+@pytest.fixture(scope="package")
+def shared_hasty_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with running_dev(tmp_path_factory.mktemp("hasty"), "--retry-schedule", "0.05") as service:
+        yield service
+
+
+@pytest.fixture
+def hasty_dev(shared_hasty_dev: Dev) -> Dev:
+    """As `dev`; what fails twice is a dead letter at once. It remembers attempts of other tests.
+
+    The last ten attempts went well, so that up to six may fail before the route opens.
+    """
+    service = emptied(shared_hasty_dev)
+    for number in range(ATTEMPTS_JUDGED):
+        service.ask("POST", "api/message", {"user": f"bem.{number}", "message": "Oi", "ttl": 0})
+    deadline = time.monotonic() + ANSWER_S
+    while len(json.loads(service.ask("GET", "dev/inbox"))["webhooks"]) < ATTEMPTS_JUDGED:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    service.ask("DELETE", "dev/inbox")
+    return service
+
+
+def emptied(service: Dev) -> Dev:
+    service.ask("POST", "dev/inbox/mode", {"mode": "ok"})
+    for path in ("api/users/release", "api/users/drop", "api/dead/drop"):
+        cursor: dict[str, str] = {}
+        while (answer := json.loads(service.ask("POST", path, cursor)))["cursor"] is not None:
+            cursor = {"cursor": answer["cursor"]}
+    service.ask("DELETE", "dev/inbox")
+    return service
 
 
 @contextmanager
@@ -112,11 +173,11 @@ def running_dev(directory: Path, *options: str) -> Iterator[Dev]:
         service.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        pytest.skip(f"no browser on PATH ({', '.join(BROWSERS)}): the pages were not looked at")
+        pytest.skip(f"{NO_BROWSER} ({', '.join(BROWSERS)}): the pages were not looked at")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
         try:
