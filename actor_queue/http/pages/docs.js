@@ -1,10 +1,12 @@
 // The API's page: `openapi.json` for people. Renders what that file says and knows nothing itself.
 
-import { key } from "./api.js";
+import { ROOT as PLACE, call } from "./api.js";
 import { byId, copyButton, el, jsonBlock, quoted } from "./dom.js";
+import { wireSearch } from "./docs-search.js";
+import { trial } from "./docs-try.js";
 import { sampleOf, schemaList, typeOf } from "./schema.js";
 
-const ROOT = new URL(".", document.baseURI).href.replace(/\/$/, "");
+const ROOT = PLACE.replace(/\/$/, "");
 const VERBS = ["get", "post", "put", "patch", "delete"];
 const BODY_VERBS = ["post", "put", "patch"];
 
@@ -12,11 +14,7 @@ let spec = null;
 
 async function show() {
   try {
-    // The key is the one that the other page of this tab was given.
-    const response = await fetch("openapi.json", { headers: key() === null ? {} : { authorization: `Bearer ${key()}` } });
-    if (response.status === 401) throw new Error("it needs a key; open the page at “/” in this tab, give it one, and come back");
-    if (!response.ok) throw new Error(`the server answered ${response.status}`);
-    spec = await response.json();
+    spec = await call("GET", "openapi.json"); // asks for a key where this description needs one
   } catch (error) {
     byId("status").textContent = `openapi.json could not be read: ${error.message}. Reload to try again.`;
     return;
@@ -24,6 +22,7 @@ async function show() {
   const tags = byTag(operations());
   byId("main").replaceChildren(opening(), ...tags.map(tagSection));
   byId("contents").append(...tags.flatMap(contentsOf));
+  wireSearch();
   if (location.hash !== "") byId(location.hash.slice(1))?.scrollIntoView();
 }
 
@@ -86,8 +85,8 @@ function opening() {
 }
 
 function contentsOf(tag) {
-  const link = (operation) => el("a", { href: `#${operation.id}` }, title(operation));
-  return [el("h2", {}, tag.name), ...tag.operations.map(link)];
+  const link = (operation) => el("li", {}, el("a", { href: `#${operation.id}` }, title(operation)));
+  return [el("h2", {}, tag.name), el("ul", {}, ...tag.operations.map(link))];
 }
 
 const title = (operation) => operation.summary ?? `${operation.verb.toUpperCase()} ${operation.path}`;
@@ -101,7 +100,8 @@ function operationPanel(operation) {
   const responses = Object.entries(operation.responses ?? {}).map(([status, response]) => [status, resolve(response)]);
   const good = responses.filter(([status]) => !isError(status));
   const bad = responses.filter(([status]) => isError(status));
-  const samples = [...requestSample(operation), ...good.flatMap(([status, response]) => responseSample(status, response))];
+  const tried = operation.sent || operation.path.endsWith("/events") ? [] : [trial(operation, operation.body ? exampleOf(operation.body) : undefined)];
+  const samples = [...requestSample(operation), ...tried, ...good.flatMap(([status, response]) => responseSample(status, response))];
   return el(
     "article",
     { class: "operation panel", id: operation.id },
