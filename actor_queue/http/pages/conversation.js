@@ -28,8 +28,17 @@ export class Person {
 
   // Bubbles
 
-  write(text, ttl) {
-    return this.#add(bubble({ id: newId(), text, ttl, state: "unsent", at: new Date() }));
+  write(text, ttl, id = newId()) {
+    return this.#add(bubble({ id, text, ttl, state: "unsent", at: new Date() }));
+  }
+
+  /** One that still waits here has another text now, or none: null takes it back. */
+  change(id, text) {
+    const item = this.waiting.find((each) => each.id === id);
+    if (item === undefined) return;
+    if (text === null) return mark(item, "revoked");
+    item.text = text;
+    item.node.querySelector(".words").textContent = text;
   }
 
   /** Somebody else's message, or one from before this page was opened. */
@@ -133,7 +142,7 @@ function bubble(item) {
   return item;
 }
 
-/** `state`: unsent, sending, waiting (accepted), delivered, refused. */
+/** `state`: unsent, sending, waiting (accepted), delivered, refused, revoked (by its writer). */
 export function mark(item, state, detail = "") {
   item.state = state;
   item.node.dataset.state = item.text === null && state !== "delivered" ? "elsewhere" : state;
@@ -146,6 +155,7 @@ const META = {
   waiting: (at) => `${at} ✓`,
   delivered: (at) => `${at} ✓✓`,
   refused: (at, detail) => `Refused: ${detail}`,
+  revoked: (at) => `${at} · taken back`,
 };
 
 const seam = (text) => el("li", { class: "seam" }, text);

@@ -1,6 +1,7 @@
 // Two lists for whoever runs the service: who is waiting, and what could not be delivered.
 
 import { byId, clock, count, duration, el } from "./dom.js";
+import { mayAct } from "./scopes.js";
 
 const SURE_MS = 3_000;
 const TONES = { collecting: "good", delivering: "good", retrying: "warn", held: "calm" };
@@ -9,6 +10,7 @@ const TONES = { collecting: "good", delivering: "good", retrying: "warn", held: 
 export function showWaiting(users, more, choose) {
   const asOf = performance.now();
   byId("waiting-count").textContent = more ? `${users.length}+` : String(users.length);
+  byId("more-waiting").hidden = !more;
   byId("no-waiting").hidden = users.length > 0;
   byId("waiting-list").replaceChildren(...users.map((user) => waitingLine(user, asOf, choose)));
 }
@@ -20,7 +22,7 @@ function waitingLine(user, asOf, choose) {
     "li",
     {},
     el("button", { class: "name", type: "button", title: user.user, onclick: () => choose(user.user) }, user.user),
-    el("span", { class: "detail" }, count(user.pending, "message")),
+    el("span", { class: "detail" }, count(user.pending + (user.batch?.messages ?? 0), "message")),
     left,
     el("span", { class: "chip", data: { tone: TONES[user.state] ?? "" } }, user.state),
   );
@@ -36,6 +38,7 @@ export function tickWaiting() {
 /** `letters` as `GET api/dead` lists them; `replay(id)` and `drop(id)` when asked for. */
 export function showDead(letters, more, replay, drop) {
   byId("dead-count").textContent = more ? `${letters.length}+` : String(letters.length);
+  byId("more-dead").hidden = !more;
   byId("no-dead").hidden = letters.length > 0;
   byId("dead-list").replaceChildren(...letters.map((letter) => deadLine(letter, replay, drop)));
 }
@@ -43,7 +46,7 @@ export function showDead(letters, more, replay, drop) {
 function deadLine(letter, replay, drop) {
   const when = letter.died_at ? `${clock(new Date(letter.died_at))} · ` : "";
   const again = el("button", { class: "button quiet", type: "button", onclick: () => replay(letter.id) }, "Replay");
-  again.disabled = letter.queued === true;
+  again.disabled = letter.queued === true || !mayAct();
   return el(
     "li",
     {},
@@ -55,6 +58,7 @@ function deadLine(letter, replay, drop) {
 
 function dropButton(drop) {
   const button = el("button", { class: "button quiet", type: "button" }, "Drop");
+  button.disabled = !mayAct();
   button.addEventListener("click", () => {
     if (button.dataset.asked) return drop();
     button.dataset.asked = "yes";

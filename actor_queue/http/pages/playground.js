@@ -3,9 +3,11 @@
 
 import { Away, Problem, ROOT, call, callText, follow, key, pause } from "./api.js";
 import { Person, mark } from "./conversation.js";
+import { chosenEvent, sendEvent, wireDoors } from "./doors.js";
 import { byId, count, duration, el, parseJson, quoted, wireCopy } from "./dom.js";
 import { showDead, showWaiting, tickWaiting } from "./ledger.js";
 import { Receiver } from "./receiver.js";
+import { learnScopes } from "./scopes.js";
 import { Timer, isHeld } from "./timer.js";
 
 const PEOPLE = ["joao.silva", "maria.souza", "+5511988887777"];
@@ -139,6 +141,45 @@ function wait(who, firesIn, windowS) {
   who.windowS = Math.max(windowS, firesIn ?? 0);
 }
 
+// Messages and what else a platform tells, through its door
+
+async function sendByDoor() {
+  let chosen;
+  try {
+    chosen = chosenEvent(me.name, byId("text").value);
+  } catch (error) {
+    note(error.message);
+    return;
+  }
+  become(chosen.user);
+  const who = me;
+  const isMessage = chosen.event === "text" || chosen.event === "image";
+  const item = isMessage ? who.write(chosen.text || "[image]", null, chosen.messageId) : null;
+  if (item) mark(item, "sending");
+  byId("blank").hidden = who.items.length > 0;
+  if (chosen.usesText) byId("text").value = "";
+  writeCurl();
+  toEnd();
+  try {
+    await cameThrough(who, item, chosen, await sendEvent(chosen));
+  } catch (error) {
+    if (!(error instanceof Away)) throw error;
+    if (item) mark(item, "refused", "no answer");
+    setLink("away");
+  }
+}
+
+/** `answer` is the door's; null if it took nothing. */
+function cameThrough(who, item, { event, messageId, text }, answer) {
+  if (item && !answer?.accepted) mark(item, "refused", Object.keys(answer?.reasons ?? {}).join(", ") || "see the answer");
+  else if (item && !item.batch) mark(item, "waiting");
+  if (answer?.edited) who.change(messageId, event === "revoke" ? null : text);
+  if (answer?.accepted && who.state === "collecting" && who.pending > 0) who.resets += 1;
+  if (answer?.accepted || answer?.typing) timer.again();
+  changed(who);
+  return refresh(who);
+}
+
 // Typing signals
 
 let typingSince = 0;
@@ -155,9 +196,15 @@ function typed() {
 
 // Verbs of a user
 
+/** Throws for a name that a browser turns into another path: `users/./hold` holds everybody. */
+function pathOf(name) {
+  if (name === "." || name === "..") throw new Problem(0, { detail: `A browser cannot ask for a user who is called “${name}”.` });
+  return `api/users/${encodeURIComponent(name)}`;
+}
+
 async function act(who, verb, body) {
   try {
-    const view = await call("POST", `api/users/${encodeURIComponent(who.name)}/${verb}`, body);
+    const view = await call("POST", `${pathOf(who.name)}/${verb}`, body);
     refresh(who);
     return view;
   } catch (error) {
@@ -179,7 +226,7 @@ function refreshSoon(who) {
 async function refresh(who) {
   const version = who.version;
   try {
-    const view = await call("GET", `api/users/${encodeURIComponent(who.name)}`);
+    const view = await call("GET", pathOf(who.name));
     if (who.version === version) believe(who, view);
     else refreshSoon(who);
   } catch (error) {
@@ -295,6 +342,7 @@ function happened(name, event) {
 
 let inboxAsked = null;
 let inboxAgain = false;
+let modesChosen = 0; // an answer to an older question does not know the mode that was chosen since
 
 /** Several calls at once become two: one under way and one after it. */
 function fetchInbox() {
@@ -309,7 +357,9 @@ function fetchInbox() {
 async function askInbox() {
   try {
     const before = receiver.delivered();
-    showInbox(parseJson(await callText("GET", "dev/inbox")));
+    const chosen = modesChosen;
+    const { webhooks, mode } = parseJson(await callText("GET", "dev/inbox"));
+    showInbox(webhooks, chosen === modesChosen ? mode : null);
     before.forEach((id) => receiver.tell(id, { outside: true }));
   } catch (error) {
     if (error instanceof Away) return;
@@ -319,7 +369,8 @@ async function askInbox() {
   }
 }
 
-function showInbox({ webhooks, mode }) {
+/** `mode` is null where the answer is older than what was chosen. */
+function showInbox(webhooks, mode) {
   const times = new Map();
   for (const webhook of webhooks) times.set(webhook.id, (times.get(webhook.id) ?? 0) + 1);
   for (const webhook of [...webhooks].reverse()) {
@@ -332,14 +383,16 @@ function showInbox({ webhooks, mode }) {
     who?.reveal(webhook.id, texts);
     if (arrived && before) announce(`A webhook for ${webhook.body.user} arrived with ${count(texts.length, "message")}: ${texts.join("; ")}`);
   }
-  const radio = byId("mode").querySelector(`[value="${CSS.escape(mode ?? "ok")}"]`);
+  const radio = mode === null ? null : byId("mode").querySelector(`[value="${CSS.escape(mode ?? "ok")}"]`);
   if (radio) radio.checked = true;
   showSections();
 }
 
 async function setMode(mode) {
+  modesChosen += 1;
   try {
     await call("POST", "dev/inbox/mode", { mode });
+    modesChosen += 1; // what was asked meanwhile may have been answered before
   } catch (error) {
     note(error.message);
     fetchInbox();
@@ -415,7 +468,7 @@ function showSections() {
 
 // The link to the server
 
-const LINK_TEXTS = { up: "Connected", blind: "Connected", degraded: "Not accepting", away: "Server away" };
+const LINK_TEXTS = { up: "Connected", blind: "Connected", degraded: "Not accepting", away: "Server away", "signed-out": "Signed out" };
 
 function setLink(state, detail = "") {
   const before = link.state;
@@ -433,6 +486,7 @@ function showTrouble(state, detail) {
 }
 
 function connected() {
+  learnScopes().then(render);
   refresh(me);
   fetchInbox();
   refreshLists();
@@ -517,13 +571,14 @@ function wire() {
   byId("hold").addEventListener("click", () => (isHeld(me) ? act(me, "release") : act(me, "hold", { seconds: HOLD_S })));
   byId("mode").addEventListener("change", (event) => setMode(event.target.value));
   byId("clear").addEventListener("click", clearInbox);
+  wireDoors(sendByDoor);
   wireCopy(byId("curl-copy"), () => byId("curl").textContent);
   document.addEventListener("visibilitychange", () => document.hidden || refresh(me));
 }
 
 function peopleButtons() {
   const button = (name) =>
-    el("button", { class: "person", type: "button", title: name, "aria-label": `Write as ${name}`, data: { name }, onclick: () => become(name) }, initials(name));
+    el("button", { class: "person", type: "button", title: name, "aria-label": `${initials(name)}: write as ${name}`, data: { name }, onclick: () => become(name) }, initials(name));
   byId("people").append(...PEOPLE.map((name) => el("li", {}, button(name))));
 }
 

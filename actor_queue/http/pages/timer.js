@@ -1,6 +1,7 @@
 // The dial: how long until a user's next step, and what that step is.
 
 import { byId, count, duration } from "./dom.js";
+import { mayAct } from "./scopes.js";
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 const ARC_WHILE_SENDING = 28;
@@ -16,7 +17,7 @@ export class Timer {
     byId("state").textContent = person.state;
     byId("state").dataset.tone = TONES[person.state] ?? "";
     byId("flush").textContent = person.state === "retrying" ? "Try now" : "Send now";
-    byId("flush").disabled = !canFlush(person);
+    byId("flush").disabled = !canFlush(person) || !mayAct();
     byId("hold").textContent = isHeld(person) ? "Release" : "Hold";
     this.#tick();
   }
