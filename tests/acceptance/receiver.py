@@ -91,6 +91,8 @@ class Receiver:
     default: Answer = OK
     mix: Callable[[], Answer] | None = None
     """Chooses in place of the `default`."""
+    decide: Callable[[Attempt], Answer] | None = None
+    """Chooses by the attempt, in place of everything else."""
     port: int = 0
     bytes_max: dict[str, int] = field(default_factory=dict)
     """Per user: a larger body gets 413, whatever else was scripted."""
@@ -177,6 +179,8 @@ class Receiver:
                     waiting = self._scripts[attempt.user]
                     answer = waiting.popleft() if waiting else self._unscripted()
                     self.attempts.append(attempt)
+                if self.decide is not None:
+                    answer = self.decide(attempt)
                 if len(attempt.body) > self.bytes_max.get(attempt.user, len(attempt.body)):
                     answer = reply(413)
                 if answer.on_arrival is not None:
