@@ -26,6 +26,9 @@ TOGETHER_SHARE = 0.4
 """Of the graceful stops that all replicas but one get at the same time."""
 REQUEST_S_MAX = 3.0
 """A request may be under way for so long when its replica is told to stop."""
+FILLED_PAST = 0.7
+"""Others take at the most such a part of the reserve: there is always room for what messages need
+that were sent before anybody noticed."""
 BOUNDARIES_MAX = 40
 """A fault that strikes midway does so within this many calls, answers and attempts."""
 
@@ -53,6 +56,8 @@ class Nemesis:
         for fault, strike in strikes.items():
             if self.world.plan.has(fault):
                 nursery.start_soon(self._now_and_then, fault, strike)
+        if self.world.plan.maxmemory:
+            nursery.start_soon(self._fill_now_and_then)
 
     async def _now_and_then(self, fault: str, strike: Callable[[random.Random], None]) -> None:
         chance = self.world.dice.stream(f"nemesis {fault}")
@@ -71,6 +76,7 @@ class Nemesis:
             replica.thaw()
         if self.world.away:
             self.world.come_back()
+        self.world.fill(None)
 
     # Processes
 
@@ -84,7 +90,11 @@ class Nemesis:
 
     def _crash_midway(self, chance: random.Random) -> None:
         if victim := self._victim(chance):
-            victim.after_boundaries(chance.randint(1, BOUNDARIES_MAX), partial(self._kill, victim))
+            self.kill_midway(victim, chance.randint(1, BOUNDARIES_MAX))
+
+    def kill_midway(self, victim: Replica, boundaries: int) -> None:
+        """After so many calls, answers and attempts from now on."""
+        victim.after_boundaries(boundaries, partial(self._kill, victim))
 
     def _kill(self, victim: Replica) -> None:
         self._note(f"kill {victim.name}")
@@ -185,6 +195,17 @@ class Nemesis:
         excused_s = forget_s + away_s + self.world.lease_s + 2
         self.world.trouble(excused_s, "the server was restarted")
         self.world.restart(forget_s, away_s)
+
+    async def _fill_now_and_then(self) -> None:
+        """Somebody else's data take the memory up to about the reserve, and go away again. It is no
+        excuse for a delay."""
+        chance = self.world.dice.stream("nemesis memory")
+        reserve = self.world.plan.settings.redis_reserve_bytes or 0
+        while True:
+            await trio.sleep(chance.expovariate(1 / PERIOD_S))
+            self.world.fill(round(chance.uniform(-FILLED_PAST, 1 - FILLED_PAST) * reserve))
+            await trio.sleep(chance.uniform(1, 6))
+            self.world.fill(None)
 
     def _note(self, what: str) -> None:
         self.world.history.note(Noted(trio.current_time(), what))

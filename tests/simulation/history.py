@@ -13,6 +13,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 
+def name_of(text: str) -> str:
+    """What tells a message apart, whatever it says now: an edit puts `~` and more behind it."""
+    return text.partition("~")[0]
+
+
 class Grant(NamedTuple):
     """A shard's lease, as the server has it."""
 
@@ -111,6 +116,27 @@ class Attempted:
     """The sender read a 2xx."""
     status: int | None = None
     """What the receiver answered, whether or not it arrived."""
+    later: bool = False
+    """It was offered to answer later, so that a 202 does not say yet that it took it."""
+
+
+@dataclass(slots=True)
+class Told:
+    """A receiver that had answered 202, or was about to, said something of its batch."""
+
+    at: float
+    verb: str
+    user: str
+    batch_id: str
+    token: str
+    """Of the attempt that it is about."""
+    answered: float | None = None
+    said: str = ""
+    """What it was told: the state of the batch, `over`, or `unknown` for an address that is none of
+    the service's."""
+    newer: int = 0
+    again: bool = False
+    known: bool = False
 
 
 @dataclass(slots=True)
@@ -120,6 +146,13 @@ class Trouble:
     start: float
     end: float
     what: str
+    route: str | None = None
+    """Of the users of this route; None: of everybody."""
+
+
+ROUTE_OPEN = "the route was open"
+"""What is noted of the time in which a breaker kept the receiver from being asked."""
+ROUTE_PAUSED = "the route was paused"
 
 
 @dataclass(slots=True)
@@ -136,6 +169,31 @@ class Lost:
 
     start: float
     end: float
+
+
+@dataclass(slots=True)
+class NoRoom:
+    """A replica did not send messages, because the server has no room for them."""
+
+    at: float
+    replica: str
+
+
+@dataclass(slots=True)
+class Room:
+    """How many bytes the server has left until its reserve, from now on; below 0: none."""
+
+    at: float
+    left: int
+
+
+@dataclass(slots=True)
+class Listed:
+    """A replica answered with all dead letters, by their ids."""
+
+    asked: float
+    at: float
+    ids: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -168,6 +226,13 @@ class Ending:
     settled: bool = False
     """Every shard is where the ring wants it, by the leases and by the replicas."""
     dead_texts: frozenset[str] = frozenset()
+    letters: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    """By the ids that there are in any of a dead letter's three keys: whether it is in the index,
+    and whether both of the others are there."""
+    counted: int | None = None
+    """Dead letters by the counts of all replicas, a moment after the last look; None: not asked."""
+    horizons: tuple[tuple[str, int, float], ...] = ()
+    """Of each replica: its name, its timers, how far ahead it sets them."""
 
 
 Record = (
@@ -177,9 +242,13 @@ Record = (
     | Executed
     | Moved
     | Attempted
+    | Told
     | Trouble
     | Stepped
     | Lost
+    | NoRoom
+    | Room
+    | Listed
     | Broken
     | Noted
 )
@@ -207,4 +276,5 @@ class History:
 
 def _plain(ending: Ending) -> tuple[object, ...]:
     dead = sorted(ending.dead_texts)
-    return (ending.at, ending.quiet, ending.waiting, ending.settled, ending.owners, dead)
+    kept = (sorted(ending.letters.items()), ending.counted, ending.horizons)
+    return (ending.at, ending.quiet, ending.waiting, ending.settled, ending.owners, dead, kept)

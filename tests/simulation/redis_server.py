@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import lupa.lua51
 
-from actor_queue.store.runner import Call, ScriptError
+from actor_queue.transport.runner import Call, ScriptError
 
 Clock = Callable[[], int]
 Words = tuple[bytes, ...]
@@ -24,6 +24,9 @@ _SPREAD = _LUA.eval("function(t) return unpack(t, 1, #t) end")
 _ENTER_KEYS = _LUA.eval("function(...) KEYS = {...} end")
 _ENTER_ARGV = _LUA.eval("function(...) ARGV = {...} end")
 _COMPILED: dict[str, Any] = {}
+OOM_ALLOWED = "allow-oom"
+BESIDES = 50
+"""Bytes that a key takes besides its name and its value."""
 
 
 @dataclass
@@ -55,10 +58,23 @@ class Server:
         self.writes = 0
         """How many commands that write were carried out."""
         self.published: list[tuple[bytes, bytes]] = []
+        self.maxmemory = 0
+        """Bytes; 0: no limit."""
+        self.foreign = 0
+        """Bytes that somebody else's data take."""
         self._source = source
+
+    @property
+    def used(self) -> int:
+        """Bytes that everything takes, about as a real server counts: with something for each."""
+        return self.foreign + sum(
+            BESIDES + len(key) + _bytes_of(value) for key, value in self.data.values.items()
+        )
 
     def run(self, call: Call) -> object:
         """What the script returns, or a `ScriptError`. A script that fails is not rolled back."""
+        if self._is_full(call):
+            return ScriptError("OOM", "command not allowed when used memory > 'maxmemory'", False)
         source = self._source(call.script)
         compiled = _COMPILED.get(source)
         if compiled is None:
@@ -70,6 +86,12 @@ class Server:
             return _reply(compiled())
         except lupa.lua51.LuaError as error:
             return ScriptError("ERR", str(error), None)
+
+    def _is_full(self, call: Call) -> bool:
+        # A world's own data never fill the server, so it is looked at only where others' are there.
+        if not (self.maxmemory and self.foreign) or OOM_ALLOWED in call.script.source:
+            return False
+        return self.used > self.maxmemory
 
     def snapshot(self) -> Data:
         return copy.deepcopy(self.data)
@@ -115,6 +137,18 @@ class Server:
         """An empty value is no value."""
         if not self.data.values.get(key):
             self.forget(key)
+
+
+def _bytes_of(value: Any) -> int:
+    """A member of a set with its score, or a field of a hash, counts as 20 bytes and its own."""
+    match value:
+        case bytes():
+            return len(value)
+        case list():
+            return sum(map(len, value))
+        case SortedSet():
+            return sum(20 + len(member) for member in value)
+    return sum(20 + len(name) + len(each) for name, each in value.items())
 
 
 # Commands, by name. Each gets its words as bytes and returns bytes, int, list, or None.
@@ -216,8 +250,21 @@ def _rename(server: Server, old: bytes, new: bytes) -> bytes:
     return b"OK"
 
 
-def _set(server: Server, key: bytes, value: bytes, px: bytes, ms: bytes) -> bytes:
-    assert px == b"PX"
+def _lset(server: Server, key: bytes, index: bytes, value: bytes) -> bytes:
+    if not -len(server.items(key)) <= int(index) < len(server.items(key)):
+        raise lupa.lua51.LuaError("ERR index out of range")
+    server.make(key, list)[int(index)] = value
+    return b"OK"
+
+
+def _set(server: Server, key: bytes, value: bytes, how: bytes, ms: bytes) -> bytes | None:
+    if (how, ms) == (b"XX", b"KEEPTTL"):
+        if server.find(key) is None:
+            return None
+        server.writes += 1
+        server.data.values[key] = value
+        return b"OK"
+    assert how == b"PX"
     server.forget(key)
     server.data.values[key] = value
     server.data.expiries[key] = server.clock() + int(ms)
@@ -261,7 +308,7 @@ def _zrangebyscore(server: Server, key: bytes, low: bytes, high: bytes, *how: by
     if b"LIMIT" in how:
         offset, count = map(int, how[how.index(b"LIMIT") + 1 :][:2])
         found = found[offset:][:count]
-    return _flat(found)
+    return _flat(found) if b"WITHSCORES" in how else [member for member, _ in found]
 
 
 def _zrange(server: Server, key: bytes, first: bytes, last: bytes, *how: bytes) -> list[bytes]:
@@ -311,6 +358,7 @@ def _time(server: Server) -> list[bytes]:
 COMMANDS: dict[bytes, Callable[..., Any]] = {
     b"DEL": Server.forget,
     b"EXISTS": lambda server, key: int(server.find(key) is not None),
+    b"GET": Server.find,
     b"HDEL": _hdel,
     b"HGET": lambda server, key, name: server.hash(key).get(name),
     b"HMGET": _hmget,
@@ -324,6 +372,7 @@ COMMANDS: dict[bytes, Callable[..., Any]] = {
     b"LPUSH": _lpush,
     b"LRANGE": _lrange,
     b"LREM": _lrem,
+    b"LSET": _lset,
     b"LTRIM": _ltrim,
     b"PERSIST": _persist,
     b"PEXPIRE": _pexpire,

@@ -10,9 +10,11 @@ import trio
 
 from actor_queue.core.batch import Batch
 from actor_queue.core.outcome import Outcome
+from actor_queue.core.routes import RouteTable
 from actor_queue.runtime.engine import Engine
 from actor_queue.store.api import StoreUnavailable
 from actor_queue.store.redis import RedisStore
+from tests.simulation.bots import ANSWER_KEY
 from tests.simulation.history import Broken
 from tests.simulation.scheduling import PROCESS, inside
 from tests.simulation.wire import Wire
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 REQUEST_TIMEOUT_S = 4.0
+WORK_SHARE = 0.4
+"""Of the calls in the middle of long work that `crash_at_work` strikes at a rate of 1."""
+WORK_BOUNDARIES_MAX = 6
 
 
 class Request:
@@ -47,12 +52,16 @@ class Replica:
         self.over = trio.Event()
         """Set when nothing of it runs any more."""
         self.wire = Wire(world, self)
+        routes = RouteTable(world.plan.routes.values())
+        store = RedisStore(self.wire, world.plan.settings, replica=name, routes=routes)
+        store.answer_key = ANSWER_KEY
         self.engine = world.engine_class(
             world.plan.settings,
-            RedisStore(self.wire, world.plan.settings, replica=name),
+            store,
             self._deliver,
             clock=self._trust_clock,
             seed=number,
+            routes=routes,
         )
         self._stop = trio.Event()
         self._request_s = 0.0
@@ -60,6 +69,7 @@ class Replica:
         self._requests: list[Request] = []
         self._countdown: tuple[int, Callable[[], None]] | None = None
         self._rate, self._offset_s = 1.0, 0.0
+        self._work = world.dice.stream(f"work {name}")
 
     async def live(self) -> None:
         """Until stopped or killed."""
@@ -68,6 +78,7 @@ class Replica:
             async with trio.open_nursery() as self._nursery:
                 if self.dead:
                     return
+                self._nursery.start_soon(self.wire.watch_memory)
                 async with self.engine.running():
                     await self._stop.wait()
                     await self.engine.hand_over()
@@ -145,6 +156,12 @@ class Replica:
     def after_boundaries(self, count: int, do: Callable[[], None]) -> None:
         """Let something happen at the `count`-th call sent, answer or attempt from now."""
         self._countdown = (count, do)
+
+    def at_work(self) -> None:
+        """It deletes old dead letters, or sends all of them again: now and then it dies of it."""
+        rate = self.world.plan.rate("crash_at_work")
+        if rate and self.world.chaos and self._work.random() < rate * WORK_SHARE:
+            self.world.nemesis.kill_midway(self, self._work.randint(1, WORK_BOUNDARIES_MAX))
 
     def boundary(self) -> None:
         """Here the process touches the world."""

@@ -254,4 +254,6 @@ class Dice:
         self._seed = seed
 
     def stream(self, name: str) -> random.Random:
-        return random.Random(f"{self._seed}:{name}")
+        # A conversation's key holds half of a surrogate pair.
+        seed = f"{self._seed}:{name}".encode(errors="backslashreplace")
+        return random.Random(seed.decode())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fakeredis
 import redis
 
-from actor_queue.store.runner import Call, ScriptError
 from actor_queue.testing.memory import memory_server
+from actor_queue.transport.runner import Call, ScriptError
 from tests.simulation import redis_server, world
 
 SEEDS = (2, 7)
+OPTIONS = ("retention", "jobs", "pending_bytes", "changes")
 CALLS_MAX = 500
 
 
@@ -18,7 +19,9 @@ def test_it_answers_as_fakeredis_does(monkeypatch: object) -> None:
         compared = _Compared()
         original, world.Server = world.Server, compared.server  # type: ignore[misc,assignment]
         try:
-            verdict = world.simulate(seed, faults=("crash", "webhook_fails", "webhook_gone"))
+            verdict = world.simulate(
+                seed, faults=("crash", "webhook_fails", "webhook_gone"), options=OPTIONS
+            )
         finally:
             world.Server = original  # type: ignore[misc]
         assert not verdict.failed
@@ -56,7 +59,8 @@ def _ask(client: redis.Redis, shas: dict[str, str], call: Call, now_ms: int) -> 
     if name not in shas:
         shas[name] = str(client.script_load(call.script.plain_source))
     # fakeredis answers TIME from the machine's clock, so a script is told the time instead.
-    timed = "clock(ARGV[1])" in call.script.plain_source
+    source = call.script.plain_source
+    timed = "clock(ARGV[1])" in source or "tonumber(ARGV[1])" in source
     args = (str(now_ms), *call.args[1:]) if timed else call.args
     try:
         return client.evalsha(shas[name], len(call.keys), *call.keys, *args)

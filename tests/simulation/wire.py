@@ -9,14 +9,19 @@ while newer ones of the next connection go past them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from actor_queue.core.headroom import Headroom, Memory
 from actor_queue.store.api import StoreInfo, StoreUnavailable
-from actor_queue.store.runner import Call
-from tests.simulation.history import Granted, Sent
+from actor_queue.transport.refusals import NO_ROOM
+from actor_queue.transport.reserve import Reserve
+from actor_queue.transport.runner import Call, OneByOne, ScriptError, Watch
+from actor_queue.transport.script import Script
+from tests.simulation.history import Granted, NoRoom, Sent
 
 if TYPE_CHECKING:
     from tests.simulation.replica import Replica
@@ -36,9 +41,14 @@ OWNERS = frozenset(
         "renew",
         "release",
         "heartbeat",
+        "dead_expire",
     ]
 )
 """Scripts of which a copy may arrive long after: all that may be repeated without a name."""
+WORK = frozenset(["dead_expire", "replay_job", "dead_replay"])
+"""What a replica sends that deletes old letters, or sends all of them again."""
+INFO = Script("info_v0", "", "", "", "")
+"""Stands for the command, which is no script."""
 
 
 class Exchange:
@@ -75,7 +85,7 @@ class Connection:
         self.under_way.clear()
 
 
-class Wire:
+class Wire(OneByOne):
     """One replica's. Implements `store.runner.Runner`."""
 
     def __init__(self, world: World, replica: Replica) -> None:
@@ -87,6 +97,9 @@ class Wire:
         self._connections = {"in": Connection(), "other": Connection()}
         self._inbox: list[bytes | None] = []
         self._woken = trio.Event()
+        self._watches: list[tuple[bytes, Watch]] = []
+        settings = world.plan.settings
+        self._reserve = Reserve(Headroom(settings.redis_reserve_bytes))
 
     # Calls
 
@@ -94,8 +107,32 @@ class Wire:
         """See `Runner.run`."""
         if not calls:
             return []
+        if not (self.world.plan.maxmemory and calls[0].script.verb.startswith("append")):
+            return await self._run(calls)
+        replies = await self._reserve.take_in(calls, lambda: self._run(calls))
+        refused = [each for each in replies if isinstance(each, ScriptError)]
+        if any(each.code == NO_ROOM for each in refused):
+            self.world.history.note(NoRoom(trio.current_time(), self.replica.name))
+        return replies
+
+    async def watch_memory(self) -> None:
+        """As the runner of a server does. Until cancelled."""
+        if self.world.plan.maxmemory:
+            await self._reserve.watch(self._ask_memory)
+
+    async def _ask_memory(self) -> object:
+        (facts,) = await self._run([Call(INFO, (), ())])
+        return facts
+
+    def memory(self) -> Memory | None:
+        """See `Runner.memory`."""
+        return self._reserve.memory
+
+    async def _run(self, calls: Sequence[Call]) -> list[object]:
         asked = trio.current_time()
         self._note(calls)
+        if calls[0].script.verb in WORK:
+            self.replica.at_work()
         self.replica.boundary()
         # A process that is stopped between its decision and the system call is stopped here.
         await trio.lowlevel.checkpoint()
@@ -138,7 +175,7 @@ class Wire:
             self.world.history.note(granted)
 
     def _send(self, calls: Sequence[Call]) -> Exchange:
-        name = "in" if calls[0].script.verb == "append" else "other"
+        name = "in" if calls[0].script.verb.startswith("append") else "other"
         connection = self._connections[name]
         exchange = Exchange(calls, connection)
         connection.under_way.append(exchange)
@@ -270,6 +307,23 @@ class Wire:
             self._inbox.append(message)
             self._woken.set()
 
+    @contextmanager
+    def watch(self, key: bytes, changed: Callable[[], None]) -> Iterator[Watch]:
+        """See `Runner.watch`."""
+        watch = Watch(changed, live=True)
+        self._watches.append((key, watch))
+        changed()
+        try:
+            yield watch
+        finally:
+            self._watches.remove((key, watch))
+
+    def changed(self, keys: Sequence[bytes]) -> None:
+        """The server tells whoever waits for a change of one of these keys."""
+        for key, watch in self._watches:
+            if key in keys and not (self.cut or self.world.away or self._struck("deaf", 0.5)):
+                self.world.agenda.after(self._chance.uniform(0.0001, 0.002), watch.changed)
+
     async def listen(self, channels: Sequence[bytes], hear: Callable[[bytes | None], None]) -> None:
         """See `Runner.listen`. In a task of the replica: a frozen one hears nothing."""
         await trio.sleep(0.001)
@@ -314,7 +368,7 @@ def _lease_named(call: Call) -> tuple[str, int, int, str]:
     """Script, shard, epoch, nonce; an empty nonce when the call names no lease."""
     name, args = call.script.verb, call.args
     match name:
-        case "claim" | "claim_replay" | "retry" | "bury" | "divide" | "renew":
+        case "claim" | "claim_replay" | "retry" | "bury" | "divide" | "renew" | "dead_expire":
             epoch, nonce = args[1], args[2]
         case "release":
             epoch, nonce = args[0], args[1]

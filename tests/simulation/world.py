@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from unittest import mock
 
 import trio
 
 from actor_queue.core.ring import assign
 from actor_queue.core.shard import shard_of
+from actor_queue.runtime import replays, upkeep
 from actor_queue.runtime.engine import Engine
+from actor_queue.store import answers
 from actor_queue.store.keys import Keys
-from actor_queue.store.runner import Call
-from actor_queue.store.scripts import Script
+from actor_queue.transport.runner import Call, ScriptError
+from actor_queue.transport.script import Script
+from tests.simulation import limits
+from tests.simulation.breaker import TURNS_S
 from tests.simulation.checker import Violation, judge
 from tests.simulation.faults import Nemesis
 from tests.simulation.history import (
@@ -29,31 +34,44 @@ from tests.simulation.history import (
     Lost,
     Moved,
     Noted,
+    Room,
     Trouble,
+    name_of,
 )
+from tests.simulation.inspection import contradictions, place_of, shut_routes, users_in
 from tests.simulation.plan import Plan, draw
 from tests.simulation.receiver import Receiver
-from tests.simulation.redis_server import Server
+from tests.simulation.redis_server import Data, Server
 from tests.simulation.replica import Replica
-from tests.simulation.scheduling import Agenda, Dice, Freezer, run
-from tests.simulation.wire import shard_in
+from tests.simulation.scheduling import Agenda, Dice, Freezer, inside, run
+from tests.simulation.wire import INFO, shard_in
 from tests.simulation.workload import Clients
 
 EPOCH_MS = 1_700_000_000_000
 HEAL_S = 90.0
 """Every run is quiet this long after its faults have ended, or it has failed."""
 LOOK_S = 0.25
+COUNT_S = 1.2
+"""Between two looks at what the shards hold, where dead letters expire."""
+NO_PROCESS = ""
 LAST_S = 0.5
 """After everything is quiet, for what should not come any more."""
 UNSEEN = frozenset(
     [
         "due",
+        "due_beside",
         "describe",
         "lease",
+        "message",
         "page",
         "dead_letter",
         "dead_queued",
+        "dead_old",
+        "sizes",
+        "waiting_by_route",
         "heartbeat",
+        "routes",
+        "answer",
     ]
 )
 """Scripts that the checker has no use for."""
@@ -89,14 +107,17 @@ class Verdict:
 
 
 def simulate(
-    seed: int, faults: Collection[str] | None = None, mutation: Mutation = UNCHANGED
+    seed: int,
+    faults: Collection[str] | None = None,
+    mutation: Mutation = UNCHANGED,
+    options: Collection[str] | None = None,
 ) -> Verdict:
     """Run the world of `seed` and judge it. The same seed is the same run, each time.
 
-    `faults` replaces the subset that the seed would draw.
+    `faults` and `options` replace the subsets that the seed would draw.
     """
-    plan = draw(seed, faults)
-    with mutation.patched():
+    plan = draw(seed, faults, options)
+    with mutation.patched(), _limits_of(plan):
 
         async def main(agenda: Agenda) -> History:
             world = World(plan, mutation.source, agenda)
@@ -105,6 +126,17 @@ def simulate(
 
         history = run(main, f"{seed}:scheduler")
     return Verdict(plan, tuple(judge(plan, history)), history)
+
+
+@contextmanager
+def _limits_of(plan: Plan) -> Iterator[None]:
+    """Few letters are enough for several pages, and seconds for the longest answer."""
+    with (
+        mock.patch.object(replays, "PAGE", plan.page),
+        mock.patch.object(upkeep, "PAGE", plan.page),
+        mock.patch.object(answers, "ANSWER_MAX_MS", plan.answer_max_ms),
+    ):
+        yield
 
 
 class World:
@@ -119,27 +151,36 @@ class World:
         self.freezer = Freezer()
         self.history = History()
         self.server = Server(self.now_ms, source)
+        self.server.maxmemory = plan.maxmemory
+        self.nemesis = Nemesis(self)
         self.receiver = Receiver(self)
         self.replicas: list[Replica] = []
         self.chaos = True
         self.away = False
+        self._copies: list[list[Data]] = []
+        """Of what the server knew, one for each of its deaths to come."""
         """The server is not there."""
         self.offset_ms = 0
         self.lease_s = plan.settings.lease_ttl_ms / 1000
-        self.attempt_s = plan.settings.webhook_timeout_ms / 1000
-        self.users = [f"user-{number}" for number in range(plan.users)]
+        self.users = list(plan.conversations)
         self._keys = Keys(plan.settings.namespace, plan.settings.shards)
+        self._user_keys = {
+            user: self._keys.shards[shard_of(user, plan.settings.shards)].of(user)
+            for user in self.users
+        }
         self._places: dict[str, int | None] = dict.fromkeys(self.users)
         self._started = 0
         self._expected = 0.0
         self._nobody_since: float | None = None
+        self._shut_since: dict[tuple[str, str], float] = {}
+        """Routes that are open, or paused."""
         self._nursery: trio.Nursery
         self._over = False
 
     # The story
 
     async def live(self) -> None:
-        nemesis, clients = Nemesis(self), Clients(self)
+        nemesis, clients = self.nemesis, Clients(self)
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self.agenda.run)
             for _ in range(self.plan.replicas):
@@ -153,7 +194,7 @@ class World:
             self.history.note(Noted(trio.current_time(), "heal"))
             nemesis.heal()
             await self._quieten(clients)
-            self.history.ending = self._ending()
+            self.history.ending = await self._end(clients)
             self._over = True
             for replica in list(self.replicas):
                 replica.kill()
@@ -166,6 +207,8 @@ class World:
             await trio.sleep_until(self._expected + LOOK_S)
             while not (self._is_quiet() and self._is_settled()):
                 await trio.sleep(LOOK_S)
+        if not clients.finished:
+            self._broken("stuck", f"operators were not done {HEAL_S:g} s after all faults")
         await trio.sleep(LAST_S)
 
     def _is_quiet(self) -> bool:
@@ -188,21 +231,53 @@ class World:
         now = self.now_ms()
         return {shard: grant.owner for shard, grant in grants.items() if grant.until_ms > now}
 
-    def _ending(self) -> Ending:
-        dead = {
-            text
-            for shard in self._keys.shards
-            for letter in self.server.scores(shard.dead)
-            for text in _texts(self.server.items(shard.letter(letter.decode())[1]))
-        }
+    async def _end(self, clients: Clients) -> Ending:
+        counted: int | None = None
+        if "retention" in self.plan.options:
+            # By then every replica has looked at its shards.
+            await trio.sleep(COUNT_S)
+            known = [sizes for each in self.replicas if (sizes := each.engine.sizes)]
+            counted = sum(sizes.dead for sizes in known)
+            await clients.list_letters()
+        for which, start in self._shut_since.items():
+            self._note_shut(which, start, trio.current_time())
         return Ending(
             at=trio.current_time(),
             quiet=self._is_quiet(),
             waiting=tuple(user for user, place in self._places.items() if place is not None),
             settled=self._is_settled(),
             owners=self._owners(),
-            dead_texts=frozenset(dead),
+            dead_texts=self._dead_texts(),
+            letters=self._letters(),
+            counted=counted,
+            horizons=tuple(
+                (each.name, each.engine.actors, each.engine.horizon_s) for each in self.replicas
+            ),
         )
+
+    def _dead_texts(self) -> frozenset[str]:
+        return frozenset(
+            text
+            for shard in self._keys.shards
+            for letter in self.server.scores(shard.dead)
+            for text in _texts(self.server.items(shard.letter(letter.decode())[1]))
+        )
+
+    def _letters(self) -> dict[str, tuple[bool, bool]]:
+        """See `Ending.letters`."""
+        found: dict[str, tuple[bool, bool]] = {}
+        for shard in self._keys.shards:
+            names = [name.decode() for name in self.server.scores(shard.dead)]
+            for place in shard.letter(""):
+                names += [
+                    key.removeprefix(place).decode()
+                    for key in self.server.data.values
+                    if key.startswith(place)
+                ]
+            for name in names:
+                indexed = name.encode() in self.server.scores(shard.dead)
+                found[name] = indexed, all(map(self.server.find, shard.letter(name)))
+        return found
 
     # Replicas
 
@@ -215,6 +290,11 @@ class World:
             end = trio.current_time() + self.lease_s + 1
             self.history.note(Trouble(start, end, "no replica was up"))
         self._nursery.start_soon(replica.live)
+
+    def begin(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Something outside of every process."""
+        with inside(NO_PROCESS):
+            self._nursery.start_soon(work, *args)
 
     def gone(self, replica: Replica) -> None:
         """Its supervisor starts another one after a while."""
@@ -242,19 +322,21 @@ class World:
 
     def execute(self, call: Call, replica: str, *, copy: bool) -> object:
         """The server carries out one script, and the eye sees it."""
+        if call.script is INFO:
+            return b"used_memory:%d\r\nmaxmemory:%d\r\n" % (self.server.used, self.plan.maxmemory)
         shard = shard_in(call.keys[0])
         lease, writes = self.grant(shard), self.server.writes
-        reply = self.server.run(call)
+        reply, seen = self._run(call), limits.as_many(call)
         wrote = self.server.writes != writes
-        if call.script.verb not in UNSEEN:
+        if seen.script.verb not in UNSEEN:
             self.history.note(
                 Executed(
                     trio.current_time(),
                     self.now_ms(),
-                    call.script.verb,
+                    seen.script.verb,
                     replica,
                     shard,
-                    tuple(w.decode() if isinstance(w, bytes) else str(w) for w in call.args),
+                    tuple(map(_word, seen.args)),
                     reply,
                     lease,
                     wrote,
@@ -262,9 +344,37 @@ class World:
                 )
             )
         if wrote:
-            self._inspect(_users_in(call.keys))
+            self._inspect(users_in(list(call.keys)))
+            for each in self.replicas:
+                each.wire.changed(call.keys)
+            self._look_at_routes()
         self._spread_news()
         return reply
+
+    def _run(self, call: Call) -> object:
+        seen = limits.as_many(call)
+        if seen.script.verb != "append":
+            return self.server.run(call)
+        most = self.plan.settings.max_pending_bytes
+        watched = "pending_bytes" in self.plan.options
+        before = limits.waiting(self.server, seen, self._user_keys) if watched else {}
+        reply = self.server.run(call)
+        if isinstance(reply, ScriptError):
+            self._broken("reserve", f"the server ran out of memory: {reply.text}")
+        for what in limits.misjudged(seen, reply, before, most) if watched else ():
+            self._broken("bytes", what)
+        return reply
+
+    def fill(self, left: int | None) -> None:
+        """Somebody else's data leave so many bytes until the reserve; None: they are gone."""
+        server, reserve = self.server, self.plan.settings.redis_reserve_bytes or 0
+        if not server.maxmemory:
+            return
+        server.foreign = 0
+        room = server.maxmemory - reserve - server.used
+        if left is not None:
+            server.foreign = max(0, room - left)
+        self.history.note(Room(trio.current_time(), room - server.foreign))
 
     def grant(self, shard: int) -> Grant:
         if shard < 0:
@@ -289,41 +399,49 @@ class World:
     def _inspect(self, users: Sequence[str]) -> None:
         """Whether the timer index and the buffers of each user still agree."""
         for user in users:
-            shard = self._keys.shards[shard_of(user, self.plan.settings.shards)]
-            keys = shard.of(user)
-            server = self.server
-            pending, line = server.items(keys.pending), server.items(keys.line)
-            flight, facts = server.items(keys.flight), server.hash(keys.state)
-            score = server.scores(shard.due).get(keys.user)
-            place = None if score is None else int(score)
+            keys = self._user_keys[user]
+            place = place_of(self.server, self._keys.shards[keys.shard], keys)
             if place != self._places[user]:
                 self.history.note(
                     Moved(trio.current_time(), self.now_ms(), user, self._places[user], place)
                 )
                 self._places[user] = place
-            if (place is not None) != bool(pending or line or flight):
-                self._broken("index", f"{user} is due {place}, has {pending + line + flight}")
-            soonest, latest = _due(facts)
-            if place is not None and not soonest <= place <= latest:
-                self._broken("index", f"{user} is due {soonest}, and the index says {place}")
-            if bool(flight) != (b"fs" in facts):
-                self._broken("index", f"{user}'s batch in flight and its messages disagree")
-            closed = sum(int(each.split(b",")[0]) for each in line if each[:1] != b"R")
-            if int(facts.get(b"on", 0)) + closed != len(pending):
-                self._broken("index", f"{user}'s windows and its messages disagree")
+            for what in contradictions(self.server, user, keys, place):
+                self._broken("index", what)
+
+    def _look_at_routes(self) -> None:
+        """While a route is open or paused, and while what has waited has its turn, a delay of its
+        own users is excused."""
+        now, shut = trio.current_time(), shut_routes(self.server.hash(self._keys.routes))
+        for gone in self._shut_since.keys() - shut:
+            self._note_shut(gone, self._shut_since.pop(gone), now)
+        for new in shut - self._shut_since.keys():
+            self._shut_since[new] = now
+
+    def _note_shut(self, which: tuple[str, str], start: float, end: float) -> None:
+        route, what = which
+        self.history.note(Trouble(start, end + TURNS_S, what, route))
 
     def _broken(self, rule: str, what: str) -> None:
         self.history.note(Broken(trio.current_time(), rule, what))
 
     def restart(self, forget_s: float, away_s: float) -> None:
-        """The server dies in `forget_s`, having forgotten all since now, and comes back."""
-        data, start = self.server.snapshot(), trio.current_time()
+        """The server dies in `forget_s`, having forgotten all since now, and comes back.
+
+        Deaths may overlap. Whoever keeps a copy of what it knows now, follows when the server comes
+        back with less: what one death took away, the next one does not bring back.
+        """
+        copy, start = [self.server.snapshot()], trio.current_time()
+        self._copies.append(copy)
         # It may die after everything else has healed.
         self.expect(forget_s + away_s)
 
         def die() -> None:
             self.away = True
-            self.server.restore(data)
+            self._copies = [other for other in self._copies if other is not copy]
+            self.server.restore(copy[0])
+            for other in self._copies:
+                other[0] = self.server.snapshot()
             self.history.note(Lost(start, trio.current_time()))
             for replica in self.replicas:
                 replica.wire.break_all()
@@ -339,6 +457,7 @@ class World:
     def come_back(self) -> None:
         self.away = False
         self._inspect(self.users)
+        self._look_at_routes()
         for replica in self.replicas:
             replica.wire.reconnect()
 
@@ -355,22 +474,12 @@ class World:
         self.history.note(Trouble(now, now + seconds, what))
 
 
-def _due(facts: dict[bytes, bytes]) -> tuple[int, int]:
-    """When a user's next step is due by its own hash, at the soonest and at the latest."""
-    number = {name: int(facts.get(name, 0)) for name in (b"fu", b"sn", b"sd", b"od", b"hu")}
-    state, held = facts.get(b"fs"), number[b"hu"]
-    if state == b"a":
-        # A hold counts again once the attempt's limit has passed.
-        return number[b"fu"], max(number[b"fu"], held)
-    at = number[b"fu"] if state else number[b"sd"] if number[b"sn"] else number[b"od"]
-    return max(at, held), max(at, held)
-
-
-def _users_in(keys: Sequence[bytes]) -> list[str]:
-    return [key.partition(b":u:")[2].decode() for key in keys if b"}:u:" in key]
+def _word(word: bytes | str | int) -> str:
+    """An argument, as text: a conversation's key as it is called everywhere."""
+    return word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
 
 
 def _texts(items: Sequence[bytes]) -> list[str]:
     import json
 
-    return [json.loads(item)[3]["message"] for item in items]
+    return [name_of(json.loads(item)[3]["message"]) for item in items]
