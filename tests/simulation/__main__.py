@@ -11,11 +11,14 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
-from tests.simulation.mutants import MUTANTS, Catch, Mutant, hunt
+from tests.simulation.mutant import Catch, Mutant, hunt
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import draw
 from tests.simulation.world import Verdict, simulate
 
@@ -31,6 +34,7 @@ RUNS = 3
 HUNT_SEEDS_MAX = 200
 HUNT_START = 100_000
 TABLE = Path(__file__).parents[2] / "docs" / "simulation.md"
+HEAD = ("| mistake | noticed by | median seeds | most seeds |", "|---|---|--:|--:|")
 MARKS = ("<!-- mutants: begin -->", "<!-- mutants: end -->")
 
 
@@ -43,21 +47,34 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no seed after that")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
+    parser.add_argument(
+        "--no-options", action="store_true", help="no limits drawn small, as in the oldest seeds"
+    )
     parser.add_argument("--runs", type=int, default=RUNS, help="per mutant")
+    parser.add_argument(
+        "--missing", action="store_true", help="only mutants that have no line in the table yet"
+    )
     asked = parser.parse_args()
     # What the replicas of a thousand worlds log is no news to anybody.
     logging.disable(logging.CRITICAL)
     if asked.what == "mutants":
-        return table(asked.runs, asked.jobs)
+        return table(asked.runs, asked.jobs, missing=asked.missing)
+    options = () if asked.no_options else None
     if asked.trace:
-        _print_trace(simulate(asked.start))
-    return many(asked.start, asked.seeds, asked.jobs, asked.seconds)
+        _print_trace(simulate(asked.start, options=options))
+    return many(asked.start, asked.seeds, asked.jobs, asked.seconds, options)
 
 
 # Seeds
 
 
-def many(start: int, count: int, jobs: int, seconds: float = math.inf) -> int:
+def many(
+    start: int,
+    count: int,
+    jobs: int,
+    seconds: float = math.inf,
+    options: Collection[str] | None = None,
+) -> int:
     """Run `count` seeds, or as many as begin within `seconds`, and say of each that failed how to
     run it again. One that fails ends nothing."""
     began = time.monotonic()
@@ -68,7 +85,7 @@ def many(start: int, count: int, jobs: int, seconds: float = math.inf) -> int:
     with Pool(jobs, gc.freeze) as pool:
         # In parts, because a pool takes all its work at once.
         while part := list(itertools.islice(ahead, PART * jobs)):
-            for seed, told in pool.imap_unordered(_report, part):
+            for seed, told in pool.imap_unordered(partial(_report, options), part):
                 done += 1
                 if told:
                     failed.append(seed)
@@ -82,24 +99,32 @@ def many(start: int, count: int, jobs: int, seconds: float = math.inf) -> int:
     return 1 if failed else 0
 
 
-def _report(seed: int) -> tuple[int, str]:
-    return seed, report(seed)
+def _report(options: Collection[str] | None, seed: int) -> tuple[int, str]:
+    return seed, report(seed, options)
 
 
-def report(seed: int) -> str:
-    """What is wrong with a seed and how to see it again; empty when all is well."""
+def report(seed: int, options: Collection[str] | None = None) -> str:
+    """What is wrong with a seed and how to see it again; empty when all is well. `options` as for
+    `simulate`."""
     try:
-        verdict = simulate(seed)
+        verdict = simulate(seed, options=options)
         lines = [f"    {each.rule}: {each.what}" for each in verdict.violations[:SHOWN_MAX]]
-        if seed % AGAIN_EVERY == 0 and simulate(seed).digest != verdict.digest:
+        again = seed % AGAIN_EVERY == 0 and simulate(seed, options=options)
+        if again and again.digest != verdict.digest:
             lines.append("    replay: a second run of the same seed was another one")
     except Exception as error:  # noqa: BLE001  # whatever it is, the other seeds are run
         lines = [f"    {type(error).__name__}: {error}"]
     if not lines:
         return ""
-    faults = ", ".join(sorted(draw(seed).rates)) or "none"
-    again = f"python -m tests.simulation --start {seed} --seeds 1 --trace"
-    return "\n".join([f"seed {seed} failed; faults: {faults}; again: {again}", *lines])
+    plan = draw(seed, options=options)
+    faults = ", ".join(sorted(plan.rates)) or "none"
+    limits = ", ".join(sorted(plan.options)) or "none"
+    command = f"python -m tests.simulation --start {seed} --seeds 1 --trace"
+    if options == ():
+        command += " --no-options"
+    head = f"seed {seed} failed; faults: {faults}; options: {limits}; again: {command}"
+    # A conversation's key holds half of a surrogate pair.
+    return "\n".join([head, *lines]).encode(errors="backslashreplace").decode()
 
 
 def _print_trace(verdict: Verdict) -> None:
@@ -112,28 +137,49 @@ def _print_trace(verdict: Verdict) -> None:
 # Mutants
 
 
-def table(runs: int, jobs: int) -> int:
-    """Hunt every mutant `runs` times and write the table into the page about the simulation."""
-    tasks = [(number, run) for number in range(len(MUTANTS)) for run in range(runs)]
-    catches: dict[int, list[Catch | None]] = {number: [] for number in range(len(MUTANTS))}
+def table(runs: int, jobs: int, *, missing: bool = False) -> int:
+    """Hunt every mutant `runs` times and write the table into the page about the simulation. With
+    `missing` only those that have no line there; the others keep theirs."""
+    before, lines, after = page()
+    known = lines if missing else {}
+    wanted = [n for n, mutant in enumerate(MUTANTS) if title(mutant) not in known]
+    tasks = [(number, run) for number in wanted for run in range(runs)]
+    catches: dict[int, list[Catch | None]] = {number: [] for number in wanted}
     with ProcessPoolExecutor(jobs) as pool:
         for (number, _), catch in zip(tasks, pool.map(_hunt, tasks), strict=True):
             catches[number].append(catch)
             if len(catches[number]) == runs:
                 print(row(MUTANTS[number], catches[number]), flush=True)
-    rows = [row(mutant, catches[number]) for number, mutant in enumerate(MUTANTS)]
-    head = ["| mistake | noticed by | median seeds | most seeds |", "|---|---|--:|--:|"]
-    text = TABLE.read_text("utf-8")
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    inside = "\n".join([MARKS[0], *head, *rows, MARKS[1]])
-    TABLE.write_text(before + inside + after, "utf-8")
+    rows = [
+        row(mutant, catches[number]) if number in catches else known[title(mutant)]
+        for number, mutant in enumerate(MUTANTS)
+    ]
+    TABLE.write_text(before + "\n".join([*HEAD, *rows]) + "\n" + after, "utf-8")
     return 1 if any(None in found for found in catches.values()) else 0
+
+
+def page() -> tuple[str, dict[str, str], str]:
+    """The page about the simulation: what stands before its table, the lines of that by mistake,
+    what stands behind it."""
+    before, mark, rest = TABLE.read_text("utf-8").partition(f"{MARKS[0]}\n")
+    inside, end, after = rest.partition(MARKS[1])
+    lines = [line for line in inside.splitlines() if line not in HEAD]
+    return (
+        before + mark,
+        {line.split(" | ")[0].removeprefix("| "): line for line in lines},
+        end + after,
+    )
 
 
 def _hunt(task: tuple[int, int]) -> Catch | None:
     number, run = task
     return hunt(MUTANTS[number], HUNT_START * (run + 1), HUNT_SEEDS_MAX)
+
+
+def title(mutant: Mutant) -> str:
+    """How the table calls it."""
+    needs = [*(mutant.options or ()), *(mutant.faults or ())]
+    return mutant.name + (f" (with {', '.join(needs)})" if needs else "")
 
 
 def row(mutant: Mutant, catches: list[Catch | None]) -> str:
@@ -142,7 +188,7 @@ def row(mutant: Mutant, catches: list[Catch | None]) -> str:
     rules = Counter(rule for catch in found for rule in catch.rules)
     named = ", ".join(rule for rule, _ in rules.most_common(3))
     seeds = [catch.seeds for catch in found]
-    name = mutant.name + (f" (with {', '.join(mutant.faults)})" if mutant.faults else "")
+    name = title(mutant)
     if not found:
         return f"| {name} | **not noticed** in {len(catches)} times {HUNT_SEEDS_MAX} | | |"
     if len(found) < len(catches):

@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from actor_queue.core.batch import divided_from
+from actor_queue.core.conversation import route_of
+from tests.simulation import answers, breaker, letters, limits, ownership
+from tests.simulation.excuses import Excuses
 from tests.simulation.history import (
     Attempted,
     Broken,
     Called,
     Executed,
-    Granted,
     History,
     Moved,
-    Sent,
     Stepped,
-    Trouble,
 )
 from tests.simulation.outside import seen_from_outside
 from tests.simulation.plan import Plan
-from tests.simulation.sizes import counted_with_the_next, halves, stands_in_order, too_large
+from tests.simulation.sizes import counted_with_the_next, halves, placed, too_large
 from tests.simulation.story import Batch, Story
 
 LATE_S = 0.25
@@ -55,17 +55,20 @@ def judge(plan: Plan, history: History) -> list[Violation]:
 
 
 def _lost(story: Story) -> Iterator[str]:
-    """Accepted: delivered, dead, dropped, or (only so) forgotten by a server that restarted."""
+    """Accepted: delivered, dead, dropped, expired, or forgotten by a server that restarted."""
     processed = {
         text
         for attempt in story.history.of(Attempted)
         if attempt.processed
         for text in attempt.texts
     }
+    for batch in story.batches.values():
+        if not all(story.forgot(e.at) for e in batch.done):
+            processed.update(batch.texts)
     kept: defaultdict[str, list[bool]] = defaultdict(list)
     for each in itertools.chain.from_iterable(story.kept.values()):
         kept[each.text].append(each.forgotten)
-    here = processed | story.history.ending.dead_texts | story.dropped
+    here = processed | story.history.ending.dead_texts | story.dropped | story.expired
     for text, forgotten in kept.items():
         if text not in here and not all(forgotten):
             yield f"{text} was kept, and never delivered"
@@ -105,8 +108,10 @@ def _doubled(story: Story) -> Iterator[str]:
             yield f"{batch.id} carries a message twice: {batch.texts}"
         for text in batch.texts:
             first, home[text] = home.get(text, batch), batch
-            whole = first is batch or first in story.wholes(batch)
-            if not whole and batch.user not in story.shaken:
+            again = first is batch or first in story.lineage(batch)
+            # The second half of a batch comes with what was taken back while it stood in the line.
+            again |= bool(first.divided) and story.came_with_others(batch)
+            if not again and batch.user not in story.shaken:
                 yield f"{text} is in {first.id} and in {batch.id}"
 
 
@@ -118,14 +123,22 @@ def _changed(story: Story) -> Iterator[str]:
             yield f"{batch.id} was claimed with other messages than it was sent with"
 
 
+def _stale(story: Story) -> Iterator[str]:
+    """What was edited is sent as it was edited, and what was taken back never."""
+    for user, text in story.stale:
+        if user not in story.shaken:
+            yield f"{text} of {user} was claimed, which it was not to say any more"
+
+
 def _disorder(story: Story) -> Iterator[str]:
     """Per user: batches follow the order of the appends and pass over only what was dropped."""
     for user, batches in story.batches_by_user().items():
         if user in story.shaken:
             continue
         expected = [kept.text for kept in story.kept[user] if kept.text not in story.dropped]
-        placed = [batch for batch in batches if stands_in_order(story, batch)]
-        claimed = [text for batch in placed for text in batch.texts if text not in story.dropped]
+        claimed = [
+            text for batch in batches for text in placed(story, batch) if text not in story.dropped
+        ]
         if claimed != expected[: len(claimed)]:
             yield f"{user} wrote {expected}, and it was sent as {claimed}"
         arrived = sorted((b for b in batches if b.attempts), key=lambda b: b.attempts[0].at)
@@ -163,6 +176,7 @@ def _overlap(story: Story) -> Iterator[str]:
             excused = user in story.shaken or any(
                 one.at - 4 < leap <= next_one.at for leap in leaps
             )
+            excused |= any(e.at <= next_one.at for e in _closings(story, one))
             if pauses and story.outlived(one, next_one.at):
                 excused |= one.batch_id == next_one.batch_id
                 excused |= story.batches[one.batch_id].resolved_by(next_one.at)
@@ -172,6 +186,12 @@ def _overlap(story: Story) -> Iterator[str]:
                     f" {next_one.replica} while {one.batch_id} was under way by {one.replica}"
                     f" since {one.at:.3f}"
                 )
+
+
+def _closings(story: Story, attempt: Attempted) -> list[Executed]:
+    """What its receiver said that ended its turn: it may say so before it answers."""
+    batch = story.batches.get(attempt.batch_id)
+    return [] if batch is None else [*batch.done, *batch.taken_back]
 
 
 def _outlived(story: Story) -> Iterator[str]:
@@ -216,20 +236,27 @@ HARMLESS = frozenset(
 
 def _early(story: Story) -> Iterator[str]:
     """Never before it is due, by the server's clock."""
-    settings = story.plan.settings
     for batch in story.batches.values():
-        if divided_from(batch.id):
+        route = story.plan.route_of(batch.user)
+        half = divided_from(batch.id) or any(each.divided for each in story.lineage(batch))
+        if half or batch.user in story.revoked_of:
+            continue  # a timer stays as the message set it that was taken back
+        if batch.reason == "max_bytes" and batch.user in story.edited_of:
             continue
-        last, first = batch.items[-1], batch.items[0]
+        before = story.superseded(batch)
+        old = set() if before is None else set(before.texts)
+        # What was taken back waits as long as the newer messages do.
+        first = next((item for item in batch.items if item.text not in old), batch.items[0])
+        last = batch.items[-1]
         match batch.reason:
             case "quiet":
                 early_ms = last.at_ms + last.ttl_ms - batch.closed_ms
             case "max_wait":
-                early_ms = first.at_ms + settings.max_wait_ms - batch.closed_ms
+                early_ms = first.at_ms + route.max_wait_ms - batch.closed_ms
             case "max_messages":
-                early_ms = settings.max_messages - len(batch.items)
+                early_ms = route.max_messages - len(batch.items)
             case "max_bytes":
-                early_ms = settings.max_batch_bytes - counted_with_the_next(story, batch)
+                early_ms = route.max_batch_bytes - counted_with_the_next(story, batch)
             case _:
                 early_ms = 0 if story.flushed[batch.user] else 1
         if early_ms > 0:
@@ -247,18 +274,19 @@ def _attempt_early(story: Story) -> Iterator[str]:
             if any(since.at <= e.at <= until.at for e in batch.buried):
                 continue
             if not between:
-                due_ms, why = earlier.limit_ms, "the limit of the one before"
+                due_ms, why = earlier.limit_at(until.at), "the limit of the one before"
                 flushes = [e.at for e in story.flushed[batch.user] if since.at <= e.at <= until.at]
                 if any(story.put_to_wait(earlier, at) for at in flushes):
                     continue
             else:
-                due_ms, why = between[-1].now_ms + int(between[-1].args[6]), "its retry was due"
+                due_ms, why = between[-1].now_ms + between[-1].after_ms, "its retry was due"
                 if any(between[-1].at <= e.at <= until.at for e in story.flushed[batch.user]):
                     continue
             if until.now_ms < due_ms:
                 early_ms = due_ms - until.now_ms
                 yield f"attempt {later.number} of {batch.id} began {early_ms} ms before {why}"
-            if later.number != earlier.number + 1:
+            unspent = any(not e.spent for e in between)
+            if later.number != earlier.number + (not unspent):
                 yield f"attempt {later.number} of {batch.id} followed attempt {earlier.number}"
 
 
@@ -269,8 +297,8 @@ def _verdict(story: Story) -> Iterator[str]:
             continue
         for e in (*batch.retries, *batch.buried, *batch.divided):
             last = [claim for claim in batch.claims if claim.executed.at <= e.at][-1]
-            if e.args[5] != last.token:
-                meant = batch.number(e.args[5])
+            if e.token not in (last.token, *batch.unanswered):
+                meant = batch.number(e.token)
                 yield (
                     f"{e.script} of {e.replica} at {e.at:.3f} was about attempt {meant} of"
                     f" {batch.id}, and taken for attempt {last.number}"
@@ -280,13 +308,14 @@ def _verdict(story: Story) -> Iterator[str]:
 def _delivered_again(story: Story) -> Iterator[str]:
     """What the server knows to be delivered is not sent again, and is no dead letter."""
     for batch in story.batches.values():
-        if not batch.acked or batch.user in story.shaken:
+        over = [*batch.acked, *batch.done, *batch.taken_back]
+        if not over or batch.user in story.shaken:
             continue
-        known = batch.acked[0].at
+        known = min(e.at for e in over)
         claims = [claim.executed for claim in batch.claims]
         for later in (*claims, *batch.retries, *batch.buried, *batch.divided):
             if later.at > known:
-                yield f"{later.script} at {later.at:.3f} of {batch.id}, acked at {known:.3f}"
+                yield f"{later.script} at {later.at:.3f} of {batch.id}, over at {known:.3f}"
 
 
 def _dropped_midway(story: Story) -> Iterator[str]:
@@ -295,7 +324,7 @@ def _dropped_midway(story: Story) -> Iterator[str]:
         for drop in batch.dropped:
             last = [claim for claim in batch.claims if claim.executed.at <= drop.at][-1]
             waits = any(last.executed.at <= e.at <= drop.at for e in batch.retries)
-            waits |= last.limit_ms <= drop.now_ms or story.put_to_wait(last, drop.at)
+            waits |= last.limit_at(drop.at) <= drop.now_ms or story.put_to_wait(last, drop.at)
             if not waits and batch.user not in story.shaken:
                 yield f"a drop at {drop.at:.3f} took {batch.id}, whose attempt was under way"
 
@@ -312,12 +341,15 @@ def _held(story: Story) -> Iterator[str]:
 
 
 def _gave_up_early(story: Story) -> Iterator[str]:
-    most = len(story.plan.settings.retry_schedule_ms)
+    refused = answers.final_tokens(story.history)
     for batch in story.batches.values():
+        most = len(story.plan.route_of(batch.user).retry_schedule_ms)
         for e in batch.buried:
-            final = "410" in e.args[6] or ("413" in e.args[6] and len(batch.items) == 1)
-            if batch.number(e.args[5]) <= most and not final:
-                yield f"{batch.id} was buried after attempt {batch.number(e.args[5])} of {most + 1}"
+            final = "410" in e.why or ("413" in e.why and len(batch.items) == 1)
+            last = [claim for claim in batch.claims if claim.executed.at <= e.at][-1]
+            number = last.number if e.token in batch.unanswered else batch.number(e.token)
+            if number <= most and not final and e.token not in refused:
+                yield f"{batch.id} was buried after attempt {number} of {most + 1}"
 
 
 def _one_claim_one_attempt(story: Story) -> Iterator[str]:
@@ -331,114 +363,43 @@ def _one_claim_one_attempt(story: Story) -> Iterator[str]:
         before[user] = this
 
 
-# Ownership
-
-
-def _fence(story: Story) -> Iterator[str]:
-    """Only who holds the lease claims; whoever does not changes nothing."""
-    given: defaultdict[int, list[tuple[float, tuple[int, str]]]] = defaultdict(list)
-    for e in story.history.of(Executed):
-        said = e.reply[0] if isinstance(e.reply, list) and e.reply else e.reply
-        if said in (b"fenced", b"gone") and e.wrote:
-            yield f"{e.script} of {e.replica} was told {said!r} at {e.at:.3f} and changed something"
-        match e.script:
-            case "claim" | "claim_replay" | "retry" | "bury" | "divide":
-                claimed = (int(e.args[1]), e.args[2])
-                ours = claimed == e.lease[:2] and e.now_ms < e.lease.until_ms
-                known = [who for at, who in given[e.shard] if not story.forgot(at, by=e.at)]
-                last = not e.script.startswith("claim") and known[-1:] == [claimed]
-                if e.wrote and not ours and not last:
-                    yield f"{e.script} of {e.replica} at {e.at:.3f} wrote without the lease"
-            case "renew":
-                if said == 1 and (int(e.args[1]), e.args[2]) != e.lease[:2]:
-                    yield f"{e.replica} renewed {e.lease.owner}'s shard {e.shard} at {e.at:.3f}"
-            case "release" if said == 1:
-                if (int(e.args[0]), e.args[1]) != e.lease[:2]:
-                    yield f"{e.replica} gave back shard {e.shard}, which is {e.lease.owner}'s"
-                given[e.shard].append((e.at, (int(e.args[0]), e.args[1])))
-
-
-def _epochs(story: Story) -> Iterator[str]:
-    """A live lease is not stolen, a new owner has a new epoch, claims' epochs never go down."""
-    highest: dict[int, int] = {}
-    claimed: dict[int, int] = {}
-    clock_unsure = bool(story.lost) and any(True for _ in story.history.of(Stepped))
-    for e in story.history.of(Executed):
-        said = e.reply[0] if isinstance(e.reply, list) and e.reply else None
-        if e.script == "acquire" and said == b"ok":
-            assert isinstance(e.reply, list)
-            epoch, ours = e.reply[1], e.lease.nonce == e.args[2]
-            if not ours and e.lease.until_ms > e.now_ms:
-                yield f"{e.replica} took shard {e.shard} from {e.lease.owner} at {e.at:.3f}"
-            if not ours and epoch <= highest.get(e.shard, 0) and not clock_unsure:
-                yield f"{e.replica} got shard {e.shard} with the used epoch {epoch}"
-            highest[e.shard] = max(epoch, highest.get(e.shard, 0))
-        elif e.script.startswith("claim") and said == b"attempt":
-            epoch = int(e.args[1])
-            if epoch < claimed.get(e.shard, 0) and not story.lost:
-                yield f"shard {e.shard} was claimed in with epoch {epoch} after a later one"
-            claimed[e.shard] = epoch
-
-
-def _knew_better(story: Story) -> Iterator[str]:
-    """Nobody sends a claim with a lease that it gave back, or that it knows to be over."""
-    ttl_s = story.plan.settings.lease_ttl_ms / 1000
-    until: dict[tuple[str, int, int], float] = {}
-    given: dict[tuple[str, int, int], float] = {}
-    for record in story.history.records:
-        if isinstance(record, Granted):
-            lease = (record.replica, record.shard, record.epoch)
-            until[lease] = max(until.get(lease, 0.0), record.asked + ttl_s)
-            if record.asked > given.get(lease, record.asked):
-                del given[lease]
-        elif isinstance(record, Sent):
-            lease = (record.replica, record.shard, record.epoch)
-            if record.script == "release":
-                given[lease] = record.at
-            elif record.script == "claim":
-                if lease in given:
-                    yield f"{record.replica} claims at {record.at:.3f} in a shard it gave back"
-                if record.at > until.get(lease, 0.0) and not story.plan.has("skew"):
-                    yield f"{record.replica} claims at {record.at:.3f} with a lease that was over"
-
-
 # Delays
 
 
 def _late(story: Story) -> Iterator[str]:
-    """Overdue in time that no fault excuses. Not where attempts queue for a slot."""
-    if story.plan.settings.max_deliveries < story.plan.users:
-        return
-    excused = _merged(story)
+    """Overdue in time that no fault excuses, and no trouble of the user's own route: what befalls
+    another route is no excuse. Not where attempts queue for a slot."""
+    plan = story.plan
+    judged = {
+        name: Excuses(story.history, name)
+        for name, route in plan.routes.items()
+        if route.max_deliveries >= plan.on(name)
+    }
     steps = [step.at for step in story.history.of(Stepped)]
     since: dict[str, float] = {}
+    # Whose receiver is done before its 202 has the next turn when that POST has ended.
+    posts: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for attempt in story.history.of(Attempted):
+        ended = attempt.ended or 0.0
+        posts[attempt.user] += [
+            (e.at, ended) for e in _closings(story, attempt) if attempt.at <= e.at < ended
+        ]
     for move in story.history.of(Moved):
         began = since.get(move.user, 0.0)
         since[move.user] = move.at
-        if move.before_ms is None:
+        excuses = judged.get(route_of(move.user))
+        if move.before_ms is None or excuses is None:
             continue
         overdue_s = (move.now_ms - move.before_ms) / 1000
         start = max(began, move.at - overdue_s, *[at for at in steps if at <= move.at] or [0.0])
-        late_s = (move.at - start) - _overlap_s(excused, start, move.at)
+        waited = [min(ended, move.at) for since, ended in posts[move.user] if since <= move.at]
+        start = max(start, *waited or [0.0])
+        late_s = excuses.unexcused_s(start, move.at)
         if late_s > LATE_S:
             yield (
                 f"{move.user} was due at {start:.3f} and its turn came at {move.at:.3f},"
                 f" {late_s:.3f} s late"
             )
-
-
-def _merged(story: Story) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
-    for trouble in sorted(story.history.of(Trouble), key=lambda trouble: trouble.start):
-        if merged and trouble.start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], trouble.end))
-        else:
-            merged.append((trouble.start, trouble.end))
-    return merged
-
-
-def _overlap_s(intervals: list[tuple[float, float]], start: float, end: float) -> float:
-    return sum(max(0.0, min(end, high) - max(start, low)) for low, high in intervals)
 
 
 def _stuck(story: Story) -> Iterator[str]:
@@ -457,6 +418,7 @@ RULES = {
     "invented": _invented,
     "doubled": _doubled,
     "changed": _changed,
+    "stale": _stale,
     "order": _disorder,
     "unresolved": _unresolved,
     "overlap": _overlap,
@@ -467,14 +429,28 @@ RULES = {
     "halves": halves,
     "attempt early": _attempt_early,
     "verdict": _verdict,
+    "open": breaker.while_open,
+    "probes": breaker.probes,
+    "paused": breaker.while_paused,
+    "answers": answers.answers,
+    "answered": answers.answered_twice,
+    "taken back": answers.taken_back,
+    "gave up late": answers.gave_up_late,
+    "refused": answers.wanted_no_other,
     "delivered": _delivered_again,
     "held": _held,
     "dropped": _dropped_midway,
     "gave up": _gave_up_early,
     "token": _one_claim_one_attempt,
-    "fence": _fence,
-    "epoch": _epochs,
-    "knew better": _knew_better,
+    "fence": ownership.fence,
+    "epoch": ownership.epochs,
+    "knew better": ownership.knew_better,
     "late": _late,
     "stuck": _stuck,
+    "letters": letters.letters,
+    "kept": letters.kept_too_long,
+    "job": letters.jobs,
+    "listed": letters.listed,
+    "reserve": limits.reserve,
+    "horizon": limits.horizon,
 }

@@ -7,9 +7,8 @@ both, and say so in their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -22,85 +21,13 @@ from actor_queue.runtime.actor import Actor
 from actor_queue.runtime.owner import Owner
 from actor_queue.runtime.recoverer import Recoverer
 from actor_queue.store.api import StoreUnavailable
-from actor_queue.store.ownership import Ownership
-from actor_queue.store.scripts import Script, all_scripts
-from tests.simulation.world import Mutation, Verdict, simulate
-
-PRELUDE = "prelude"
-ANYWHERE = "claim"
-"""A script to look for the prelude in."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Replace `old`, which stands in the script exactly once, by `new`.
-
-    `script` is its name without the version: the newest one is meant, which is the one in use.
-    """
-
-    script: str
-    old: str
-    new: str
-
-    def check_applies(self) -> None:
-        """Raises AssertionError if the scripts have changed so that this is no mistake any more."""
-        verb = ANYWHERE if self.script == PRELUDE else self.script
-        newest = max((each for each in all_scripts() if each.verb == verb), key=_version)
-        found = newest.plain_source.count(self.old)
-        assert found == 1, f"{self.old!r} is in {self.script} {found} times, not once"
-
-
-def _version(script: Script) -> int:
-    return int(script.name.rpartition("_v")[2])
-
-
-Patched = Callable[[], AbstractContextManager[Any]]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """`faults` are the ones without which the mistake cannot show; None: as the seed draws."""
-
-    name: str
-    edits: tuple[Edit, ...] = ()
-    patched: Patched = nullcontext
-    faults: Collection[str] | None = None
-
-    @property
-    def mutation(self) -> Mutation:
-        return Mutation(self._source, self.patched)
-
-    def _source(self, original: Script) -> str:
-        source = original.plain_source
-        for edit in self.edits:
-            if edit.script in (original.verb, PRELUDE):
-                source = source.replace(edit.old, edit.new)
-        return source
-
-
-@dataclass(frozen=True)
-class Catch:
-    """After how many seeds a mutant was noticed, and by which rules."""
-
-    seeds: int
-    rules: tuple[str, ...]
-
-
-def hunt(mutant: Mutant, start: int, seeds_max: int) -> Catch | None:
-    """Run seeds from `start` on until one fails; None if none of `seeds_max` does."""
-    for count in range(seeds_max):
-        verdict: Verdict = simulate(start + count, mutant.faults, mutant.mutation)
-        if verdict.failed:
-            rules = dict.fromkeys(violation.rule for violation in verdict.violations)
-            return Catch(count + 1, tuple(rules))
-    return None
-
+from actor_queue.store.membership import Membership
+from tests.simulation.mutant import PRELUDE, Edit, Mutant, replaced
+from tests.simulation.mutants_of_answers import MUTANTS_OF_ANSWERS
+from tests.simulation.mutants_of_limits import MUTANTS_OF_LIMITS
+from tests.simulation.mutants_of_routes import MUTANTS_OF_ROUTES
 
 # Mistakes in Python
-
-
-def _replaced(owner: object, name: str, new: object) -> Patched:
-    return lambda: mock.patch.object(owner, name, new)
 
 
 def _claimable_for_ever(self: Owner, shard: int) -> Any:
@@ -153,7 +80,7 @@ async def _stop_claiming_only(self: Owner) -> None:
 _LEAVE = Owner.leave
 
 
-async def _say_nothing(self: Ownership, replica: str) -> None:
+async def _say_nothing(self: Membership, replica: str) -> None:
     """Shards are free, and whoever wants them may find out."""
 
 
@@ -225,9 +152,9 @@ MUTANTS = (
     Mutant(
         "a claim without a fence, by owners that ignore their trust window",
         (NO_FENCE,),
-        _replaced(Owner, "claimable", _claimable_for_ever),
+        replaced(Owner, "claimable", _claimable_for_ever),
     ),
-    Mutant("the trust window is ignored", (), _replaced(Owner, "claimable", _claimable_for_ever)),
+    Mutant("the trust window is ignored", (), replaced(Owner, "claimable", _claimable_for_ever)),
     Mutant(
         ">= for == on epochs, the nonce not compared",
         (ANY_HIGHER_EPOCH, NO_NONCE),
@@ -248,13 +175,13 @@ MUTANTS = (
     Mutant(
         "a retry by anybody, by owners that ignore their trust window",
         (Edit("retry", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
-        _replaced(Owner, "trusted", _trusted_for_ever),
+        replaced(Owner, "trusted", _trusted_for_ever),
         ("cut", "pause", "webhook_fails", "webhook_slow"),
     ),
     Mutant(
         "a burial by anybody, by owners that ignore their trust window",
         (Edit("bury", "if estranged(KEYS[1], ARGV[2], ARGV[3], now)", "if false"),),
-        _replaced(Owner, "trusted", _trusted_for_ever),
+        replaced(Owner, "trusted", _trusted_for_ever),
         ("cut", "pause", "webhook_gone", "webhook_slow"),
     ),
     Mutant(
@@ -265,7 +192,7 @@ MUTANTS = (
     Mutant(
         "a shard is given back before claiming in it stops",
         (),
-        _replaced(Owner, "claimable", _claimable_when_given),
+        replaced(Owner, "claimable", _claimable_when_given),
     ),
     # Claims
     Mutant("due is not looked at again", (Edit("claim", "if now < at then", "if false then"),)),
@@ -279,10 +206,10 @@ MUTANTS = (
         (
             Edit(
                 "claim",
-                "  if u.fs == 'a' and now < u.fu then\n    return attempt(user_key, flight, now)",
+                "  if u.fs == 'a' and now < u.fu then\n    local again = attempt(",
                 "  if u.fs == 'a' and now < u.fu then\n"
                 "    redis.call('HSET', user_key, 'fa', u.fa + 1)\n"
-                "    return attempt(user_key, flight, now)",
+                "    local again = attempt(",
             ),
         ),
     ),
@@ -308,7 +235,7 @@ MUTANTS = (
                 "redis.call('HSET', user_key, 'fx', ARGV[3])\n" + TAKEN_OVER,
             ),
         ),
-        _replaced(Recoverer, "run_once", _wake_all_at_once),
+        replaced(Recoverer, "run_once", _wake_all_at_once),
     ),
     Mutant(
         "an attempt's limit forgets the webhook's time",
@@ -323,7 +250,7 @@ MUTANTS = (
     Mutant(
         "an attempt's time runs from when it is heard of",
         (),
-        _replaced(Actor, "_deliver", _deliver_without_limit),
+        replaced(Actor, "_deliver", _deliver_without_limit),
         ("lost_answer", "late", "webhook_hangs"),
     ),
     Mutant("a hold is ignored", (Edit(PRELUDE, "return math.max(at, u.hu)", "return at"),)),
@@ -407,11 +334,11 @@ MUTANTS = (
         faults=TOO_LARGE,
     ),
     Mutant("an ack for any batch", (Edit("ack", "or u.fid ~= ARGV[3]", ""),)),
-    Mutant("the ack goes before the attempt", (), _replaced(Actor, "_deliver", _ack_then_deliver)),
+    Mutant("the ack goes before the attempt", (), replaced(Actor, "_deliver", _ack_then_deliver)),
     Mutant(
         "a failed attempt is settled as a success",
         (),
-        _replaced(Actor, "_settle", _settle_everything_as_done),
+        replaced(Actor, "_settle", _settle_everything_as_done),
     ),
     Mutant(
         "a retry is not in the timer index",
@@ -461,14 +388,14 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant("there is no sweep but at a gain", (), _replaced(Recoverer, "run", _sweep_only_gains)),
+    Mutant("there is no sweep but at a gain", (), replaced(Recoverer, "run", _sweep_only_gains)),
     Mutant(
-        "nobody is told that shards are free", (), _replaced(Ownership, "tell_free", _say_nothing)
+        "nobody is told that shards are free", (), replaced(Membership, "tell_free", _say_nothing)
     ),
     Mutant(
         "who leaves keeps its shards until its requests are done",
         (),
-        _replaced(Owner, "leave", _stop_claiming_only),
+        replaced(Owner, "leave", _stop_claiming_only),
         ("rolling",),
     ),
     Mutant(
@@ -481,4 +408,7 @@ MUTANTS = (
             ),
         ),
     ),
+    *MUTANTS_OF_LIMITS,
+    *MUTANTS_OF_ANSWERS,
+    *MUTANTS_OF_ROUTES,
 )

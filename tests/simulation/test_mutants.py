@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.__main__ import HUNT_START
-from tests.simulation.mutants import MUTANTS, hunt
+from tests.simulation.__main__ import HUNT_START, page, title
+from tests.simulation.mutant import hunt
+from tests.simulation.mutants import MUTANTS
 
 SEEDS_MAX = 40
 QUICK = {
@@ -29,14 +30,36 @@ QUICK = {
     "a drop takes an attempt under way",
     "a message id is not remembered",
     "a message id is remembered although the message was refused",
-    "a batch is as large as its messages make it",
     "dividing loses the second half",
     "the halves swap",
     "the first half's ack lets both go",
     "the second half goes behind newer messages",
-    "a half is a batch like any other",
     "the sweep skips who is in flight",
     "other owners are not told of sooner steps",
+    "a letter whose replay is queued is deleted",
+    "the messages of a deleted letter stay",
+    "a job that is taken up skips a page",
+    "a job passes over what got no answer",
+    "a reserve that refuses claims too",
+    "there is no reserve",
+    "an edit counts no bytes",
+    "a revoke leaves the count of its closed batch",
+    "an edit changes what was claimed",
+    "a horizon that never grows again",
+    "a taken-back batch is appended behind the newer ones",
+    "a batch is taken back as often as its receiver likes",
+    "a batch does not say what it supersedes",
+    "an old attempt's token is accepted",
+    "an answer after its time is accepted",
+    "an extension without an end",
+    "who says nothing in time was done",
+    "who wants no other attempt gets one",
+    "the owner is not told that a batch is done",
+    "a dead route takes the slots of the others",
+    "one breaker for all routes",
+    "a breaker that spends retries",
+    "a probe's time is not moved when it is granted",
+    "nobody is told of a pause",
 }
 
 
@@ -48,6 +71,11 @@ def test_every_mistake_can_still_be_made() -> None:
     for mutant in MUTANTS:
         for edit in mutant.edits:
             edit.check_applies()
+
+
+def test_the_page_has_a_line_for_every_mistake_and_for_no_other() -> None:
+    _, lines, _ = page()
+    assert list(lines) == [title(mutant) for mutant in MUTANTS]
 
 
 @pytest.mark.parametrize(
