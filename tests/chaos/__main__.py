@@ -7,17 +7,63 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chaos import races, routes, upgrade
 from tests.chaos.faults import KINDS, kinds_of
+from tests.chaos.race_verdict import RaceVerdict, judge_races
 from tests.chaos.run import PER_SECOND, Plan, run
-from tests.chaos.verdict import CALM_S
+from tests.chaos.verdict import CALM_S, Verdict
 
 
 def main() -> int:
     given = _arguments()
+    began = time.monotonic()
+    if given.latest:
+        found = _races(given)
+    elif given.upgrade_from:
+        found = _upgrade(given)
+    else:
+        found = _routes(given) if given.routes else _storm(given)
+    took_s = time.monotonic() - began
+    print(f"{'FAILED' if found else 'passed'} after {took_s:.0f} s")
+    return 1 if found else 0
+
+
+def _races(given: argparse.Namespace) -> list[str]:
+    """The violations."""
+    print(f"seed {given.seed}, {given.latest:,} races", flush=True)
+    return _shown(judge_races(races.run(given.latest, given.seed)))
+
+
+def _routes(given: argparse.Namespace) -> list[str]:
+    turns = [True, False] * max(1, round(given.seconds / routes.TURNS_S))
+    return _shown(routes.run(_plan(given), turns, _say))
+
+
+def _upgrade(given: argparse.Namespace) -> list[str]:
+    print(f"{given.upgrade_from} and this release, {given.payload}", flush=True)
+    done = upgrade.run(given.upgrade_from, _plan(given), payload=given.payload, say=_say)
+    return _shown(done)
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    return Plan(
+        given.seconds,
+        given.seed,
+        given.replicas,
+        routes.healthy_kinds(given.redis),
+        store=given.redis,
+        calm_s=given.slack,
+    )
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _storm(given: argparse.Namespace) -> list[str]:
     possible = kinds_of(given.redis, lossy=given.lossy)
     kinds = [kind for kind in possible if any(part in kind for part in given.nemesis or [""])]
     print(f"seed {given.seed}, {given.replicas} replicas, {given.seconds:g} s", flush=True)
-    began = time.monotonic()
     done = run(
         Plan(
             given.seconds,
@@ -28,17 +74,18 @@ def main() -> int:
             given.redis,
             given.slack,
         ),
-        lambda line: print(f"  {line}", flush=True),
+        _say,
     )
-    verdict = done.verdict
     if given.history is not None:
         done.write(given.history)
+    return _shown(done.verdict)
+
+
+def _shown(verdict: Verdict | RaceVerdict | routes.RoutesVerdict) -> list[str]:
     print("\n".join(verdict.lines()))
     for violation in verdict.violations:
         print(violation)
-    took_s = time.monotonic() - began
-    print(f"{'FAILED' if verdict.violations else 'passed'} after {took_s:.0f} s")
-    return 1 if verdict.violations else 0
+    return verdict.violations
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,6 +110,26 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--slack", type=float, default=CALM_S, help="seconds late without a fault: a busy machine"
+    )
+    parser.add_argument(
+        "--routes",
+        action="store_true",
+        help="a healthy receiver alone, and beside one that is slow, one that is dead, and one that"
+        " answers later",
+    )
+    parser.add_argument(
+        "--upgrade-from",
+        metavar="REVISION",
+        help="replicas go over from that release to this one and back, again and again",
+    )
+    parser.add_argument(
+        "--payload", choices=["classic", "detailed"], default="detailed", help="of both releases"
+    )
+    parser.add_argument(
+        "--latest",
+        type=int,
+        metavar="RACES",
+        help="no faults: so many times a receiver's `if latest` against a message",
     )
     parser.add_argument("--history", type=Path, help="where to write all that happened")
     return parser.parse_args()

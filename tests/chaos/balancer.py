@@ -10,9 +10,10 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.acceptance.client import Client, Response, fresh_text, fresh_user
 
@@ -23,11 +24,18 @@ RETRY_PAUSE_S = 0.1
 
 @dataclass
 class Balancer(Client):
-    """Each call goes to one of `ports`."""
+    """Each call goes to one of `ports`; while there are none, nobody answers."""
 
     ports: list[int] = field(default_factory=list)
     chance: random.Random = field(default_factory=random.Random)
     timeout_s: float = TIMEOUT_S
+    route: str | None = None
+    """That its messages name."""
+
+    def post(self, user: str, text: str | None = None, ttl: Any = 0.3, **fields: Any) -> Response:
+        """See `Client.post`."""
+        named = {} if self.route is None else {"route": self.route}
+        return super().post(user, text, ttl, **named, **fields)
 
     def call(
         self,
@@ -37,8 +45,11 @@ class Balancer(Client):
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """See `Client.call`."""
+        ports = list(self.ports)
+        if not ports:
+            return Response(None, called=time.monotonic(), returned=time.monotonic())
         given = {"content-type": "application/json"} if body is not None else {}
-        port = self.chance.choice(self.ports)
+        port = self.chance.choice(ports)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.timeout_s)
         called = time.monotonic()
         try:
@@ -65,6 +76,7 @@ class Traffic:
     threads: int = 10
     users_per_thread: int = 10
     ttl_s: tuple[float, float] = (0.1, 0.8)
+    user_names: Callable[[str], str] = fresh_user
     named: float = 0.85
     """This part of the messages has an id."""
     seed: int = 0
@@ -89,7 +101,9 @@ class Traffic:
         assert not self.given_up, f"not accepted for {GIVE_UP_S:g} s: {self.given_up[:3]}"
 
     def _send(self, number: int) -> None:
-        users = [fresh_user("carga") for _ in range(self.users_per_thread)]
+        users = [
+            self.user_names(f"carga-{number}-{place}") for place in range(self.users_per_thread)
+        ]
         chance = random.Random(f"{self.seed}-{number}")
         pause_s = self.threads / self.per_second
         following = time.monotonic() + chance.uniform(0, pause_s)

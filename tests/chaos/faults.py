@@ -21,7 +21,7 @@ from tests.chaos.failovers import handed_over, primary_killed, primary_killed_ah
 from tests.chaos.fleet import SHARDS, Fleet, Replica, StoreKind
 from tests.chaos.link import Mode
 
-READY_S = 20.0
+READY_S = 60.0
 RECONNECT_S = 3.0
 """A half-open connection is replaced within this."""
 FAILED_OVER_S = 5.0
@@ -31,8 +31,8 @@ FORGOTTEN_S = 1.0
 RETRIED_S = 2.5
 """An attempt's time limit, and the first retries after it."""
 
-Lane = Literal["replica", "surroundings"]
-"""Faults of one lane follow each other; the two lanes go on at the same time."""
+Lane = Literal["replica", "redis", "receiver"]
+"""Faults of one lane follow each other; the three lanes go on at the same time."""
 
 
 @dataclass(frozen=True)
@@ -214,54 +214,50 @@ KINDS: dict[str, Kind] = {
     "replica frozen for half a lease": Kind("replica", _frozen_for(0.5), leases=True, freezes=True),
     "replica frozen for a lease": Kind("replica", _frozen_for(1), leases=True, freezes=True),
     "replica frozen for three leases": Kind("replica", _frozen_for(3), leases=True, freezes=True),
-    "Valkey killed": Kind("surroundings", _valkey_killed, grace_s=RECONNECT_S, stores=("single",)),
-    "Valkey frozen": Kind("surroundings", _valkey_frozen, grace_s=RECONNECT_S, stores=("single",)),
-    "power cut": Kind(
-        "surroundings", _power_cut, grace_s=RECONNECT_S, forgets=True, stores=("single",)
-    ),
+    "Valkey killed": Kind("redis", _valkey_killed, grace_s=RECONNECT_S, stores=("single",)),
+    "Valkey frozen": Kind("redis", _valkey_frozen, grace_s=RECONNECT_S, stores=("single",)),
+    "power cut": Kind("redis", _power_cut, grace_s=RECONNECT_S, forgets=True, stores=("single",)),
     "scripts flushed": Kind(
-        "surroundings", _scripts_flushed, doubles=False, unseen=True, stores=("single",)
+        "redis", _scripts_flushed, doubles=False, unseen=True, stores=("single",)
     ),
-    "clients cut": Kind("surroundings", _clients_cut, grace_s=RETRIED_S, stores=("single",)),
-    "Valkey full": Kind("surroundings", _valkey_full, doubles=False, stores=("single",)),
+    "clients cut": Kind("redis", _clients_cut, grace_s=RETRIED_S, stores=("single",)),
+    "Valkey full": Kind("redis", _valkey_full, doubles=False, stores=("single",)),
     "replica apart from Redis": Kind(
-        "surroundings", _apart_from_redis, grace_s=RECONNECT_S, stores=("single",)
+        "redis", _apart_from_redis, grace_s=RECONNECT_S, stores=("single",)
     ),
-    "replica far from Redis": Kind(
-        "surroundings", _far_from_redis, doubles=False, stores=("single",)
-    ),
+    "replica far from Redis": Kind("redis", _far_from_redis, doubles=False, stores=("single",)),
     "primary killed": Kind(
-        "surroundings",
+        "redis",
         lambda scene: primary_killed(scene.fleet.store, scene.chance),
         grace_s=FAILED_OVER_S,
         stores=("cluster", "sentinel"),
     ),
     "primary killed ahead of its replica": Kind(
-        "surroundings",
+        "redis",
         lambda scene: primary_killed_ahead(scene.fleet.watched),
         grace_s=FAILED_OVER_S,
         forgets=True,
         stores=("sentinel",),
     ),
     "primary handed over": Kind(
-        "surroundings",
+        "redis",
         lambda scene: handed_over(scene.fleet.store, scene.chance),
         grace_s=FAILED_OVER_S,
         stores=("cluster", "sentinel"),
     ),
     "slots moved": Kind(
-        "surroundings",
+        "redis",
         lambda scene: slots_moved(scene.fleet.store, scene.chance, SHARDS),
         grace_s=RECONNECT_S,
         stores=("cluster",),
     ),
-    "replica apart from the webhook": Kind("surroundings", _apart_from_webhook, grace_s=RETRIED_S),
+    "replica apart from the webhook": Kind("receiver", _apart_from_webhook, grace_s=RETRIED_S),
     "webhook fails": Kind(
-        "surroundings", _answering(OK, reply(500), reply(503), reply(429)), doubles=False
+        "receiver", _answering(OK, reply(500), reply(503), reply(429)), doubles=False
     ),
-    "webhook hangs": Kind("surroundings", _answering(OK, OK, HANG), doubles=False),
-    "webhook slow": Kind("surroundings", _answering(slow(0.2), slow(0.5)), doubles=False),
-    "webhook resets": Kind("surroundings", _answering(OK, CLOSE), doubles=False),
+    "webhook hangs": Kind("receiver", _answering(OK, OK, HANG), doubles=False),
+    "webhook slow": Kind("receiver", _answering(slow(0.2), slow(0.5)), doubles=False),
+    "webhook resets": Kind("receiver", _answering(OK, CLOSE), doubles=False),
 }
 
 

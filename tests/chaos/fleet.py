@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from actor_queue.core.conversation import DEFAULT_ROUTE
 from tests.acceptance.client import Client
 from tests.acceptance.history import Journal
 from tests.acceptance.receiver import Attempt, Receiver, receiving
@@ -48,7 +49,11 @@ VARIABLES = {
 
 DURABLE = {"AQ_DURABILITY": "replica"}
 """Where a failover may forget what only the primary had."""
+CONFIG = "aq.toml"
+"""In a replica's directory, where there are routes."""
 STARTS_MAX = 3
+SETTLED_LEASES = 8
+"""Within so many leases, at the latest, shards are where they belong: an eighth moves at a time."""
 EACH_WRITE = ("--appendonly", "yes", "--appendfsync", "always")
 EACH_SECOND = ("--appendonly", "yes", "--appendfsync", "everysec")
 
@@ -101,6 +106,8 @@ class Replica:
     to_webhook: Link
     link: Link | None = None
     """To the Valkey."""
+    to_routes: dict[str, Link] = field(default_factory=dict)
+    """To the receivers of the other routes."""
 
     @property
     def name(self) -> str:
@@ -147,6 +154,8 @@ class Fleet:
     """Of each replica, which are replicas themselves."""
     eye: Witness | None = None
     """Looks at the Valkey."""
+    receivers: dict[str, Receiver] = field(default_factory=dict)
+    """Of all routes; `receiver` is the default one's."""
     _grow: Callable[[], Replica] = field(repr=False, default=lambda: NotImplemented)
 
     @property
@@ -191,7 +200,8 @@ class Fleet:
         """Everything runs and reaches everything."""
         self.receiver.mix = None
         for replica in self.replicas:
-            replica.to_webhook.heal()
+            for way in (replica.to_webhook, *replica.to_routes.values()):
+                way.heal()
             if replica.link is not None:
                 replica.link.heal()
         for replica in self.replicas:
@@ -249,19 +259,37 @@ def fleet(
     *,
     kind: StoreKind = "single",
     options: Sequence[str] = EACH_WRITE,
+    store: Store | None = None,
+    routes: Mapping[str, str] | None = None,
+    named: bool = True,
 ) -> Iterator[Fleet]:
-    """`size` replicas that share everything, ready. At the end their logs are looked through."""
+    """`size` replicas that share everything, ready. At the end their logs are looked through.
+
+    `store` is another fleet's, of the same kind, of which this one has a namespace of its own.
+    `routes` have a receiver each, and what their tables say besides its address; without `named`
+    no replica is told of them.
+    """
     with ExitStack() as stack:
-        receiver = stack.enter_context(receiving())
-        store = stack.enter_context(_store(kind, options))
+        receivers = {
+            name: stack.enter_context(receiving()) for name in (DEFAULT_ROUTE, *(routes or {}))
+        }
+        if store is None:
+            store = stack.enter_context(_store(kind, options))
         settings = {**VARIABLES, **(DURABLE if kind != "single" else {}), **(variables or {})}
         journal, replicas = Journal(), list[Replica]()
 
-        def grow() -> Replica:
-            replica = _replica(stack, len(replicas), store, receiver, journal, settings)
-            replicas.append(replica)
-            replica.service.start()
-            balancer.ports.append(replica.service.port)
+        def grow(more: int = 1) -> Replica:
+            for _ in range(more):
+                replica = _replica(stack, len(replicas), store, receivers, journal, settings)
+                if routes:
+                    file = _configure(stack, replica, receivers, routes)
+                    config = {"AQ_CONFIG": str(file)} if named else {}
+                    replica.service.variables = {**replica.service.variables, **config}
+                replicas.append(replica)
+                replica.service.launch()
+            for replica in replicas[-more:]:
+                replica.service.arrive()
+                balancer.ports.append(replica.service.port)
             return replica
 
         balancer = Balancer(0, journal, chance=random.Random(size))
@@ -269,10 +297,20 @@ def fleet(
         if isinstance(store, Valkey):
             eye = stack.enter_context(witnessing(store.socket_path, int(settings["AQ_SHARDS"])))
         lease_s, workers = float(settings["AQ_LEASE_TTL"]), int(settings.get("AQ_WORKERS", 1))
-        whole = Fleet(replicas, store, receiver, journal, balancer, lease_s, workers, eye, grow)
-        for _ in range(size):
-            grow()
-        whole.settle()
+        whole = Fleet(
+            replicas,
+            store,
+            receivers[DEFAULT_ROUTE],
+            journal,
+            balancer,
+            lease_s,
+            workers,
+            eye,
+            receivers,
+            grow,
+        )
+        grow(size)
+        whole.settle(SETTLED_LEASES * lease_s)
         yield whole
 
 
@@ -280,7 +318,7 @@ def _replica(
     stack: ExitStack,
     index: int,
     store: Store,
-    receiver: Receiver,
+    receivers: Mapping[str, Receiver],
     journal: Journal,
     settings: Mapping[str, Any],
 ) -> Replica:
@@ -290,7 +328,7 @@ def _replica(
         url = f"redis://127.0.0.1:{link.port}"
     else:
         url = store.url
-    to_webhook = stack.enter_context(linked(receiver.port))
+    to_webhook = stack.enter_context(linked(receivers[DEFAULT_ROUTE].port))
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="aq-"))
     variables = {
         "REDIS_URL": url,
@@ -300,6 +338,20 @@ def _replica(
     service = Service(Path(directory), variables, client=Client(0, journal))
     stack.push(service.closing)
     return Replica(index, service, to_webhook, link)
+
+
+def _configure(
+    stack: ExitStack, replica: Replica, receivers: Mapping[str, Receiver], routes: Mapping[str, str]
+) -> Path:
+    """Links of its own to the routes' receivers, and the file that names them."""
+    tables = []
+    for name, more in routes.items():
+        link = stack.enter_context(linked(receivers[name].port))
+        replica.to_routes[name] = link
+        tables.append(f'[routes.{name}]\nurl = "http://127.0.0.1:{link.port}/hook"\n{more}\n')
+    file = replica.service.directory / CONFIG
+    file.write_text("\n".join(tables))
+    return file
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from tests.chaos.run import Plan, Run, run
 
 pytestmark = pytest.mark.process
 
-SECONDS = 120.0
-SECONDS_OF_FAILOVERS = 30.0
+SECONDS_MAX = 600.0
+GAP_S = (0.3, 1.2)
+"""Shorter than in a campaign, so that each kind comes while others are at work."""
 BUSY_S = 2.5
 """Late without a fault: other tests keep the machine busy. `make chaos` allows 1 s."""
 
@@ -24,14 +25,18 @@ def stormed(plan: Plan) -> Run:
     return done
 
 
-def test_two_minutes_of_everything_and_the_contract_holds() -> None:
-    done = stormed(Plan(SECONDS, seed=5, calm_s=BUSY_S))
-    assert {fault.kind for fault in done.faults} == set(kinds_of("single"))
-    assert done.verdict.messages > 3_000
+def test_everything_happens_once_at_least_and_the_contract_holds() -> None:
+    """On one route. Four are a campaign, `python -m tests.chaos --routes`: once the default route
+    was late after Valkey and a replica had been frozen, by steps that look like the pace after a
+    breaker has closed. Whether the freeze opened it is not proven."""
+    done = stormed(Plan(SECONDS_MAX, seed=5, calm_s=BUSY_S, rounds=1, gap_s=GAP_S))
+    assert set(kinds_of("single")) <= {fault.kind for fault in done.faults}
 
 
 @pytest.mark.parametrize(("store", "seed"), [("cluster", 3), ("sentinel", 4)])
 def test_primaries_change_and_the_contract_holds(store: StoreKind, seed: int) -> None:
-    kinds = [kind for kind in kinds_of(store) if kind.startswith(("primary", "slots", "replica"))]
-    done = stormed(Plan(SECONDS_OF_FAILOVERS, seed, kinds=kinds, store=store, calm_s=BUSY_S))
-    assert any(fault.kind.startswith("primary") for fault in done.faults)
+    changes = [kind for kind in kinds_of(store) if kind.startswith(("primary", "slots"))]
+    kinds = [*changes, "replica killed", "replica rolled", "replica frozen for three leases"]
+    plan = Plan(SECONDS_MAX, seed, kinds=kinds, store=store, calm_s=BUSY_S, rounds=1)
+    done = stormed(plan)
+    assert {fault.kind for fault in done.faults} == set(kinds)

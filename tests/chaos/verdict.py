@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from actor_queue.core.conversation import DEFAULT_ROUTE, Conversation
 from actor_queue.core.shard import shard_of
 from tests.acceptance.checker import Expected, violations
 from tests.acceptance.history import Post
@@ -105,8 +106,10 @@ def judge(
     replica_of: Mapping[str, int] | None = None,
     made_by: MadeBy | None = None,
     calm_s: float = CALM_S,
+    route: str = DEFAULT_ROUTE,
 ) -> Verdict:
-    """All of it. Rule 7 is looked at when `samples`, `replica_of` and `made_by` are given."""
+    """All of it, of one route. Rule 7 is looked at when `samples`, `replica_of` and `made_by` are
+    given."""
     posts, came = list(posts), sorted(attempts, key=lambda attempt: attempt.started)
     excused = [_without_pauses(attempt, faults, made_by) for attempt in came]
     touched, kept_posts, kept_attempts = _set_apart(posts, excused, faults)
@@ -128,7 +131,7 @@ def judge(
         if each.excess_s > calm_s
     ]
     if made_by is not None and replica_of is not None:
-        found += stale(came, samples, faults, replica_of, made_by)
+        found += stale(came, samples, faults, replica_of, made_by, route)
     by_kind: dict[str, list[float]] = defaultdict(list)
     for each in late:
         by_kind[each.kinds[-1] if each.kinds else CALM].append(each.late_s)
@@ -282,6 +285,7 @@ def stale(
     faults: Sequence[Fault],
     replica_of: Mapping[str, int],
     made_by: MadeBy,
+    route: str = DEFAULT_ROUTE,
 ) -> Iterator[str]:
     """Attempts by a replica while another one had owned the shard for long, and went on to."""
     shards = len(samples[0].owners) if samples else 0
@@ -290,7 +294,8 @@ def stale(
         while place < len(samples) and samples[place].heard < attempt.started - SURE_S:
             place += 1
         around = samples[max(0, place - 1) : place + SAMPLES_MAX]
-        owner = _owner_around(attempt, around, shard_of(attempt.user, shards)) if shards else None
+        shard = shard_of(Conversation(route, attempt.user).key, shards) if shards else 0
+        owner = _owner_around(attempt, around, shard) if shards else None
         sender = made_by(attempt)
         if owner is None or replica_of.get(owner, sender) == sender:
             continue
