@@ -57,6 +57,11 @@ SEED ?= 1
 chaos: install
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED)
 
+# As many times a receiver's "done, if nothing newer waits" against a message, at two replicas.
+RACES ?= 10000
+races: install
+	$(BIN)/python -m tests.chaos --latest $(RACES) --seed $(SEED)
+
 # CONNECTIONS slow peers of every kind, for SECONDS each, and what a normal client sees meanwhile.
 CONNECTIONS ?= 5000
 abuse: SECONDS = 60
