@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from actor_queue.core.batch import Attempt, batch_id, divided_from
+from actor_queue.core.answers import Ticket
+from actor_queue.core.batch import Attempt, batch_id, divided_from, supersedes
 from actor_queue.core.message import Accepted, Appended, Full, Message
 from actor_queue.core.settings import Settings
-from actor_queue.store.api import Lease, Settled
+from actor_queue.store.api import Lease, NotDue, Settled
+from actor_queue.store.claims import LEFT, LEFT_MS
 from tests.store.driver import MemorySubject, Now, finished, memory_subject
 
 ATTEMPT_MS = 3_000
@@ -80,6 +83,20 @@ class Mixed:
         return self.old(
             "claim_v1", keys, *fence, "ana", "old token", "b0000old", ATTEMPT_MS, "classic"
         )
+
+    def former_claim(self) -> Any:
+        """Of the release that knows late acks and halves, and no answers."""
+        mine, shard = self.mine, self.shard
+        keys = (shard.lease, shard.due, mine.state, mine.pending, mine.line, mine.flight)
+        facts = ("ana", "former token", "b0000former", ATTEMPT_MS, "classic")
+        fence = (self.lease.epoch, self.lease.nonce)
+        return self.old("claim_v2", (*keys, mine.history), *fence, *facts)
+
+    def answers_later(self) -> tuple[Attempt, Ticket]:
+        """An attempt that was answered 202."""
+        attempt = self.claim()
+        assert self.subject.call("answering", attempt, ATTEMPT_MS) == Settled(ATTEMPT_MS)
+        return attempt, Ticket("ana", attempt.batch.id, attempt.token, self.now.ms + 10**6)
 
     def old_verdict(self, name: str, attempt: Attempt, *more: bytes, why: Any = 500) -> Any:
         mine, shard = self.mine, self.shard
@@ -216,3 +233,68 @@ def test_bytes_that_a_newer_replica_claimed_do_not_count_beside_what_it_appends(
     mixed.old_post("b" * 100)
     assert isinstance(mixed.post("c" * 100), Accepted)
     assert isinstance(mixed.post("d" * 100), Full)
+
+
+@pytest.mark.parametrize("claim", ["old_claim", "former_claim"])
+def test_its_claim_makes_the_next_attempt_when_the_time_for_an_answer_is_over(
+    mixed: Mixed, claim: str
+) -> None:
+    mixed.post("a")
+    attempt, ticket = mixed.answers_later()
+    assert getattr(mixed, claim)()[0] == b"wait", "until then it is an attempt under way"
+    mixed.now.ms += ATTEMPT_MS
+    reply = getattr(mixed, claim)()
+    assert (reply[0], reply[1], reply[3].decode()) == (b"attempt", 2, attempt.batch.id)
+    assert mixed.subject.call("answer_done", ticket, only_latest=False) is None
+    assert mixed.subject.call("describe", "ana").state == "delivering"
+    mixed.now.ms += ATTEMPT_MS
+    again = mixed.claim()
+    assert (again.number, again.unanswered) == (3, False)
+
+
+def test_its_ack_ends_an_answer_and_the_next_batch_is_not_taken_for_answering(
+    mixed: Mixed,
+) -> None:
+    mixed.post("a")
+    attempt, ticket = mixed.answers_later()
+    mixed.post("b")
+    mixed.old_ack(attempt)
+    assert mixed.subject.call("answer", ticket) is None
+    following = mixed.former_claim()
+    assert following[0] == b"attempt"
+    assert mixed.subject.call("describe", "ana").state == "delivering"
+
+
+@pytest.mark.parametrize("claim", ["old_claim", "former_claim"])
+def test_it_sends_what_was_taken_back_under_an_id_of_its_own(mixed: Mixed, claim: str) -> None:
+    mixed.post("a")
+    attempt, ticket = mixed.answers_later()
+    mixed.post("b")
+    assert mixed.subject.call("answer_done", ticket, only_latest=True).state == "taken_back"
+    reply = getattr(mixed, claim)()
+    items = reply[-1]
+    assert [json.loads(item)[3]["message"] for item in items] == ["a", "b"]
+    assert supersedes(reply[3].decode()) is None
+    mixed.old_ack(replace(attempt, batch=replace(attempt.batch, id=reply[3].decode())))
+    mixed.post("c")
+    third = mixed.claim()
+    assert (third.batch.messages, supersedes(third.batch.id)) == (["c"], None)
+
+
+def test_a_batch_in_a_mode_of_a_newer_release_is_left_to_it_and_spends_no_attempt(
+    mixed: Mixed,
+) -> None:
+    mixed.post("a")
+    first = mixed.claim()
+    assert mixed.subject.call("retry", mixed.lease, first, 0, 503, "answered 503") == Settled(0)
+    mixed.subject.client.hset(mixed.mine.state, "fm", "detailed_v9")
+    mixed.post("b")
+    for _ in range(3):
+        assert mixed.claim() == NotDue(LEFT_MS)
+        assert mixed.subject.call("describe", "ana").state == "retrying"
+        mixed.now.ms += LEFT_MS
+    (left, *_) = mixed.subject.call("describe", "ana").recent
+    assert (left.batch_id, left.outcome, left.reason) == (first.batch.id, "retry", LEFT)
+    mixed.subject.client.hset(mixed.mine.state, "fm", first.batch.mode)
+    second = mixed.claim()
+    assert (second.batch, second.number) == (first.batch, 2)
