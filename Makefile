@@ -23,8 +23,11 @@ $(RUNS): pyproject.toml requirements.lock
 run: $(RUNS)
 	@$(BIN)/actor-queue dev
 
+# Three workers for two cores, because many tests wait for processes and for time to pass.
+# Compiled modules are kept, whatever the environment says: the suite starts hundreds of processes.
+test: export PYTHONDONTWRITEBYTECODE =
 test: install lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 # The suite on the oldest and the newest Python of this machine, and on the system's own.
 test-pythons:

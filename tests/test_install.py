@@ -50,6 +50,13 @@ def test_the_image_has_every_dependency_of_the_service() -> None:
     assert set(listed[1].split()) == names(described["project"]["dependencies"])
 
 
+def test_the_packages_of_every_extra_are_pinned() -> None:
+    """The image constrains them by the second lock."""
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = [names(each) for each in described["project"]["optional-dependencies"].values()]
+    assert set().union(*extras) <= {name for name, _, _ in pins("requirements-dev.lock")}
+
+
 # What `tools/install.py` says
 
 

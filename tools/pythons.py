@@ -20,7 +20,7 @@ from install import NEWEST, OLDEST, say
 VENVS = ".venvs"
 LOCK = "requirements-dev.lock"
 SYSTEM = "/usr/bin/python3"
-SUITE = ("--numprocesses=2", "--dist=loadfile")
+SUITE = ("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder")
 
 Version = tuple[int, ...]
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 
 import pytest
 
@@ -90,7 +91,9 @@ def troubled() -> Iterator[Troubled]:
         script(scenario.asked_less, reply(503, retry_after="0"))
         unlucky = [scenario.gone, scenario.too_large, scenario.exhausted]
         unlucky += [scenario.asked, scenario.asked_date, scenario.asked_less]
-        for user in [*scenario.once.values(), *unlucky, *scenario.healthy]:
+        # Where most of ten attempts fail, the receiver is down for everybody, and its route opens.
+        mixed = zip_longest(scenario.healthy, [*scenario.once.values(), *unlucky])
+        for user in filter(None, chain.from_iterable(mixed)):
             scenario.texts[user] = post(user, ttl=0.2)
         shared.gone.update(scenario.texts[user] for user in unlucky[:3])
         yield scenario
@@ -259,7 +262,7 @@ def test_a_batch_too_large_for_its_receiver_comes_in_parts_and_only_one_message_
 
 def test_a_receiver_that_refuses_connections_gets_all_when_it_is_back(troubled: Troubled) -> None:
     shared = troubled.world
-    users = [fresh_user("recusa") for _ in range(10)]
+    users = [fresh_user("recusa") for _ in range(3)]
     shared.receiver.refuse()
     try:
         texts = {user: shared.client.accepted(user, ttl=0) for user in users}

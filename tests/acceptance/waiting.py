@@ -10,7 +10,7 @@ from tests.acceptance.history import Journal
 from tests.acceptance.receiver import Attempt, Receiver
 
 POLL_S = 0.01
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 BUSY_S = 1.0
 """How much later than promised a thing may be seen here: the machine may be busy with others.
 What the contract says about milliseconds is measured by the benchmarks."""

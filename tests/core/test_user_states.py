@@ -10,9 +10,12 @@ from typing import Any, get_args
 
 import pytest
 
+from actor_queue.core.answers import Ticket
 from actor_queue.core.batch import Attempt, batch_id
 from actor_queue.core.message import Message
+from actor_queue.core.outcome import Retry
 from actor_queue.core.settings import Settings
+from actor_queue.store.answers_api import Answered
 from actor_queue.store.api import Lease, UserState
 from tests.store.driver import Now, Subject, memory_subject
 
@@ -21,6 +24,7 @@ TTL_MS = 1_000
 TIMEOUT_MS = 2_000
 RETRY_MS = 500
 HOLD_MS = 3_000
+WITHIN_MS = 2_500
 LEASE_MS = 1_000_000
 
 
@@ -85,6 +89,26 @@ class Scene:
     def fail(self) -> None:
         self.ask("retry", self.lease, self.attempt, RETRY_MS, 500, "answered 500")
 
+    def answer_later(self) -> None:
+        self.ask("answering", self.attempt, WITHIN_MS)
+
+    @property
+    def ticket(self) -> Ticket:
+        return Ticket("ana", self.attempt.batch.id, self.attempt.token, self.now.ms + 10**6)
+
+    def done(self) -> None:
+        self.subject.call("answer_done", self.ticket, only_latest=False)
+
+    def done_if_latest(self) -> None:
+        self.subject.call("answer_done", self.ticket, only_latest=True)
+
+    def extend(self) -> None:
+        self.ask("answer_extend", self.ticket, WITHIN_MS)
+
+    def say_failed(self) -> None:
+        was = Answered("answering", 0, attempt=1, messages=1)
+        self.ask("answer_fail", self.ticket, was, Retry(RETRY_MS, "no"))
+
     def divide(self) -> None:
         """Of a batch that has two messages."""
         self.ack()
@@ -127,6 +151,7 @@ BEGIN: dict[str, list[Script]] = {
     "idle": [(), ("post_and_claim", "ack")],
     "collecting": [("post",)],
     "delivering": [("post_and_claim",)],
+    "answering": [("post_and_claim", "answer_later")],
     "retrying": [("post_and_claim", "fail")],
     "held": [("hold",)],
 }
@@ -142,6 +167,13 @@ MOVES: dict[tuple[str, str], list[Script]] = {
     ("delivering", "retrying"): [("fail",), ("post", "fail"), ("divide",)],
     ("delivering", "held"): [("hold", "ack"), ("hold", "fail")],
     ("delivering", "delivering"): [(str(TIMEOUT_MS + 1_000), "claim"), ("hold",), ("post",)],
+    ("delivering", "answering"): [("answer_later",)],
+    ("answering", "answering"): [(str(WITHIN_MS - 1), "extend", "1"), ("hold",), ("post",)],
+    ("answering", "idle"): [("done",), ("done_if_latest",)],
+    ("answering", "collecting"): [("post", "done"), ("post", "done_if_latest")],
+    ("answering", "retrying"): [("say_failed",)],
+    ("answering", "delivering"): [(str(WITHIN_MS), "claim")],
+    ("answering", "held"): [("hold", "done"), ("hold", "say_failed")],
     ("retrying", "delivering"): [(str(RETRY_MS), "claim"), ("flush_and_claim",)],
     ("retrying", "idle"): [("drop",)],
     ("retrying", "held"): [("hold",)],

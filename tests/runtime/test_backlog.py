@@ -3,15 +3,22 @@ that needs."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 
+from actor_queue.core.conversation import Conversation
 from actor_queue.core.message import Message
-from actor_queue.runtime.recoverer import BACKLOG_MAX, BURST, SWEEP_S
+from actor_queue.core.outcome import Outcome
+from actor_queue.core.routes import Route
+from actor_queue.runtime.lanes import BACKLOG_MAX
+from actor_queue.runtime.recoverer import BURST, SWEEP_S
 from actor_queue.store.redis import RedisStore
 from actor_queue.testing.memory import MemoryRunner
 from tests.runtime.harness import (
     Replica,
+    Sent,
     Stage,
     after,
     message,
@@ -83,3 +90,45 @@ def test_a_slow_receiver_s_backlog_does_not_keep_the_sweep_from_another_shard() 
             assert a.engine.actors == 301
 
     run(main)
+
+
+def test_a_long_queue_before_a_slow_receiver_hides_nobody_of_another_route() -> None:
+    """Its receiver answers 2xx, so no breaker opens, and all its places are taken."""
+
+    async def main() -> None:
+        async with stage(shards=1, max_deliveries=10, webhook_timeout_ms=100_000) as s:
+            default = Route.default(s.settings)
+            s.routes.replace([default, replace(default, name="live")])
+            await append_unheard(s, [message(f"user-{n}", "oi", 0) for n in range(6_000)])
+            await trio.sleep(20)
+            live = [Conversation("live", f"u{n}").key for n in range(3)]
+            slow, quick = after(30), after(0.1)
+
+            async def answer(sent: Sent) -> Outcome:
+                return await (quick if sent.batch.route == "live" else slow)(sent)
+
+            s.answer = answer
+            await append_unheard(s, [message(live[0], "oi", 0)])
+            a = await s.start("ra")
+            start = trio.current_time()
+            for number in range(3):
+                await until(lambda n=number: len(_live(s)) > n)
+                late_s = trio.current_time() - start
+                assert late_s < LATE_S, f"number {number} came {late_s} s late"
+                await trio.sleep(7)
+                start = trio.current_time()
+                await append_unheard(s, [message(live[(number + 1) % 3], "oi", 0)])
+            assert a.engine.oldest_due_s > 20, "the slow route's users are not forgotten"
+            assert a.engine.actors <= BACKLOG_MAX + 2 * BURST + len(live)
+            taken = [sent for sent in s.seen if sent.batch.route == "default"]
+            assert len(taken) >= 10, "all places of the slow route are taken"
+
+    run(main)
+
+
+def _live(s: Stage) -> list[Sent]:
+    return [sent for sent in s.seen if sent.batch.route == "live"]
+
+
+LATE_S = 3 * SWEEP_S
+"""Who has no timer waits for a sweep, and behind so many for the page that reaches there."""

@@ -11,8 +11,8 @@ import trio
 
 from actor_queue.core.horizon import HORIZON_S, NEAR_S, horizon_s
 from actor_queue.core.outcome import Outcome
-from actor_queue.runtime import recoverer
-from tests.runtime.harness import FAILED, Replica, Sent, Stage, run, stage, taken, until, users_in
+from actor_queue.runtime import lanes
+from tests.runtime.harness import REFUSED, Replica, Sent, Stage, run, stage, taken, until, users_in
 
 LATE_S = 0.002
 BESIDES = 40
@@ -88,7 +88,7 @@ def test_whoever_is_due_soon_is_in_time_although_those_who_wait_long_came_first(
 def test_retries_that_are_waited_for_keep_nobody_else_from_a_timer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recoverer, "BACKLOG_MAX", BESIDES)
+    monkeypatch.setattr(lanes, "BACKLOG_MAX", BESIDES)
 
     async def main() -> None:
         async with stage(
@@ -97,7 +97,7 @@ def test_retries_that_are_waited_for_keep_nobody_else_from_a_timer(
             burst = Burst(s, await s.start("ra"))
 
             async def answer(sent: Sent) -> Outcome:
-                return FAILED if sent.user.startswith("failing") else await taken(sent)
+                return REFUSED if sent.user.startswith("failing") else await taken(sent)
 
             s.answer = answer
             for number in range(90):
@@ -122,7 +122,7 @@ def test_retries_that_are_waited_for_keep_nobody_else_from_a_timer(
 def test_what_is_due_at_once_while_every_slot_is_taken_waits_in_the_store_and_not_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recoverer, "BACKLOG_MAX", BESIDES)
+    monkeypatch.setattr(lanes, "BACKLOG_MAX", BESIDES)
 
     async def main() -> None:
         async with stage(shards=4, max_actors=50, max_deliveries=20) as s:

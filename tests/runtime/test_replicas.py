@@ -317,7 +317,7 @@ def test_a_replica_whose_lease_was_taken_starts_no_attempt_until_it_has_it_again
             await trio.sleep(3.9)
             assert s.seen == []
             assert a.engine.counters.fenced >= 1
-            assert len(s.calls("claim_v2")) == 1
+            assert len(s.calls("claim_v4")) == 1
             await trio.sleep(5)
             assert s.texts() == [["oi"]]
             assert 4 <= s.seen[0].at - seized <= 4 + 2 * EXPIRED_S
@@ -367,12 +367,12 @@ def test_a_replica_that_was_frozen_for_longer_than_its_lease_claims_nothing_befo
             a.skew_s += LEASE_S
             await a.post("bea", "oi", ttl_s=0)
             await trio.sleep(0.05)
-            assert s.calls("claim_v2") == s.calls("renew_v1", woke) == []
+            assert s.calls("claim_v4") == s.calls("renew_v1", woke) == []
             await until(lambda: bool(s.calls("renew_v1", woke)))
             await trio.sleep(SWEEP_S)
             renewed = s.calls("renew_v1", woke)[0].at
             assert len(s.seen) == 2
-            assert all(claim.at >= renewed for claim in s.calls("claim_v2"))
+            assert all(claim.at >= renewed for claim in s.calls("claim_v4"))
 
     run(main)
 
@@ -381,7 +381,7 @@ def frozen_after_claim(a: Replica, then: Callable[[], None] = lambda: None) -> N
     """The next claim's answer finds a process that was stopped for as long as its lease lasts."""
 
     def freeze(name: str) -> None:
-        if name == "claim_v2":
+        if name == "claim_v4":
             a.runner.after = lambda name: None
             a.skew_s += LEASE_S
             then()
@@ -401,7 +401,7 @@ def test_a_replica_that_was_frozen_after_its_claim_makes_the_attempt_once_it_has
             renewed = s.calls("renew_v1", claimed)[0].at
             assert renewed <= sent.at <= renewed + 0.1
             await trio.sleep(20)
-            assert len(s.seen) == len(s.calls("claim_v2")) == 1
+            assert len(s.seen) == len(s.calls("claim_v4")) == 1
 
     run(main)
 

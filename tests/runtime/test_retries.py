@@ -178,7 +178,7 @@ def test_the_time_of_a_repeated_claim_counts_from_the_first() -> None:
 
             def lose(name: str) -> None:
                 nonlocal fired
-                if name == "claim_v2" and not fired:
+                if name == "claim_v4" and not fired:
                     fired = True
                     a.runner.lose_answers(1)
 

@@ -93,12 +93,12 @@ def test_the_store_is_asked_at_a_walking_pace_while_claims_fail() -> None:
             broken_since = trio.current_time() + 1
 
             def refuse(name: str) -> None:
-                if name == "claim_v2":
+                if name == "claim_v4":
                     raise_away()
 
             a.runner.before = refuse
             await trio.sleep(11)
-            claims = len(s.calls("claim_v2", broken_since))
+            claims = len(s.calls("claim_v4", broken_since))
             assert claims >= 5 * 10 / (2 * STORE_PAUSE_S) - 5
             assert claims <= 5 * 10 / STORE_PAUSE_S + 5
             assert len(s.asked) < 500

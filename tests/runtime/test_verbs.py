@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import anyio
 import pytest
 import trio
 
-from actor_queue.runtime.events import LISTENERS_MAX, QUEUE_MAX, EventBus
+from actor_queue.runtime.events import LISTENERS_MAX, LISTENERS_OF_ONE_MAX, QUEUE_MAX, EventBus
 from actor_queue.store.api import StoreUnavailable
 from tests.runtime.harness import FAILED, GONE, after, in_turn, run, stage
 
@@ -180,7 +181,7 @@ def test_a_listener_hears_what_happens_without_a_word_of_the_messages() -> None:
                 while True:
                     try:
                         heard.append(events.receive_nowait())
-                    except trio.WouldBlock:
+                    except anyio.WouldBlock:
                         break
             assert [event.name for event in heard] == [
                 *("accepted", "fired", "failed", "fired", "dead"),
@@ -214,13 +215,48 @@ def test_a_listener_that_went_away_disturbs_nobody_and_the_number_of_listeners_i
         assert not bus.listened
         bus.publish("accepted")
         gone.receive_nowait()
-        with pytest.raises(trio.WouldBlock):
+        with pytest.raises(anyio.WouldBlock):
             gone.receive_nowait()
         with ExitStack() as listening:
-            for _ in range(LISTENERS_MAX):
-                listening.enter_context(bus.listen())
-            with pytest.raises(OverflowError), bus.listen():
-                pass
+            before = [listening.enter_context(bus.listen()) for _ in range(LISTENERS_MAX)]
+            listening.enter_context(bus.listen())
+            assert [each.put_out for each in before] == [True] + [False] * (LISTENERS_MAX - 1)
+            with pytest.raises(anyio.EndOfStream):
+                await before[0].receive()
+
+    run(main)
+
+
+def test_of_one_party_with_too_many_listeners_the_furthest_behind_goes() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        with ExitStack() as listening:
+            other = listening.enter_context(bus.listen("other"))
+            own = [listening.enter_context(bus.listen("own")) for _ in range(LISTENERS_OF_ONE_MAX)]
+            bus.publish("accepted")
+            for each in (*own[:7], *own[8:]):
+                each.receive_nowait()
+            last = listening.enter_context(bus.listen("own"))
+            assert [place for place, each in enumerate(own) if each.put_out] == [7]
+            assert not other.put_out
+            bus.publish("accepted")
+            assert last.receive_nowait().name == "accepted"
+
+    run(main)
+
+
+def test_where_too_many_listen_in_all_the_party_with_the_most_gives_way() -> None:
+    async def main() -> None:
+        bus = EventBus()
+        with ExitStack() as listening:
+            few = listening.enter_context(bus.listen("few"))
+            many = [
+                listening.enter_context(bus.listen(f"many-{number % 9}"))
+                for number in range(LISTENERS_MAX - 1)
+            ]
+            listening.enter_context(bus.listen("new"))
+            assert [each.put_out for each in many] == [True] + [False] * (LISTENERS_MAX - 2)
+            assert not few.put_out
 
     run(main)
 
@@ -256,6 +292,6 @@ def test_before_it_runs_an_engine_takes_nothing() -> None:
             with pytest.raises(StoreUnavailable) as refused:
                 await a.post("ana", "oi")
             assert refused.value.executed is False
-            assert s.calls("append_v2") == []
+            assert s.calls("append_v2") == s.calls("append_one_v1") == []
 
     run(main)

@@ -9,18 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 import trio
 
 from actor_queue.core.batch import Attempt, batch_id
+from actor_queue.core.history import PastAttempt, mark_of
 from actor_queue.core.message import Message
 from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
+from actor_queue.store.aliases import KEPT_MS as LINKS_KEPT_MS
+from actor_queue.store.aliases_api import Sighting
 from actor_queue.store.api import Lease
+from actor_queue.store.deeds import KEPT_MS as DEEDS_KEPT_MS
+from actor_queue.store.deeds_api import Deed
+from actor_queue.store.history import KEPT_MS as HISTORY_KEPT_MS
 from actor_queue.store.keys import Keys
+from actor_queue.store.needs import needs_of
 from actor_queue.store.redis import FORMAT, RedisStore
 from actor_queue.store.replay import KEPT_MS
-from actor_queue.store.server import connected, probe_call
+from actor_queue.transport.server import connected
 from tests.servers import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "storage.md"
@@ -28,7 +36,7 @@ ROUNDED = 1.25
 DAY_MS = 86_400_000
 HOLD_MS = 2 * DAY_MS
 REPLICA = "r-0123456789abcdef"
-STAYS = {"due", "lease", "members", "meta"}
+STAYS = {"due", "lease", "members", "modes", "meta", "routes"}
 """Besides what expires, all that may be left when nothing waits and nothing is dead."""
 
 
@@ -51,8 +59,8 @@ def rows(namespace: str) -> list[Row]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         spelled = re.escape(cells[0].strip("`"))
         spelled = re.sub(r"<[^>]*>", ".+", spelled.replace("aq:7", f"{namespace}:[0-9]+"))
-        spelled = spelled.removeprefix("aq:")
-        if "[0-9]" not in spelled:
+        spelled = spelled.removeprefix("aq:").replace("{aq:", f"{{{namespace}:")
+        if namespace not in spelled:
             spelled = f"{re.escape(namespace)}:{spelled}"
         key_bytes, entry_bytes = map(int, cells[5].split(" + "))
         name = re.sub(r".*\}:|^aq:|:<.*", "", cells[0].strip("`"))
@@ -68,6 +76,7 @@ class Filled:
         self.store, self.lease = store, lease
         self.serial = 0
         self.under_way: Attempt | None = None
+        self.forgotten: Attempt | None = None
 
     async def post(self, user: str, text: str, ttl_ms: int, count: int = 1) -> None:
         messages = []
@@ -112,6 +121,25 @@ async def fill(f: Filled) -> None:
     await f.store.replay_tell(await f.store.replay_begin("replay-m-1"), over=False)
     await f.store.replay_stop()
     await f.store.hold("mudo", HOLD_MS)
+    for _ in range(25):
+        await f.store.deed_add(Deed("hold", "ana", "r" * 300, 3_600.0, None, "0" * 16), "mudo")
+    await f.post("esquecida", "x", 0)
+    f.forgotten = await f.attempt("esquecida")
+    await f.store.erase("esquecida", None)
+    for n in range(10):
+        await f.store.attempts_add([(0, past("5511987654321@c.us", 3, n))] * 100)
+    for route in ("default", "vendas", "r" * 64):
+        await f.store.route_open(route, "é" * 400, 0)
+        await f.store.route_pause(route, "ana", "é" * 400)
+    assert await f.store.alert_turn("nothing_delivered", 60_000)
+    for hidden, phone in (("loja:1@lid", "loja:5511987654321@c.us"), ("h" * 512, "p" * 512)):
+        await f.store.whereabouts([Sighting(hidden, phone), Sighting(f"{hidden[:-1]}2", phone)])
+        await f.store.whereabouts([Sighting(f"{hidden[:-1]}3", None, "m", True, DAY_MS)])
+    for n in range(3):
+        await f.store.sign_out(f"{n:016x}", 4_000_000_000)
+    for n in range(120):
+        await f.store.own_message("mudo", f"3EB{n:030d}", 3_600_000)
+    await f.store.sent_messages("w" * 512, ["m" * 512])
     for name in ("entregue", "entregue também"):
         await f.post(name, "oi", 0)
         await f.store.ack(await f.attempt(name), 200, 12)
@@ -123,6 +151,9 @@ async def end_everything(f: Filled) -> None:
         await f.store.drop(user)
     assert f.under_way is not None
     await f.store.ack(f.under_way, 200)
+    assert f.forgotten is not None
+    await f.store.ack(f.forgotten, 200)
+    assert await f.store.erase_rest([0]) == 1
     await trio.sleep(0.01)
     expired = await f.store.dead_expire(f.lease, 1, 100, 0)
     assert expired is not None
@@ -133,8 +164,8 @@ def played(server: Server, namespace: str, *acts: Callable[[Filled], Awaitable[N
     settings = Settings(redis_url=server.url, namespace=namespace, shards=1)
 
     async def main() -> None:
-        probe = probe_call(Keys(namespace, 1).meta, 1, FORMAT)
-        async with connected(server.url, probe) as runner:
+        needs = needs_of(Keys(namespace, 1).meta, 1, FORMAT)
+        async with connected(server.url, needs) as runner:
             await runner.prepare()
             store = RedisStore(runner, settings, replica=REPLICA)
             await store.check(allow_eviction=True)
@@ -186,6 +217,13 @@ def test_every_kind_of_key_has_a_row_its_expiry_and_no_more_bytes_than_the_row_s
         "1 day, or the end of a hold if that is later": HOLD_MS,
         "`AQ_DEDUP_WINDOW`": settings.dedup_window_ms,
         "1 hour": KEPT_MS,
+        "30 days": HISTORY_KEPT_MS,
+        "1 day, or the hold of a door if that is longer": DAY_MS,
+        "31 days": LINKS_KEPT_MS + DAY_MS,
+        "90 days": DEEDS_KEPT_MS,
+        "3 hours": 3 * 3_600_000,
+        "13 hours": 13 * 3_600_000,
+        "1 minute": 60_000,
     }
     found = kept(eye, namespace)
     assert {row.name for _, row in found} == {row.name for row in rows(namespace)}
@@ -213,4 +251,32 @@ def test_when_nothing_waits_and_the_dead_are_gone_all_that_stays_is_small_or_exp
     stays = [(key, row) for key, row in found if int(eye.pttl(key)) == -1]
     assert {row.name for _, row in stays} <= STAYS
     assert len(stays) <= len(STAYS)
-    assert {row.name for key, row in found if int(eye.pttl(key)) > 0} == {"u", "h", "id", "replay"}
+    expiring = {row.name for key, row in found if int(eye.pttl(key)) > 0}
+    assert expiring == {
+        "u", "h", "id", "replay", "attempts", "erased", "alert", "by", "deeds", "to", "of", "own",
+        "signed_out",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("messages", "user"), [(3, "5511987654321@c.us"), (12, "u" * 64)])
+def test_an_attempt_takes_at_most_300_bytes_of_the_history(
+    server: Server, eye: redis.Redis, namespace: str, messages: int, user: str
+) -> None:
+    async def remember(f: Filled) -> None:
+        for n in range(10):
+            parcel = [(0, past(user, messages, 100 * n + m)) for m in range(100)]
+            await f.store.attempts_add(parcel)
+
+    played(server, namespace, remember)
+    used: Any = eye.execute_command("MEMORY", "USAGE", f"{namespace}:attempts", "SAMPLES", 0)
+    assert used <= 300 * 1_000
+
+
+def past(user: str, messages: int, number: int) -> PastAttempt:
+    """One with a long answer to everything."""
+    marks = b"".join(mark_of(f"wamid.{number}.{n}") for n in range(messages))
+    batch = batch_id(1_000, f"{number:020x}")
+    reason = "connection refused after the name was looked up and found"
+    return PastAttempt(
+        user, batch, 6, "dead", 503, reason, 30_000, messages, 262_144, REPLICA, marks
+    )
