@@ -44,8 +44,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The benchmarks and their report; QUICK=1 is a look at the most important ones in five minutes.
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 # Replicas on virtual time with every fault; a seed that fails is printed and replays exactly.
 SEEDS ?= 2000

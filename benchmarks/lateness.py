@@ -93,7 +93,7 @@ def _measure(users: int, window_s: float) -> Run:
                 sent_file=str(sent_file),
             )
             busy = (service.cpu_s() - cpu_s) / (time.monotonic() - began)
-            _wait_for(receiver.port, users)
+            wait_for(receiver.port, users)
             over.touch()
             stall_ms = processes.finish_load(probe)["max_ms"]
             processes.ask(receiver.port, "/dump")
@@ -107,7 +107,7 @@ def _measure(users: int, window_s: float) -> Run:
     return Run(after_due, after_sent, busy, stall_ms, posted["p99_ms"])
 
 
-def _wait_for(port: int, users: int) -> None:
+def wait_for(port: int, users: int) -> None:
     deadline = time.monotonic() + TTL_S + GRACE_S + 30
     while int(processes.ask(port, "/count")) < users and time.monotonic() < deadline:
         time.sleep(0.2)

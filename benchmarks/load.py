@@ -8,6 +8,7 @@ service but HTTP.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import random
 import re
@@ -26,6 +27,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 ANSWER_TIMEOUT_S = 60.0
 CONNECT_PAUSE_S = 0.002
 SEED = 20
+DIGITS = 9
+"""At the end of a user's name."""
 BEFORE_S = 0.3
 """Between having everything ready and the first request."""
 
@@ -53,19 +56,39 @@ FIELDS = {
 
 
 class Template:
-    """A message whose user changes and whose length does not."""
+    """A message whose user changes and whose length does not. All are on `route`; with `routes`,
+    users in turn have each of so many, named `route_name`."""
 
-    def __init__(self, ttl: float) -> None:
-        text = json.dumps(FIELDS | {"ttl": ttl}, ensure_ascii=False).encode()
-        before, after = text.split(b"USER")
-        self._form = before.replace(b"%", b"%%") + b"%b" + after.replace(b"%", b"%%")
+    def __init__(self, ttl: float, routes: int = 0, route: str | None = None) -> None:
+        routed = {"route": "ROUTE" if routes else route} if routes or route else {}
+        text = json.dumps(FIELDS | {"ttl": ttl} | routed, ensure_ascii=False).encode()
+        form = text.replace(b"%", b"%%").replace(b"USER", b"%(user)b")
+        self._form = form.replace(b"ROUTE", b"%(route)b")
+        self._routes = routes
 
     def body(self, user: bytes) -> bytes:
-        return self._form % user
+        route = route_name(int(user[-DIGITS:]) % self._routes) if self._routes else ""
+        return self._form % {b"user": user, b"route": route.encode()}
+
+
+class Form:
+    """A body made of a text that has `USER` and `NUMBER` in it; no two bodies have a number."""
+
+    def __init__(self, text: str) -> None:
+        form = text.encode().replace(b"%", b"%%")
+        self._form = form.replace(b"USER", b"%(user)b").replace(b"NUMBER", b"%(number)09d")
+        self._numbers = iter(range(1 << 40))
+
+    def body(self, user: bytes) -> bytes:
+        return self._form % {b"user": user, b"number": next(self._numbers)}
 
 
 def user_name(prefix: str, number: int) -> bytes:
-    return b"%b-%09d" % (prefix.encode(), number)
+    return b"%b-%0*d" % (prefix.encode(), DIGITS, number)
+
+
+def route_name(number: int) -> str:
+    return f"r{number:02}"
 
 
 def request(path: str, body: bytes, content_type: str = "application/json") -> bytes:
@@ -152,23 +175,30 @@ def closed(
     ttl: float,
     prefix: str,
     burst: int,
+    routes: int = 0,
+    form: str = "",
+    users_max: int = 1 << 40,
 ) -> dict[str, Any]:
     """As many requests as the server takes, one under way on each connection.
 
-    `burst` messages of one user follow each other on a connection.
+    `burst` messages of one user follow each other on a connection. With a `form` each has a number.
+    After `users_max` users the first one writes again.
     """
     wires = Wires(port, connections)
-    template = Template(ttl)
+    template = Form(form) if form else Template(ttl, routes)
     head, _, _ = request(path, template.body(user_name(prefix, 0))).partition(b"\r\n\r\n")
     head += b"\r\n\r\n"
-    users = iter(range(1 << 40))
-    at: dict[Wire, tuple[bytes, int]] = {}
+    users = (number % users_max for number in itertools.count())
+    at: dict[Wire, tuple[bytes, bytes, int]] = {}
 
     def following(wire: Wire) -> bytes:
-        data, left = at.get(wire, (b"", 0))
+        user, data, left = at.get(wire, (b"", b"", 0))
         if left == 0:
-            data, left = head + template.body(user_name(prefix, next(users))), burst
-        at[wire] = data, left - 1
+            user = user_name(prefix, next(users))
+            data, left = head + template.body(user), burst
+        elif form:
+            data = head + template.body(user)
+        at[wire] = user, data, left - 1
         return data
 
     statuses: Counter[int] = Counter()
@@ -200,10 +230,12 @@ def bulk(
     ttl: float,
     prefix: str,
     burst: int,
+    route: str | None = None,
+    routes: int = 0,
 ) -> dict[str, Any]:
     """`requests` requests of `messages` messages each, over `connections` connections."""
     bodies = []
-    template, first = Template(ttl), 0
+    template, first = Template(ttl, routes, route), 0
     for _ in range(requests):
         texts = [template.body(user_name(prefix, first + i // burst)) for i in range(messages)]
         first += messages // burst
@@ -240,6 +272,7 @@ def paced(
     ttl: float,
     prefix: str,
     sent_file: str,
+    routes: int = 0,
 ) -> dict[str, Any]:
     """`users` users begin at random moments of `window_s` and send `posts` messages, `gap_s` apart.
 
@@ -247,7 +280,7 @@ def paced(
     `sent_file` when each user's last message was sent: one line, user and Unix seconds.
     """
     wires = Wires(port, connections)
-    template = Template(ttl)
+    template = Template(ttl, routes)
     ready = [
         request("/api/message", template.body(user_name(prefix, user))) for user in range(users)
     ]

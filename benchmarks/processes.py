@@ -240,9 +240,11 @@ def _answers(server: Valkey) -> bool:
 
 
 @contextmanager
-def service(redis_url: str, webhook_port: int, **settings: str) -> Iterator[Listening]:
+def service(
+    redis_url: str, webhook_port: int, *, core: int = SERVICE_CORE, **settings: str
+) -> Iterator[Listening]:
     """`actor-queue serve`, ready. `settings` are variables: `AQ_PAYLOAD="detailed"`."""
-    running = start_service(redis_url, webhook_port, **settings)
+    running = start_service(redis_url, webhook_port, core=core, **settings)
     try:
         wait_ready(running)
         yield running
@@ -255,19 +257,37 @@ def start_service(
     webhook_port: int,
     *,
     port: int | None = None,
+    core: int = SERVICE_CORE,
+    module: str = "actor_queue",
     **settings: str,
 ) -> Listening:
-    """`actor-queue serve`, not waited for."""
-    port = port or free_port()
+    """`actor-queue serve`, not waited for. `module`: a variant of it."""
     environ = {
         "REDIS_URL": redis_url,
         "WEBHOOK_URL": f"http://127.0.0.1:{webhook_port}/",
-        "AQ_BIND": f"127.0.0.1:{port}",
         **settings,
     }
-    command = [sys.executable, "-m", "actor_queue", "serve"]
+    return _start_ours("serve", port or free_port(), core, environ, module)
+
+
+@contextmanager
+def edge(redis_url: str) -> Iterator[Listening]:
+    """`actor-queue edge`, ready."""
+    running = _start_ours("edge", free_port(), SERVICE_CORE, {"REDIS_URL": redis_url})
+    try:
+        wait_ready(running)
+        yield running
+    finally:
+        running.stop()
+
+
+def _start_ours(
+    role: str, port: int, core: int, environ: dict[str, str], module: str = "actor_queue"
+) -> Listening:
+    environ = {"AQ_BIND": f"127.0.0.1:{port}", **environ}
+    command = [sys.executable, "-m", module, role]
     log = tempfile.TemporaryFile(prefix="aqb-")  # noqa: SIM115  # as long as the process
-    running = start(command, core=SERVICE_CORE, environ=environ, stdout=log, stderr=log)
+    running = start(command, core=core, environ=environ, stdout=log, stderr=log)
     return Listening(running.popen, running.started_at, port, log)
 
 

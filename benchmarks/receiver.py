@@ -18,6 +18,8 @@ from typing import cast
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+LATER = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+"""To what is sent to `/later`: it will never say that it is done."""
 PIECE_BYTES = 1 << 20
 
 arrivals: list[tuple[int, bytes]] = []
@@ -53,6 +55,10 @@ class Exchange(asyncio.Protocol):
             self._transport.write(OK)
             return
         path = request.split(b" ", 2)[1]
+        if request.startswith(b"POST /later "):
+            arrivals.append((now, request[end + 4 :]))
+            self._transport.write(LATER)
+            return
         body = b""
         if path == b"/dump":
             write(self._dump)

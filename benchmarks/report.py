@@ -12,6 +12,9 @@ from benchmarks.plots import draw
 
 DIRECTORY = Path(__file__).parent / "report"
 FIGURES = DIRECTORY / "figures.json"
+OTHERS_CORES_MAX = 0.1
+"""A result that was disturbed by more than this is shown and not kept: whoever reads a report reads
+its numbers and not the line beneath them."""
 
 INTRODUCTION = """\
 # Benchmarks
@@ -21,16 +24,19 @@ one machine: the service on core 0, and on core 1 the load generator, the receiv
 and Valkey (append-only file, `appendfsync everysec`), which the service reaches on a unix socket.
 Every value is the median of its rounds, with the smallest and greatest beside it. Read ratios and
 CPU first: they survive a busy machine, rates and milliseconds do not. "Others" is how many cores
-other work took meanwhile, on average.
+other work took meanwhile, on average; a run in which that was more than 0.1 is not in this report.
 """
 
 
-def store(name: str, result: Result, about: Mapping[str, Any]) -> None:
-    """Put one benchmark's result in the place of its last one."""
+def store(name: str, result: Result, about: Mapping[str, Any]) -> bool:
+    """Put one benchmark's result in the place of its last one. False where it was disturbed."""
+    if about["others_cores"] > OTHERS_CORES_MAX:
+        return False
     DIRECTORY.mkdir(exist_ok=True)
     stored = load()
     stored[name] = {**result.as_json(), "about": dict(about)}
     FIGURES.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    return True
 
 
 def load() -> dict[str, Any]:

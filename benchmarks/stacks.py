@@ -1,7 +1,8 @@
 """What the service is compared with: `python -m benchmarks.stacks NAME`, on the port in `PORT`.
 
 `bare` is an ASGI application that reads the body and answers a 202 of the service's size, on
-Hypercorn's stock Trio worker. `bare-ours` is the same application on the service's own listener.
+Hypercorn's stock Trio worker. `bare-ours` is the same application on the service's own listener,
+`bare-uvicorn` on uvicorn, set as `actor-queue edge` sets it.
 `quart` is the obvious stack: Quart-Trio and a coredis call for each message, without timers,
 validation or webhooks.
 """
@@ -99,6 +100,17 @@ async def main(name: str) -> None:
     await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever)
 
 
+def on_uvicorn() -> None:
+    import uvicorn
+
+    port = int(os.environ["PORT"])
+    options: dict[str, Any] = {"http": "h11", "loop": "uvloop", "ws": "none", "log_config": None}
+    uvicorn.run(bare, port=port, access_log=False, server_header=False, **options)
+
+
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    trio.run(main, sys.argv[1])
+    if sys.argv[1] == "bare-uvicorn":
+        on_uvicorn()
+    else:
+        trio.run(main, sys.argv[1])
