@@ -18,7 +18,7 @@ import trio
 
 from actor_queue.core.batch import Batch
 from actor_queue.core.outcome import Delivered, Failed, Outcome, timed_out
-from actor_queue.runtime.actor import DeliverFunction
+from actor_queue.runtime.world import DeliverFunction
 
 FRAMES_MAX = 30
 CHAIN_MAX = 5

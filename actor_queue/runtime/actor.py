@@ -7,11 +7,10 @@ assignment to the scope's deadline. No rule lives here.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from dataclasses import replace
+from typing import assert_never
 
 import trio
 
@@ -40,18 +39,13 @@ from actor_queue.core.actor import (
     started,
     step,
 )
-from actor_queue.core.batch import Attempt, Batch, batch_id, claim_token, divided_from
+from actor_queue.core.batch import Attempt, batch_id, claim_token, divided_from
 from actor_queue.core.history import PastAttempt, PastOutcome, marks_of
-from actor_queue.core.outcome import Ack, AnswersLater, Bury, Divide, Outcome, Retry
-from actor_queue.runtime.answers import Answers
-from actor_queue.runtime.counters import Counters
-from actor_queue.runtime.events import EventBus
-from actor_queue.runtime.history import History
-from actor_queue.runtime.journal import Journal
-from actor_queue.runtime.lanes import Lanes
-from actor_queue.runtime.routes import Gates
+from actor_queue.core.outcome import Ack, AnswersLater, Bury, Divide, Retry
+from actor_queue.core.routes import Route
+from actor_queue.runtime.world import World
 from actor_queue.store import api
-from actor_queue.store.api import Lease, Store, StoreUnavailable
+from actor_queue.store.api import Lease, StoreUnavailable
 from actor_queue.store.base import ATTEMPT_MARGIN_MS, Spoilt
 
 STORE_PAUSE_S = 0.25
@@ -60,11 +54,10 @@ STORE_PAUSE_S = 0.25
 TRUST_PAUSE_S = 0.05
 """Between two looks whether a lease that has lapsed was renewed."""
 
+TOO_LATE = "not made: the claim was answered when half of the attempt's time was over"
+
 SLOW_ANSWER_S = 0.02
 """An answer that took longer may have been long on its way back."""
-
-DeliverFunction = Callable[[Batch, float], Awaitable[Outcome]]
-"""Carries a batch to its receiver within so many seconds. Raises nothing but bugs."""
 
 
 def _may_be_cancelled(_: object) -> trio.lowlevel.Abort:
@@ -80,59 +73,6 @@ def answered(asked: float) -> float:
     """
     heard = trio.current_time()
     return heard if heard - asked <= SLOW_ANSWER_S else asked
-
-
-class Leases(Protocol):
-    """Whether a shard is ours right now."""
-
-    def claimable(self, shard: int) -> Lease | None:
-        """For starting something new; None too while the replica drains."""
-        ...
-
-    def trusted(self, shard: int) -> Lease | None:
-        """For finishing what was started."""
-        ...
-
-    def held(self, shard: int) -> Lease | None:
-        """What is renewed, whether it is trusted at the moment or not."""
-        ...
-
-    def doubt(self, shard: int) -> None:
-        """The store said that the lease is not ours."""
-        ...
-
-
-@dataclass(slots=True)
-class World:
-    """What all actors of a replica share."""
-
-    store: Store
-    leases: Leases
-    deliver: DeliverFunction
-    lanes: Lanes
-    policy: Policy
-    """But for the retry schedule, which is a route's."""
-    counters: Counters
-    events: EventBus
-    journal: Journal
-    history: History
-    gates: Gates
-    answers: Answers
-    random: random.Random
-    entropy: Callable[[], str]
-    """20 hexadecimal digits that nobody else has drawn."""
-    awake: int = 0
-    """Actors that are past their sleep, of all routes."""
-
-    def stirs(self, user: str) -> None:
-        """This user's actor is past its sleep from now on."""
-        self.awake += 1
-        self.lanes.of(user).awake += 1
-
-    def rests(self, user: str) -> None:
-        """It sleeps again, or has ended."""
-        self.awake -= 1
-        self.lanes.of(user).awake -= 1
 
 
 class Actor:
@@ -248,7 +188,8 @@ class Actor:
             self._slot = slots
             if not self._token and world.gates.bars(self.user):
                 return Barred()
-        if lane.route is None:
+        route = lane.route
+        if route is None:
             return Lost()  # the sweep comes back when the route is there again
         lease = world.leases.claimable(self.shard)
         if lease is None:
@@ -267,6 +208,8 @@ class Actor:
             return Empty()
         except StoreUnavailable:
             return self._trouble()
+        if isinstance(claim, Attempt) and not (claim.unanswered or self._in_time(claim, route)):
+            return await self._give_back(lease, claim)
         self._token = ""
         if not isinstance(claim, Attempt) or claim.unanswered:
             world.gates.not_made(self.user)
@@ -283,6 +226,40 @@ class Actor:
                 return self._fenced()
             case _:
                 assert_never(claim)
+
+    def _in_time(self, attempt: Attempt, route: Route) -> bool:
+        """Whether the receiver would still have half of the time that is its own.
+
+        The store was away or slow while the attempt's time ran. Made in what is left of it, the
+        attempt would fail and the receiver, which did nothing, would be taken for dead.
+        """
+        left_s = self._ends_at(attempt) - trio.current_time()
+        return left_s >= route.timeout_ms / 2000
+
+    def _ends_at(self, attempt: Attempt) -> float:
+        """When the attempt must be over, to be over before another one can begin."""
+        return self._claimed_at + (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000
+
+    async def _give_back(self, lease: Lease, attempt: Attempt) -> Event:
+        """Nobody makes this attempt, so it is not spent; the next claim has a time of its own."""
+        asked = trio.current_time()
+        self._world.gates.not_made(self.user)
+        try:
+            result = await self._world.store.retry(lease, attempt, 0, None, TOO_LATE, spent=False)
+        except StoreUnavailable:
+            return self._trouble()  # with the claim's token: it is given back again, or is over
+        self._token = ""
+        match result:
+            case api.Settled(next_in_ms):
+                if next_in_ms is None:
+                    return Empty()
+                return Later(answered(asked) + next_in_ms / 1000, trio.current_time())
+            case api.Gone():
+                return Later(asked, trio.current_time())
+            case api.Fenced():
+                return self._fenced()
+            case _:
+                assert_never(result)
 
     async def _has_turn(self) -> bool:
         """Wait until the user's route lets an attempt through; False where that is not soon."""
@@ -330,14 +307,13 @@ class Actor:
 
     async def _deliver(self, attempt: Attempt) -> Event:
         world = self._world
-        # A repeated claim finds the attempt's time already running.
-        granted_s = (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000
-        if not await self._may_begin(self._claimed_at + granted_s / 2):
+        ends_at = self._ends_at(attempt)
+        if not await self._may_begin((self._claimed_at + ends_at) / 2):
+            world.gates.not_made(self.user)
             return Lost()
         began = trio.current_time()
-        left_s = self._claimed_at + granted_s - began
         offered, within_ms = world.answers.offered(attempt)
-        outcome = await world.deliver(offered, max(left_s, 0.001))
+        outcome = await world.deliver(offered, max(ends_at - began, 0.001))
         took_s = trio.current_time() - began
         world.counters.of(attempt.batch.route).attempt_s.observe(took_s)
         world.journal.attempted(self.user, outcome)

@@ -26,7 +26,7 @@ from actor_queue.core.settings import Settings
 from actor_queue.core.shard import shard_of
 from actor_queue.core.upkeep import Sizes
 from actor_queue.runtime import many
-from actor_queue.runtime.actor import DeliverFunction, World, answered
+from actor_queue.runtime.actor import answered
 from actor_queue.runtime.answers import Answers
 from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
@@ -43,6 +43,7 @@ from actor_queue.runtime.relay import Relay
 from actor_queue.runtime.replays import Replays
 from actor_queue.runtime.routes import Gates
 from actor_queue.runtime.upkeep import Upkeep
+from actor_queue.runtime.world import DeliverFunction, World
 from actor_queue.store.api import (
     DROPPED_BYTES_MAX,
     DeadLetter,

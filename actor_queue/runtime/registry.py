@@ -14,8 +14,9 @@ from dataclasses import replace
 import trio
 
 from actor_queue.core.horizon import HORIZON_S, NEAR_S, horizon_s
-from actor_queue.runtime.actor import Actor, World
+from actor_queue.runtime.actor import Actor
 from actor_queue.runtime.lanes import Lanes
+from actor_queue.runtime.world import World
 
 FINISH_POLL_S = 0.01
 TASK_NAME = "actor_queue.runtime.actor.Actor"

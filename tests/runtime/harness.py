@@ -152,6 +152,8 @@ class FaultyRunner(MemoryRunner):
         self.before: Callable[[str], None] = lambda name: None
         self.after: Callable[[str], None] = lambda name: None
         """Called with each script's name, before and after it ran."""
+        self.lag_s: Callable[[str], float] = lambda name: 0.0
+        """How long the answer to each script is on its way back."""
 
     async def run(self, calls: Sequence[Call]) -> list[object]:
         names = tuple(call.script.name for call in calls)
@@ -165,6 +167,8 @@ class FaultyRunner(MemoryRunner):
         replies = await super().run(calls)
         for name in names:
             self.after(name)
+        if lag_s := max(map(self.lag_s, names), default=0.0):
+            await trio.sleep(lag_s)
         if fault == "lost":
             raise StoreUnavailable("the answer was lost", executed=None)
         return replies

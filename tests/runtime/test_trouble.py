@@ -8,8 +8,21 @@ import trio
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.runtime.actor import STORE_PAUSE_S
 from actor_queue.store.api import StoreUnavailable
-from tests.runtime.harness import FAILED, Fault, Sent, in_turn, run, stage
+from tests.runtime.harness import (
+    FAILED,
+    REFUSED,
+    Answer,
+    Fault,
+    Replica,
+    Sent,
+    Stage,
+    in_turn,
+    run,
+    stage,
+    until,
+)
 
+USERS = 30
 STEPS = range(20)
 """Round trips of the story below, and a few more."""
 
@@ -111,3 +124,74 @@ def test_the_store_is_asked_at_a_walking_pace_while_claims_fail() -> None:
 
 def raise_away() -> None:
     raise StoreUnavailable("read only", executed=False)
+
+
+def refused_once() -> Answer:
+    """Of the two attempts that a schedule of one retry allows, the second is taken."""
+    refused = set[str]()
+
+    async def answer(sent: Sent) -> Outcome:
+        if sent.batch.id in refused:
+            return Delivered(200)
+        refused.add(sent.batch.id)
+        return REFUSED
+
+    return answer
+
+
+def check_made_twice(s: Stage, a: Replica) -> None:
+    """Every batch was attempted twice, in decent time; no attempt that was not made counts."""
+    assert s.texts() == [["oi"]] * 2 * USERS
+    assert min(sent.deadline_s for sent in s.seen) >= 1
+    assert a.engine.counters.dead == 0
+    assert a.engine.gates.blocked("default") is None
+
+
+@pytest.mark.parametrize("lag_s", [1.4, 1.9, 4.5])
+def test_an_attempt_that_has_little_time_left_is_not_made_and_not_spent(lag_s: float) -> None:
+    """The receiver, which did nothing wrong, is not taken for dead."""
+
+    async def main() -> None:
+        async with stage(webhook_timeout_ms=2_000, retry_schedule_ms=(500,)) as s:
+            a = await s.start("ra")
+            s.answer = refused_once()
+            slow_until = trio.current_time() + 40
+            a.runner.lag_s = lambda name: (
+                lag_s if name == "claim_v4" and trio.current_time() < slow_until else 0.0
+            )
+            for number in range(USERS):
+                await a.post(f"user-{number}", "oi", ttl_s=1)
+            await trio.sleep(60)
+            check_made_twice(s, a)
+            assert max(s.times(slow_until)) <= lag_s + 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("away_s", [1.5, 2.5])
+def test_an_attempt_whose_claim_was_answered_too_late_has_its_whole_time_when_it_is_made(
+    away_s: float,
+) -> None:
+    async def main() -> None:
+        async with stage(webhook_timeout_ms=2_000, retry_schedule_ms=(500,)) as s:
+            a = await s.start("ra")
+            s.answer = refused_once()
+            for number in range(USERS):
+                await a.post(f"user-{number}", "oi", ttl_s=1)
+
+            def cut(name: str) -> None:
+                if name == "claim_v4" and not s.down:
+                    s.down = True
+                    raise_away()
+
+            a.runner.after = cut
+            await until(lambda: s.down)
+            a.runner.after = lambda name: None
+            await trio.sleep(away_s)
+            s.down = False
+            back = trio.current_time()
+            await trio.sleep(30)
+            check_made_twice(s, a)
+            assert max(s.times(back)) <= 3
+
+    run(main)
