@@ -35,7 +35,11 @@ def while_open(story: Story) -> Iterator[str]:
         probes = sum(opening.start <= e.at < end for e in grants if e.args[1] == opening.route)
         claims = 0
         for batch in _on(story, opening.route):
-            claims += sum(start < claim.executed.at < end for claim in batch.claims)
+            # What arrives late was asked for before, and nobody is left to make that attempt.
+            claims += sum(
+                start < claim.executed.at < end and not claim.executed.late
+                for claim in batch.claims
+            )
             for e in (*batch.retries, *batch.buried):
                 failed = e.script == "retry" and e.spent
                 dead = e.script == "bury" and not (

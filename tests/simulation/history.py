@@ -85,6 +85,8 @@ class Executed:
     wrote: bool
     copy: bool
     """A copy of a call that was carried out before."""
+    late: bool
+    """It arrived long after its sender had given it up."""
 
 
 @dataclass(slots=True)

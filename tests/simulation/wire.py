@@ -201,7 +201,7 @@ class Wire(OneByOne):
             calls = exchange.calls
             self.world.trouble(wait_s + self.world.lease_s + 1, "a request came late")
             self.world.expect(wait_s)
-            self.world.agenda.after(wait_s, lambda: self._execute(calls))
+            self.world.agenda.after(wait_s, lambda: self._execute(calls, late=True))
 
     def _arrive(self, exchange: Exchange, fate: str | None) -> None:
         connection = exchange.connection
@@ -239,10 +239,13 @@ class Wire(OneByOne):
         self.world.expect(wait_s)
         self.world.agenda.after(wait_s, lambda: self._execute(again, copy=True))
 
-    def _execute(self, calls: Sequence[Call], *, copy: bool = False) -> list[object]:
+    def _execute(
+        self, calls: Sequence[Call], *, copy: bool = False, late: bool = False
+    ) -> list[object]:
         if self.world.away:
             return []
-        return [self.world.execute(call, self.replica.name, copy=copy) for call in calls]
+        name = self.replica.name
+        return [self.world.execute(call, name, copy=copy, late=late) for call in calls]
 
     def _break(self, connection: Connection) -> None:
         self.world.trouble(1.2, "a connection broke")

@@ -320,7 +320,7 @@ class World:
         """The server's clock."""
         return EPOCH_MS + self.offset_ms + int(trio.current_time() * 1000)
 
-    def execute(self, call: Call, replica: str, *, copy: bool) -> object:
+    def execute(self, call: Call, replica: str, *, copy: bool, late: bool) -> object:
         """The server carries out one script, and the eye sees it."""
         if call.script is INFO:
             return b"used_memory:%d\r\nmaxmemory:%d\r\n" % (self.server.used, self.plan.maxmemory)
@@ -341,6 +341,7 @@ class World:
                     lease,
                     wrote,
                     copy,
+                    late,
                 )
             )
         if wrote:
