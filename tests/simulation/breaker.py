@@ -37,7 +37,7 @@ def while_open(story: Story) -> Iterator[str]:
         for batch in _on(story, opening.route):
             # What arrives late was asked for before, and nobody is left to make that attempt.
             claims += sum(
-                start < claim.executed.at < end and not claim.executed.late
+                start < claim.executed.at < end and not (claim.executed.late or claim.executed.copy)
                 for claim in batch.claims
             )
             for e in (*batch.retries, *batch.buried):
