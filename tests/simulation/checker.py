@@ -239,7 +239,8 @@ def _early(story: Story) -> Iterator[str]:
     for batch in story.batches.values():
         route = story.plan.route_of(batch.user)
         half = divided_from(batch.id) or any(each.divided for each in story.lineage(batch))
-        if half or batch.user in story.revoked_of:
+        # Where a batch is taken back while a half waits, both come again together.
+        if half or story.divided_of(batch) or batch.user in story.revoked_of:
             continue  # a timer stays as the message set it that was taken back
         if batch.reason == "max_bytes" and batch.user in story.edited_of:
             continue

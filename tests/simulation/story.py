@@ -230,6 +230,14 @@ class Story:
             ahead += new
         return found
 
+    def divided_of(self, batch: Batch) -> bool:
+        """Whether the batch supersedes another and has messages of one that was divided."""
+        return supersedes(batch.id) is not None and any(
+            each.divided and not set(each.texts).isdisjoint(batch.texts)
+            for each in self.batches.values()
+            if each.user == batch.user
+        )
+
     def came_with_others(self, batch: Batch) -> bool:
         """Whether messages that were taken back stand in the batch, or stood in what it was."""
         return any(self.again[each.id] for each in (batch, *self.lineage(batch)))

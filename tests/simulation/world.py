@@ -203,6 +203,8 @@ class World:
     async def _quieten(self, clients: Clients) -> None:
         with trio.move_on_after(HEAL_S):
             await trio.sleep(self.lease_s)
+            # A pause that is still on its way must not come after the operators' last word.
+            await trio.sleep_until(self._expected)
             await clients.finish()
             await trio.sleep_until(self._expected + LOOK_S)
             while not (self._is_quiet() and self._is_settled()):
