@@ -431,8 +431,8 @@ class World:
     def restart(self, forget_s: float, away_s: float) -> None:
         """The server dies in `forget_s`, having forgotten all since now, and comes back.
 
-        Deaths may overlap. Whoever keeps a copy of what it knows now, follows when the server comes
-        back with less: what one death took away, the next one does not bring back.
+        Deaths may overlap. A copy that was taken after what this death forgets had begun follows
+        when the server comes back with less: what one death took away, no later one brings back.
         """
         copy, start = [self.server.snapshot()], trio.current_time()
         self._copies.append(copy)
@@ -441,10 +441,11 @@ class World:
 
         def die() -> None:
             self.away = True
-            self._copies = [other for other in self._copies if other is not copy]
+            place = next(i for i, other in enumerate(self._copies) if other is copy)
             self.server.restore(copy[0])
-            for other in self._copies:
+            for other in self._copies[place + 1 :]:
                 other[0] = self.server.snapshot()
+            del self._copies[place]
             self.history.note(Lost(start, trio.current_time()))
             for replica in self.replicas:
                 replica.wire.break_all()
