@@ -26,6 +26,7 @@ LONGEST_FIRST = (
     "chaos/test_controls.py",
     "core/test_actor_machine.py",
     "acceptance/test_redis_trouble.py",
+    "chaos/test_routes_storm.py",
     "model/test_faults_are_caught.py",
     "store/test_differential.py",
     "core/test_actor_faults.py",

@@ -26,9 +26,6 @@ def stormed(plan: Plan) -> Run:
 
 
 def test_everything_happens_once_at_least_and_the_contract_holds() -> None:
-    """On one route. Four are a campaign, `python -m tests.chaos --routes`: once the default route
-    was late after Valkey and a replica had been frozen, by steps that look like the pace after a
-    breaker has closed. Whether the freeze opened it is not proven."""
     done = stormed(Plan(SECONDS_MAX, seed=5, calm_s=BUSY_S, rounds=1, gap_s=GAP_S))
     assert set(kinds_of("single")) <= {fault.kind for fault in done.faults}
 
