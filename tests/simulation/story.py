@@ -207,10 +207,9 @@ class Story:
         """Nearly always it names them. Where a replay is taken back, too, before they have come
         again, the batch in which both come names the replay."""
         for old in batches:
-            rest = [text for text in old.texts if text not in self.dropped]
             for new in batches:
                 later = old.taken_back and new.claims[0].executed.at >= old.taken_back[0].at
-                if later and set(rest) & set(new.texts):
+                if later and not set(old.texts).isdisjoint(new.texts):
                     self.again[new.id].append(old)
                     break
 
