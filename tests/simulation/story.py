@@ -370,7 +370,10 @@ class Story:
         limits = [(e.at, e.now_ms + left_ms)]
         claim = Claimed(e, self._order, token, number, limits, batch)
         self.granted.append(claim)
-        if not any((each.token, each.number) == (token, number) for each in batch.claims):
+        # An attempt that was taken back leaves its number to one that a copy of its claim begins.
+        if e.wrote or not any(
+            (each.token, each.number) == (token, number) for each in batch.claims
+        ):
             batch.claims.append(claim)
 
 
