@@ -189,10 +189,10 @@ class Actor:
             if not self._token and world.gates.bars(self.user):
                 return Barred()
         route = lane.route
-        if route is None:
-            return Lost()  # the sweep comes back when the route is there again
         lease = world.leases.claimable(self.shard)
-        if lease is None:
+        if route is None or lease is None:
+            # The sweep comes back when the route is there again, or somebody else's does.
+            world.gates.not_made(self.user)
             return Lost()
         self._lease = lease
         self._token = self._token or claim_token(world.store.replica, world.entropy())

@@ -18,6 +18,7 @@ HEARD_S = LOOK_S + 1
 TOLD_S = 0.25
 """After a route was paused: until every replica has heard of that, where nothing keeps the news."""
 ROUND_MS = 1
+ROUND_S = 0.001
 
 
 def while_open(story: Story) -> Iterator[str]:
@@ -32,7 +33,11 @@ def while_open(story: Story) -> Iterator[str]:
         # By then every replica has heard of the opening, and its attempts are over.
         start = opening.start + HEARD_S + timeout_s
         end = opening.end - TURNS_S
-        probes = sum(opening.start <= e.at < end for e in grants if e.args[1] == opening.route)
+        granted = [e for e in grants if e.args[1] == opening.route and opening.start <= e.at < end]
+        if granted and _closed_by_probe(story, opening.route, end):
+            # Whoever made that probe goes on while the server has yet to hear what came of it.
+            end = granted[-1].at
+        probes = sum(e.at < end for e in granted)
         claims = 0
         for batch in _on(story, opening.route):
             # What arrives late was asked for before, and nobody is left to make that attempt.
@@ -49,6 +54,14 @@ def while_open(story: Story) -> Iterator[str]:
                     yield f"an attempt of {batch.id} that failed at {e.at:.3f} was spent"
         if claims > probes:
             yield f"{claims} attempts, and {probes} probes, between {start:.3f} and {end:.3f}"
+
+
+def _closed_by_probe(story: Story, route: str, at: float) -> bool:
+    """Whether the route was closed then for what a probe's receiver answered."""
+    return any(
+        e.script == "route_close" and e.args[1] == route and abs(e.at - at) < ROUND_S
+        for e in story.history.of(Executed)
+    )
 
 
 def probes(story: Story) -> Iterator[str]:
@@ -77,13 +90,15 @@ def while_paused(story: Story) -> Iterator[str]:
     if story.plan.has("rollback"):
         return
     excuses = Excuses(story.history)
+    # Whoever the news did not reach looks by itself, seldom.
+    told_s = HEARD_S if story.plan.has("deaf") else TOLD_S
     for pause in _times(story, ROUTE_PAUSED):
         assert pause.route is not None
         end = pause.end - TURNS_S
         for batch in _on(story, pause.route):
             for claim in batch.claims:
                 at = claim.executed.at
-                if pause.start < at < end and excuses.unexcused_s(pause.start, at) > TOLD_S:
+                if pause.start < at < end and excuses.unexcused_s(pause.start, at) > told_s:
                     yield (
                         f"an attempt of {batch.id} began at {at:.3f} by {claim.executed.replica},"
                         f" and {pause.route} was paused since {pause.start:.3f}"
