@@ -262,6 +262,8 @@ class Gates:
                 pause_s = await self._run_once()
             except StoreUnavailable:
                 self._counters.store_failures += 1
+                # The look that failed has not been, and nobody goes before the first one has.
+                self._look_at = -math.inf
                 pause_s = RETRY_S
             with trio.move_on_after(pause_s):
                 await self._news.wait()

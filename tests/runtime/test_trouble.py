@@ -7,6 +7,7 @@ import trio
 
 from actor_queue.core.outcome import Delivered, Outcome
 from actor_queue.runtime.actor import STORE_PAUSE_S
+from actor_queue.runtime.routes import RETRY_S
 from actor_queue.store.api import StoreUnavailable
 from tests.runtime.harness import (
     FAILED,
@@ -193,5 +194,33 @@ def test_an_attempt_whose_claim_was_answered_too_late_has_its_whole_time_when_it
             await trio.sleep(30)
             check_made_twice(s, a)
             assert max(s.times(back)) <= 3
+
+    run(main)
+
+
+class UnluckyAtFirst(Replica):
+    """Its first look at what is kept of the routes fails."""
+
+    def __init__(self, s: Stage, name: str, seed: int) -> None:
+        super().__init__(s, name, seed)
+
+        def refuse_once(name: str) -> None:
+            if name == "routes_v1":
+                self.runner.before = lambda name: None
+                raise_away()
+
+        self.runner.before = refuse_once
+
+
+def test_a_first_look_at_the_routes_that_failed_is_soon_repeated() -> None:
+    """Nobody gets a turn before it, because any route may be open."""
+
+    async def main() -> None:
+        async with stage() as s:
+            a = await s.start("ra", kind=UnluckyAtFirst)
+            await a.post("ana", "oi", ttl_s=0)
+            began = trio.current_time()
+            await until(lambda: len(s.seen) == 1)
+            assert s.times(began)[0] <= RETRY_S + 0.05
 
     run(main)
