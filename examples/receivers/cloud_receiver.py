@@ -9,7 +9,6 @@ A free text may be sent within 24 hours of what the user wrote last; later, Meta
 from __future__ import annotations
 
 import os
-import textwrap
 
 import httpx
 from fastapi import FastAPI
@@ -26,22 +25,19 @@ async def send(client: httpx.AsyncClient, batch: Batch, text: str) -> list[str]:
     # own.
     number, who = batch["user"].split(":")[:2]
     to = {"to": who} if who.isdecimal() else {"recipient": who}
-    ids = []
-    for piece in textwrap.wrap(text, CHARACTERS_MAX, replace_whitespace=False):
-        answer = await client.post(
-            f"{os.environ.get('GRAPH_URL', GRAPH_URL)}/{number}/messages",
-            headers={"authorization": f"Bearer {os.environ['CLOUD_TOKEN']}"},
-            json={
-                "messaging_product": "whatsapp",
-                "recipient_type": "individual",
-                **to,
-                "type": "text",
-                "text": {"body": piece},
-            },
-        )
-        ids += [each["id"] for each in answer.raise_for_status().json()["messages"]]
-    return ids
+    answer = await client.post(
+        f"{os.environ.get('GRAPH_URL', GRAPH_URL)}/{number}/messages",
+        headers={"authorization": f"Bearer {os.environ['CLOUD_TOKEN']}"},
+        json={
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            **to,
+            "type": "text",
+            "text": {"body": text},
+        },
+    )
+    return [each["id"] for each in answer.raise_for_status().json()["messages"]]
 
 
 def create() -> FastAPI:
-    return fastapi_receiver.create(send=send)
+    return fastapi_receiver.create(send=send, characters_max=CHARACTERS_MAX)

@@ -18,7 +18,9 @@ import hmac
 import json
 import logging
 import os
+import re
 import sqlite3
+import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -53,15 +55,23 @@ async def think(client: httpx.AsyncClient, batch: Batch) -> str:
 
 
 async def send(client: httpx.AsyncClient, batch: Batch, text: str) -> list[str]:
-    """Say it to the user. Returns the ids that the platform gave to what was sent."""
+    """Say it to the user, or a piece of it. Returns the ids that the platform gave to what was
+    sent."""
     said = {"user": batch["user"], "text": text}
     answer = await client.post(os.environ["SEND_URL"], json=said)
     return [str(id) for id in answer.raise_for_status().json()["ids"]]
 
 
 class Receiver:
-    def __init__(self, client: httpx.AsyncClient, think: Think, send: Send) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        think: Think,
+        send: Send,
+        characters_max: int | None = None,
+    ) -> None:
         self.client, self.think, self.send = client, think, send
+        self.characters_max = characters_max
         secret = os.environ["WEBHOOK_SECRET"].removeprefix("whsec_")
         self.key = base64.b64decode(secret)
         self.urls: dict[str, str] = {}
@@ -73,7 +83,8 @@ class Receiver:
         self.answers.execute("PRAGMA secure_delete = ON")
         self.answers.execute(
             "CREATE TABLE IF NOT EXISTS answers"
-            " (id TEXT PRIMARY KEY, url TEXT, batch TEXT, text TEXT, said INTEGER DEFAULT 0)"
+            " (id TEXT PRIMARY KEY, url TEXT, batch TEXT, text TEXT, said INTEGER DEFAULT 0,"
+            " sent TEXT DEFAULT '[]')"
         )
 
     async def webhook(self, request: Request) -> Response:
@@ -101,7 +112,7 @@ class Receiver:
     def genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Standard Webhooks: https://www.standardwebhooks.com"""
         id, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        if not at.isdecimal() or abs(time.time() - int(at)) > CLOCKS_APART_S:
+        if not re.fullmatch("[0-9]{1,12}", at) or abs(time.time() - int(at)) > CLOCKS_APART_S:
             return False
         digest = hmac.digest(self.key, f"{id}.{at}.".encode() + body, "sha256")
         expected = b"v1," + base64.b64encode(digest)
@@ -121,7 +132,7 @@ class Receiver:
             more_time.cancel()
         # Written down before it is announced, so that a crash from here on does not lose it.
         row = (id, self.urls[id], json.dumps(batch), text)
-        self.answers.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, 0)", row)
+        self.answers.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, 0, '[]')", row)
         await self.say(id, batch, text)
 
     async def ask_for_time(self, id: str, within_s: float) -> None:
@@ -139,9 +150,14 @@ class Receiver:
         del self.urls[id]
 
     async def send_until_sent(self, id: str, batch: Batch, text: str) -> None:
+        pieces, sent = pieces_of(text, self.characters_max), self.sent_of(id)
         for pause_s in (*SEND_AGAIN_AFTER_S, None):
             try:
-                ids = await self.send(self.client, batch, text)
+                for piece in pieces[len(sent) :]:
+                    sent.append(await self.send(self.client, batch, piece))
+                    # What is said of a long answer is not said again, whatever comes of the rest.
+                    said = "UPDATE answers SET sent = ? WHERE id = ?"
+                    self.answers.execute(said, (json.dumps(sent), id))
             except Exception as error:
                 log.warning("cannot send the answer to %s: %s", id, type(error).__name__)
                 if pause_s is not None:
@@ -149,13 +165,22 @@ class Receiver:
             else:
                 self.forget(id)
                 # So that no door takes the bot's own words for those of a human who answers.
+                ids = [each for of_piece in sent for each in of_piece]
                 await self.tell(id, "done", {"sent": ids[:IDS_MAX]})
                 return
         log.error("the answer to %s stays unsaid until the next start", id)
 
+    def sent_of(self, id: str) -> list[list[str]]:
+        """The ids of each piece that was sent."""
+        row = self.answers.execute("SELECT sent FROM answers WHERE id = ?", (id,)).fetchone()
+        found: list[list[str]] = json.loads(row[0])
+        return found
+
     def forget(self, id: str) -> None:
         """Of an answer that was said its id stays, until so many others were said."""
-        said = "UPDATE answers SET said = 1, url = '', batch = '', text = '' WHERE id = ?"
+        said = (
+            "UPDATE answers SET said = 1, url = '', batch = '', text = '', sent = '' WHERE id = ?"
+        )
         self.answers.execute(said, (id,))
         oldest = "DELETE FROM answers WHERE said AND rowid <= (SELECT max(rowid) FROM answers) - ?"
         self.answers.execute(oldest, (ANSWERS_MAX,))
@@ -194,11 +219,20 @@ class Receiver:
             self.start(self.say(id, json.loads(batch), text))
 
 
-def create(think: Think = think, send: Send = send) -> FastAPI:
+def pieces_of(text: str, characters_max: int | None) -> list[str]:
+    """The same ones each time, divided between words."""
+    if characters_max is None:
+        return [text]
+    return textwrap.wrap(text, characters_max, replace_whitespace=False)
+
+
+def create(think: Think = think, send: Send = send, characters_max: int | None = None) -> FastAPI:
+    """`characters_max`: what the platform takes in one message, if that is not any number."""
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(timeout=30) as client:
-            receiver = Receiver(client, think, send)
+            receiver = Receiver(client, think, send, characters_max)
             receiver.resume()
             app.state.receiver = receiver
             yield

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 from typing import Any
 
 import httpx
@@ -23,14 +22,11 @@ CHARACTERS_MAX = 2048
 
 async def send(client: httpx.AsyncClient, batch: Batch, text: str) -> list[str]:
     url = os.environ.get("TELEGRAM_URL", "https://api.telegram.org")
-    ids = []
-    for piece in textwrap.wrap(text, CHARACTERS_MAX, replace_whitespace=False):
-        answer = await client.post(
-            f"{url}/bot{os.environ['BOT_TOKEN']}/sendMessage",
-            json={**address(batch), "text": piece},
-        )
-        ids.append(str(answer.raise_for_status().json()["result"]["message_id"]))
-    return ids
+    answer = await client.post(
+        f"{url}/bot{os.environ['BOT_TOKEN']}/sendMessage",
+        json={**address(batch), "text": text},
+    )
+    return [str(answer.raise_for_status().json()["result"]["message_id"])]
 
 
 def address(batch: Batch) -> dict[str, Any]:
@@ -48,4 +44,4 @@ def address(batch: Batch) -> dict[str, Any]:
 
 
 def create() -> FastAPI:
-    return fastapi_receiver.create(send=send)
+    return fastapi_receiver.create(send=send, characters_max=CHARACTERS_MAX)

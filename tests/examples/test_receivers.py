@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib
 import json
@@ -323,6 +324,8 @@ def test_only_what_the_queue_has_signed_lately_is_taken(bench: Bench, route: str
         (signed(secret, body, now + 600), body),
         ({**good, "webhook-id": "msg_of_another"}, body),
         ({**good, "webhook-timestamp": "now"}, body),
+        # Python reads no number of more than 4,300 digits.
+        ({**good, "webhook-timestamp": "9" * 5_000}, body),
         ({**good, "webhook-signature": good["webhook-signature"][:-1]}, body),
         (without, body),
         ({"content-type": "application/json"}, body),
@@ -346,12 +349,48 @@ def test_of_what_was_said_the_newest_ids_are_known_and_nothing_unsaid_is_forgott
     monkeypatch.setattr(receiver_module, "ANSWERS_MAX", 3)
     receiver = receiver_module.Receiver(None, receiver_module.think, receiver_module.send)
     for id in ("unsaid", *"abcdef"):
-        receiver.answers.execute("INSERT INTO answers VALUES (?, '', '{}', 'Oi', 0)", (id,))
+        receiver.answers.execute("INSERT INTO answers VALUES (?, '', '{}', 'Oi', 0, '[]')", (id,))
     for id in "abcdef":
         receiver.forget(id)
     known = receiver.answers.execute("SELECT id FROM answers ORDER BY rowid").fetchall()
     assert [id for (id,) in known] == ["unsaid", "d", "e", "f"]
     receiver.answers.close()
+
+
+def test_of_a_long_answer_no_piece_is_said_twice_when_a_later_one_fails(
+    receiver_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor after a crash: what was sent is written down piece by piece."""
+    monkeypatch.setattr(receiver_module, "SEND_AGAIN_AFTER_S", (0,))
+    text, said, told = "um dois tres quatro", list[str](), list[object]()
+
+    async def send(client: object, batch: object, piece: str) -> list[str]:
+        if piece == "tres" and len(said) < 5:
+            said.append("failed")
+            raise ConnectionError
+        said.append(piece)
+        return [f"id of {piece}"]
+
+    async def tell(id: str, verb: str, body: object) -> int:
+        told.append(body)
+        return 200
+
+    async def until_all_is_said() -> None:
+        for _ in range(3):  # each is what is left after a crash
+            receiver = receiver_module.Receiver(None, receiver_module.think, send, 6)
+            receiver.tell = tell
+            row = ("a", "url", "{}", text)
+            begin = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, 0, '[]')"
+            receiver.answers.execute(begin, row)
+            await receiver.send_until_sent("a", {}, text)
+            receiver.answers.close()
+            if told:
+                return
+
+    asyncio.run(until_all_is_said())
+    assert [each for each in said if each != "failed"] == ["um", "dois", "tres", "quatro"]
+    assert said.count("failed") == 3
+    assert told == [{"sent": [f"id of {each}" for each in text.split()]}]
 
 
 def test_express_forgets_what_was_said_a_week_ago(tmp_path: Path) -> None:

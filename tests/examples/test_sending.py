@@ -327,7 +327,10 @@ def test_a_long_answer_is_sent_in_pieces_that_the_platform_takes(
 ) -> None:
     line = "uma linha com 😀\ne outra "
     answer = line * 900
-    ids = ids_of(batch_of(f"{name}/text"), answer, name)
+    characters_max = importlib.import_module(f"{name}_receiver").CHARACTERS_MAX
+    pieces_of = importlib.import_module("fastapi_receiver").pieces_of
+    batch = batch_of(f"{name}/text")
+    ids = [ids_of(batch, piece, name) for piece in pieces_of(answer, characters_max)]
     pieces = [texts(each) for each in stand_in.sent]
     assert len(ids) == len(pieces) > 3
     assert [word for piece in pieces for word in piece.split()] == answer.split()
