@@ -347,8 +347,10 @@ def _gave_up_early(story: Story) -> Iterator[str]:
         most = len(story.plan.route_of(batch.user).retry_schedule_ms)
         for e in batch.buried:
             final = "410" in e.why or ("413" in e.why and len(batch.items) == 1)
-            last = [claim for claim in batch.claims if claim.executed.at <= e.at][-1]
-            number = last.number if e.token in batch.unanswered else batch.number(e.token)
+            claims = [claim for claim in batch.claims if claim.executed.at <= e.at]
+            # A server that forgot a claim may grant its repetition another attempt.
+            own = [claim for claim in claims if claim.token == e.token]
+            number = (claims if e.token in batch.unanswered else own)[-1].number
             if number <= most and not final and e.token not in refused:
                 yield f"{batch.id} was buried after attempt {number} of {most + 1}"
 
