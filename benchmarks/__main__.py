@@ -14,6 +14,7 @@ from benchmarks.figures import Benchmark, Figure, Result
 NAMES = [
     "ingest",
     "contest",
+    "profile",
     "edge",
     "doors",
     "defences",

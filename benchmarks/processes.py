@@ -47,6 +47,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def user_cpu_s(pid: int) -> float:
+    """As `cpu_s`, without what the kernel did for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / TICKS_PER_S
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process that was started here."""
