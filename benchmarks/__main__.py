@@ -23,6 +23,7 @@ NAMES = [
     "lateness",
     "memory",
     "restart",
+    "million",
     "timers",
     "workers",
     "replicas",
