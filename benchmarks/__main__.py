@@ -24,6 +24,7 @@ NAMES = [
     "memory",
     "restart",
     "million",
+    "crash",
     "timers",
     "workers",
     "replicas",

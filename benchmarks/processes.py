@@ -303,7 +303,7 @@ def listening(command: Sequence[str], core: int, **environ: str) -> Iterator[Lis
     port = free_port()
     running = start(command, core=core, environ={"PORT": str(port), **environ})
     try:
-        _wait(lambda: _accepts(port), running, command[-1])
+        _wait(lambda: accepts(port), running, command[-1])
         yield Listening(running.popen, running.started_at, port)
     finally:
         running.stop()
@@ -343,7 +343,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
