@@ -21,6 +21,7 @@ NAMES = [
     "order",
     "bulk",
     "lateness",
+    "sweep",
     "memory",
     "restart",
     "million",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, Result
+from benchmarks.missed import why
 from benchmarks.plots import draw
 
 DIRECTORY = Path(__file__).parent / "report"
@@ -48,7 +49,7 @@ def write(order: list[str]) -> Path:
     stored = load()
     results = {name: Result.of_json(stored[name]) for name in order if name in stored}
     plots = draw(results, DIRECTORY)
-    parts = [INTRODUCTION, _summary(results)]
+    parts = [INTRODUCTION, _summary(results), _missed(results)]
     for name, result in results.items():
         parts.append(_section(name, result, stored[name]["about"], plots.get(name)))
     path = DIRECTORY / "report.md"
@@ -61,6 +62,11 @@ def _summary(results: Mapping[str, Result]) -> str:
     for result in results.values():
         lines += [_row(each, result.title) for each in result.figures if each.target is not None]
     return "\n".join([*lines, ""])
+
+
+def _missed(results: Mapping[str, Result]) -> str:
+    paragraphs = [line for each in why(results) for line in (each, "")]
+    return "\n".join(["## What is missed, and why", "", *paragraphs]) if paragraphs else ""
 
 
 def _section(name: str, result: Result, about: Mapping[str, Any], plot: str | None) -> str:
