@@ -32,6 +32,8 @@ from actor_queue.transport.server import connected
 from tests.servers import Server
 
 PAGE = Path(__file__).parents[2] / "docs" / "storage.md"
+LEVELS_BYTES = 24 * 16
+"""The levels of a sorted set's skip list are drawn by lot; a few entries hardly ever draw more."""
 ROUNDED = 1.25
 DAY_MS = 86_400_000
 HOLD_MS = 2 * DAY_MS
@@ -240,6 +242,7 @@ def test_every_kind_of_key_has_a_row_its_expiry_and_no_more_bytes_than_the_row_s
         texts = len(key) + sum(map(len, entries))
         used: Any = eye.execute_command("MEMORY", "USAGE", key, "SAMPLES", 0)
         allowed = row.key_bytes + row.entry_bytes * len(entries) + ROUNDED * texts
+        allowed += LEVELS_BYTES if eye.type(key) == b"zset" else 0
         assert used <= allowed, (row.name, key, used, allowed, len(entries))
 
 
