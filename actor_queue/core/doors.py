@@ -62,6 +62,8 @@ class DoorTable:
 
     def __init__(self, doors: Iterable[Door]) -> None:
         self._doors: Mapping[str, Door] = MappingProxyType({})
+        self.version = 0
+        """Another one after each change."""
         self.replace(doors)
 
     @classmethod
@@ -72,6 +74,7 @@ class DoorTable:
     def replace(self, doors: Iterable[Door]) -> None:
         """All at once."""
         self._doors = MappingProxyType({door.name: door for door in doors})
+        self.version += 1
 
     def get(self, name: str) -> Door | None:
         return self._doors.get(name)

@@ -89,16 +89,16 @@ class _Chat:
         self.nobodys = jids.nobodys(self.group or self.person)
         if self.nobodys is None and not (instance and self.id):
             self.nobodys = Ignore("unnamed")
-        self._instance = instance
+        self.instance = instance
 
     def user(self, door: Door) -> str:
-        return whatsapp.user(self._instance, self.person, self.group, door)
+        return whatsapp.user(self.instance, self.person, self.group, door)
 
     def alias(self, door: Door) -> str:
-        return whatsapp.alias(self._instance, self.person, self.alt, self.group, door)
+        return whatsapp.alias(self.instance, self.person, self.alt, self.group, door)
 
     def named(self, id: str) -> str:
-        return f"{self._instance}:{id}"
+        return f"{self.instance}:{id}"
 
 
 def _message(data: Node, instance: str, door: Door, now_s: float) -> Action:
@@ -120,11 +120,11 @@ def _message(data: Node, instance: str, door: Door, now_s: float) -> Action:
         return _own(chat, door)
     if chat.group and not chat.person:
         return Ignore("unnamed")
-    return _push(data, message, chat, content, instance, door)
+    return _push(data, message, chat, content, sent_at, door)
 
 
 def _push(
-    data: Node, message: Node, chat: _Chat, content: Content, instance: str, door: Door
+    data: Node, message: Node, chat: _Chat, content: Content, sent_at: int | None, door: Door
 ) -> Push:
     replied = whatsapp.replied(message) or data.get("contextInfo", "stanzaId").id
     return Push(
@@ -133,11 +133,11 @@ def _push(
         message_id=chat.named(chat.id),
         content=content,
         provider="evolution",
-        instance=instance,
+        instance=chat.instance,
         sender=Sender(id=chat.person, alt=some(chat.alt), name=some(data["pushName"].text.strip())),
         group=some(chat.group),
         reply_to=chat.named(replied) if replied else None,
-        sent_at=data["messageTimestamp"].unix_s,
+        sent_at=sent_at,
     )
 
 

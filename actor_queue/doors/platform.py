@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from actor_queue.core.doors import Door
 from actor_queue.doors.reading import Node
 from actor_queue.doors.vocabulary import Action
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A webhook as it came: `headers` by lower-case name, as text in Latin-1."""
 
     headers: Mapping[str, str]

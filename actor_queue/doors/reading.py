@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 TEXT_OF_NUMBER_MAX: Final = 40
+NUMBER_MAX: Final = 10**TEXT_OF_NUMBER_MAX
 ID_CHARACTERS_MAX: Final = 1_000
 """A longer text is no id. An id stands in the names of all messages of an event, so a long one
 would be copied once for each of them."""
@@ -30,13 +31,10 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _URL_CHARACTERS_MAX: Final = 4_000
 
 
-class Node:
+class Node(msgspec.Struct, gc=False):
     """A place in a JSON value. There may be nothing at it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    value: Any
 
     def __getitem__(self, name: str) -> Node:
         value = self.value
@@ -86,13 +84,13 @@ class Node:
     @property
     def id(self) -> str:
         """A name: a string of at most `ID_CHARACTERS_MAX` or a whole number, as text."""
-        if type(self.value) is int:
-            digits = self.value
-            return (
-                str(digits) if -(10**TEXT_OF_NUMBER_MAX) < digits < 10**TEXT_OF_NUMBER_MAX else ""
-            )
-        text = self.text.strip()
-        return text if len(text) <= ID_CHARACTERS_MAX else ""
+        value = self.value
+        if type(value) is str:
+            text = (value if value.isascii() else self.text).strip()
+            return text if len(text) <= ID_CHARACTERS_MAX else ""
+        if type(value) is int and -NUMBER_MAX < value < NUMBER_MAX:
+            return str(value)
+        return ""
 
     @property
     def true(self) -> bool:

@@ -9,9 +9,10 @@ docs/doors.md shows them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Final, Literal
+
+import msgspec
 
 Kind = Literal[
     "text",
@@ -61,8 +62,7 @@ NAME_CHARACTERS_MAX: Final = 200
 _BLANKS: Final = re.compile(r"\s+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
+class Media(msgspec.Struct, frozen=True, kw_only=True):
     """A file. It has a `url` to fetch, or the `id` under which the platform gives it out."""
 
     url: str | None = None
@@ -76,8 +76,7 @@ class Media:
     """True for a voice message; None for everything else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
     """Who wrote. `alt` is the same person's other id, where the platform gave two."""
 
     id: str
@@ -85,8 +84,7 @@ class Sender:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """A place, in degrees."""
 
     latitude: float
@@ -94,8 +92,7 @@ class Location:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a message says."""
 
     kind: Kind
@@ -107,8 +104,7 @@ class Content:
     """The id of the button or row that was chosen; `text` is what stood on it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class Push(msgspec.Struct, frozen=True, kw_only=True):
     """A person wrote something."""
 
     user: str
@@ -131,31 +127,32 @@ class Push:
     def fields(self) -> dict[str, Any]:
         """The fields as the webhook has them. What is not known is left out."""
         content = self.content
-        group = None if self.group is None else {"id": self.group, "participant": self.sender.id}
-        found: Mapping[str, Any] = {
-            "kind": content.kind,
-            "media": _known(content.media),
-            "location": _known(content.location),
-            "choice": content.choice,
-            "sender": _known(self.sender),
-            "group": group,
-            "reply_to": self.reply_to,
-            "channel": {"provider": self.provider, "instance": self.instance},
-            "sent_at": self.sent_at,
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        found: dict[str, Any] = {"kind": content.kind}
+        if content.media is not None:
+            found["media"] = _known(content.media)
+        if content.location is not None:
+            found["location"] = _known(content.location)
+        if content.choice is not None:
+            found["choice"] = content.choice
+        found["sender"] = _known(self.sender)
+        if self.group is not None:
+            found["group"] = {"id": self.group, "participant": self.sender.id}
+        if self.reply_to is not None:
+            found["reply_to"] = self.reply_to
+        found["channel"] = {"provider": self.provider, "instance": self.instance}
+        if self.sent_at is not None:
+            found["sent_at"] = self.sent_at
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class Typing:
+class Typing(msgspec.Struct, frozen=True):
     """The user is writing."""
 
     user: str
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """A person answers this user in the bot's place."""
 
     user: str
@@ -165,16 +162,14 @@ class Hold:
     receiver may have sent it. Empty where an agent took the conversation over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """The conversation is the bot's again."""
 
     user: str
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """The user changed a message."""
 
     user: str
@@ -183,8 +178,7 @@ class Edit:
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(msgspec.Struct, frozen=True):
     """The user took a message back."""
 
     user: str
@@ -192,8 +186,7 @@ class Revoke:
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignore:
+class Ignore(msgspec.Struct, frozen=True):
     """The event means nothing to us, and why."""
 
     reason: Reason
@@ -238,8 +231,6 @@ def choice_content(kind: Literal["button", "list"], title: str, id: str) -> Cont
     return Content(kind=kind, text=text, choice=id or None) if text.strip() else Ignore("empty")
 
 
-def _known(value: Media | Sender | Location | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    names = value.__dataclass_fields__
+def _known(value: Media | Sender | Location) -> dict[str, Any]:
+    names = value.__struct_fields__
     return {name: given for name in names if (given := getattr(value, name)) is not None}

@@ -141,7 +141,10 @@ class Aliases:
 
 def _has_alias(action: Named) -> bool:
     """A name that no user can have is no alias."""
-    return bool(action.alias) and len(action.alias.encode()) <= USER_BYTES_MAX
+    alias = action.alias
+    if not alias:
+        return False
+    return (len(alias) if alias.isascii() else len(alias.encode())) <= USER_BYTES_MAX
 
 
 def _names(action: Named, door: Door) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -403,6 +403,10 @@ class Doors:
         )
 
 
+def _none_of_each() -> defaultdict[Reason, int]:
+    return defaultdict(int)
+
+
 @dataclass(slots=True)
 class Done:
     """What came of one event so far."""
@@ -414,7 +418,7 @@ class Done:
     edited: int = 0
     full: bool = False
     """Whether one of the users has no room for more."""
-    ignored: Counter[Reason] = field(default_factory=Counter)
+    ignored: defaultdict[Reason, int] = field(default_factory=_none_of_each)
 
     def count(self, result: Appended) -> None:
         if isinstance(result, Full):
@@ -434,7 +438,7 @@ class Done:
             held=self.held,
             released=self.released or UNSET,
             edited=self.edited,
-            ignored=self.ignored.total(),
+            ignored=sum(self.ignored.values()),
             reasons=dict(sorted(self.ignored.items())),
         )
 
@@ -477,7 +481,7 @@ def is_named(push: Push) -> bool:
 
 
 def _fits(text: str, bytes_max: int) -> bool:
-    return 1 <= len(text.encode()) <= bytes_max
+    return 1 <= (len(text) if text.isascii() else len(text.encode())) <= bytes_max
 
 
 def _body(user: str, message_id: str, fields: Mapping[str, object]) -> bytes:

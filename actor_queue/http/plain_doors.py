@@ -44,6 +44,8 @@ class DoorHead(NamedTuple):
     scope: Mapping[str, Any]
     headers: Mapping[str, str]
     door: Door
+    version: int
+    """Of the doors, when this one was found."""
     keyed: bool
     """Whether it shows a key that opens the door."""
     signed: bool
@@ -97,13 +99,15 @@ class PlainDoors:
         keyed = self._doors.opened_by_key(cast(Any, scope), Head.of(scope["headers"]), door)
         headers = texts(scope["headers"])
         signed = verified(Webhook(headers, b""), door, self._doors.clock()) is not None
-        return DoorHead(scope, headers, door, keyed, signed)
+        return DoorHead(scope, headers, door, self._doors.table.version, keyed, signed)
 
     def judge(self, request: Request, reason: str | None) -> Event | Answer:
         """What an event asks for, or what it is answered without. `reason`: why nothing is
         accepted."""
         head = cast(DoorHead, request.route.key)
-        if self._doors.door_of(cast(Any, head.scope)) is not head.door:
+        if self._doors.table.version != head.version and (
+            self._doors.door_of(cast(Any, head.scope)) is not head.door
+        ):
             # The doors were replaced since this head was remembered.
             again = self._head(head.scope)
             if again is None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from actor_queue.core.batch import Attempt, batch_id
 from actor_queue.core.doors import Door
