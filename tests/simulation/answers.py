@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 
 from actor_queue.core.answers import TAKEN_BACK_MAX
 from tests.simulation.history import Executed, History, Told
@@ -43,7 +44,8 @@ class _Line:
     @property
     def newer(self) -> int:
         older = set().union(*self.halves)
-        return sum(text not in older for text in self.waiting)
+        # A half behind messages that were taken back waits as they do.
+        return len(list(dropwhile(older.__contains__, self.waiting)))
 
     def forget(self, texts: Sequence[str]) -> None:
         gone = set(texts)
@@ -148,8 +150,9 @@ class _Eye:
             if what != right:
                 self._wrong(e, f"told {what} in the place of {right}, with {newer} newer messages")
         if what == "taken_back":
+            if line.halves and line.waiting[0] in line.halves[0]:
+                del line.halves[0]
             line.waiting[:0] = flight.batch.texts
-            del line.halves[:1]
         line.last = flight.batch.id, flight.token, what, newer
         line.flight = None
 
