@@ -56,6 +56,10 @@ TRUST_PAUSE_S = 0.05
 
 TOO_LATE = "not made: the claim was answered when half of the attempt's time was over"
 
+UNMADE_MAX = 3
+"""Attempts that are given back in a row. Where every claim takes so long, an attempt with little of
+its time is better than none."""
+
 SLOW_ANSWER_S = 0.02
 """An answer that took longer may have been long on its way back."""
 
@@ -85,6 +89,7 @@ class Actor:
         "_slot",
         "_state",
         "_token",
+        "_unmade",
         "_world",
         "shard",
         "user",
@@ -99,6 +104,7 @@ class Actor:
         self._scope: trio.CancelScope | None = None
         self._slot: trio.Semaphore | None = None
         self._token = ""
+        self._unmade = 0
         self._lease: Lease | None = None
         self._claimed_at = 0.0
 
@@ -234,6 +240,8 @@ class Actor:
         attempt would fail and the receiver, which did nothing, would be taken for dead.
         """
         left_s = self._ends_at(attempt) - trio.current_time()
+        if self._unmade >= UNMADE_MAX:
+            return left_s > 0
         return left_s >= route.timeout_ms / 2000
 
     def _ends_at(self, attempt: Attempt) -> float:
@@ -243,6 +251,7 @@ class Actor:
     async def _give_back(self, lease: Lease, attempt: Attempt) -> Event:
         """Nobody makes this attempt, so it is not spent; the next claim has a time of its own."""
         asked = trio.current_time()
+        self._unmade += 1
         self._world.gates.not_made(self.user)
         try:
             result = await self._world.store.retry(lease, attempt, 0, None, TOO_LATE, spent=False)
@@ -311,6 +320,7 @@ class Actor:
         if not await self._may_begin((self._claimed_at + ends_at) / 2):
             world.gates.not_made(self.user)
             return Lost()
+        self._unmade = 0
         began = trio.current_time()
         offered, within_ms = world.answers.offered(attempt)
         outcome = await world.deliver(offered, max(ends_at - began, 0.001))
