@@ -39,6 +39,8 @@ class Nemesis:
     def __init__(self, world: World) -> None:
         self.world = world
         self._frozen: list[Replica] = []
+        self._late: dict[str, tuple[Replica, Callable[[], None]]] = {}
+        """By a batch's id: whose ack of it has to come late, and what lets it go."""
 
     def start(self, nursery: trio.Nursery) -> None:
         strikes: dict[str, Callable[[random.Random], None]] = {
@@ -67,6 +69,7 @@ class Nemesis:
 
     def heal(self) -> None:
         """Everything that lasts is over."""
+        self._late.clear()
         for replica in self.world.replicas:
             replica.wire.cut = False
             replica.wire.reconnect()
@@ -158,6 +161,36 @@ class Nemesis:
             victim.wire.reconnect()
 
         self.world.agenda.after(seconds, mend)
+
+    def hold_ack(self, victim: Replica, batch_id: str, limit_s: float) -> None:
+        """The receiver has taken a batch; the replica loses the server before it can say so. It has
+        it back when its heir makes the next attempt, or when no heir can be waited for any more.
+        """
+        if victim.wire.cut or victim.dead:
+            return
+        seconds = limit_s + self.world.lease_s + 2
+        self._note(f"{victim.name} is cut off with the ack of {batch_id}")
+        self.world.trouble(seconds + self.world.lease_s + 4, "an ack came late")
+        victim.wire.cut = True
+
+        def mend() -> None:
+            if self._late.get(batch_id, (None, mend))[1] is mend and victim.wire.cut:
+                self._late.pop(batch_id, None)
+                victim.wire.cut = False
+                # What it sends is not kept waiting by what got no answer.
+                victim.wire.break_all()
+
+        self._late[batch_id] = victim, mend
+        self.world.agenda.after(seconds, mend)
+
+    def ack_comes(self, replica: Replica, batch_id: str, after_s: float) -> bool:
+        """Another attempt at the batch has begun: an ack that is held comes `after_s` from now.
+        Whether there is one."""
+        victim, mend = self._late.get(batch_id, (replica, None))
+        if victim is replica or mend is None:
+            return False
+        self.world.agenda.after(after_s, mend)
+        return True
 
     # Clocks
 

@@ -141,8 +141,8 @@ NO_EXPIRY = Edit(PRELUDE, "or num(lease[3]) <= now", "")
 NO_NONCE = Edit(PRELUDE, "or lease[2] ~= nonce", "")
 ANY_HIGHER_EPOCH = Edit(PRELUDE, "lease[1] ~= epoch", "num(lease[1]) > num(epoch)")
 COUNTED_EPOCH = Edit("acquire", "math.max(epoch + 1, now)", "epoch + 1")
-LATE_ACKS = ("cut", "pause", "webhook_slow")
-"""The replica of an attempt that succeeds is cut off or frozen, its heir's attempt takes long."""
+LATE_ACKS = ("late_acks",)
+"""An attempt succeeds, its replica is cut off, and comes back in the middle of its heir's."""
 TOO_LARGE = ("webhook_too_large",)
 TAKEN_OVER = "local over = u.fs == 'r'"
 
@@ -258,22 +258,26 @@ MUTANTS = (
     Mutant(
         "a late ack ends another attempt's turn",
         (Edit("ack", "now < u.fu and u.fo ~= ARGV[8]", "false"),),
-        faults=LATE_ACKS,
+        faults=(),
+        options=LATE_ACKS,
     ),
     Mutant(
         "a delivered batch is retried",
         (Edit("retry", "local known = delivered(u)", "local known"),),
-        faults=(*LATE_ACKS, "webhook_fails"),
+        faults=("webhook_fails",),
+        options=LATE_ACKS,
     ),
     Mutant(
         "a delivered batch becomes a dead letter",
         (Edit("bury", "local known = delivered(u)", "local known"),),
-        faults=(*LATE_ACKS, "webhook_fails", "webhook_gone"),
+        faults=("webhook_fails", "webhook_gone"),
+        options=LATE_ACKS,
     ),
     Mutant(
         "a delivered batch is claimed again",
         (Edit("claim", "over and delivered(u) then", "false then"),),
-        faults=(*LATE_ACKS, "crash"),
+        faults=("crash",),
+        options=LATE_ACKS,
     ),
     # A receiver that finds a batch too large
     Mutant(

@@ -68,11 +68,12 @@ OPTIONS = (
     "answers",
     "dead_route",
     "pauses",
+    "late_acks",
 )
 """Dead letters expire; operators send all of them again; AQ_MAX_PENDING_BYTES, the room that Redis
 has for messages, and AQ_MAX_ACTORS are small; people edit messages and take them back; there are
 several routes; receivers answer later; one route's receiver is dead for a while; operators pause
-routes. They are drawn apart, too."""
+routes; replicas lose the server with an ack to send. They are drawn apart, too."""
 OPTION_SHARE = 0.15
 ALSO_LATER_SHARE = 0.4
 """Of the routes besides the one that is drawn where receivers answer later."""
@@ -121,6 +122,9 @@ class Plan:
     more: tuple[Route, ...] = ()
     """Routes besides the default one."""
     death: Death | None = None
+    late_ack_share: float = 0.0
+    """Of the attempts that the receiver takes: their replica loses the server with its ack to send,
+    and has it back in the middle of the next attempt."""
     answer_max_ms: int = ANSWER_MAX_MS
     """The most that a receiver gets after its 202."""
 
@@ -231,6 +235,8 @@ def _with(plan: Plan, option: str, dice: random.Random) -> Plan:
             world["more"] = tuple(_route(name, plan.settings, dice) for name in names)
         case "answers":
             settings, world = _answers(plan, dice)
+        case "late_acks":
+            world["late_ack_share"] = dice.choice((0.1, 0.3))
         case "dead_route":
             start, end = dice.uniform(0, 0.4) * plan.chaos_s, dice.uniform(0.6, 1) * plan.chaos_s
             how = dice.choice(("refuses", "fails", "asks", "hangs"))

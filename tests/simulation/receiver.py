@@ -12,6 +12,7 @@ from actor_queue.core.conversation import route_of
 from actor_queue.core.delivery import outcome_of_status
 from actor_queue.core.outcome import Failed, Outcome
 from actor_queue.core.payload import render
+from actor_queue.store.base import ATTEMPT_MARGIN_MS
 from tests.simulation.bots import Bots, Work
 from tests.simulation.history import Attempted, name_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FAILING_SHARE = 0.5
 """Of the attempts that a webhook fault at rate 1 strikes."""
+HEIR_SHARE = (0.6, 0.98)
+"""Of an attempt's time, for one that an earlier attempt's ack has to overtake."""
 ASKED_S = 2.0
 """What a dead receiver asks for that can still say so."""
 
@@ -43,6 +46,7 @@ class Receiver:
         self.world = world
         self._bots = Bots(world)
         self._chance = world.dice.stream("receiver")
+        self._late = world.dice.stream("late acks")
 
     async def deliver(self, replica: Replica, batch: Batch, deadline_s: float) -> Outcome:
         """One attempt, with a time limit. Failures are values."""
@@ -82,12 +86,21 @@ class Receiver:
         takes_s = self._chance.uniform(0.001, 0.02)
         if self._struck("webhook_slow"):
             takes_s = self._chance.uniform(0.1, 1.3) * self._attempt_s(batch.key)
+        takes_s = self._overtaken_s(replica, batch) or takes_s
         hangs = self._dead(batch.key) == "hangs" or self._struck("webhook_hangs")
         if exchange.work is not None and exchange.work.before and not self._dead(batch.key):
             self.world.begin(self._bots.work, exchange.work)
         if not hangs:
             self.world.agenda.after(takes_s, lambda: self._answer(exchange, replica))
         return exchange
+
+    def _overtaken_s(self, replica: Replica, batch: Batch) -> float | None:
+        """How long the attempt takes, where the ack of the one before comes in the middle of it."""
+        if not self.world.plan.late_ack_share:
+            return None
+        attempt_s = self._attempt_s(batch.key)
+        comes = self.world.nemesis.ack_comes(replica, batch.id, self._late.uniform(0, 0.1))
+        return self._late.uniform(*HEIR_SHARE) * attempt_s if comes else None
 
     def _answer(self, exchange: Exchange, replica: Replica) -> None:
         record = exchange.record
@@ -100,6 +113,10 @@ class Receiver:
             record.processed = exchange.work is None or record.status != ACCEPTED
             if exchange.work is not None and not (record.processed or exchange.work.before):
                 self.world.begin(self._bots.work, exchange.work)
+            share = self.world.plan.late_ack_share
+            if share and record.processed and self.world.chaos and self._late.random() < share:
+                limit_s = self._attempt_s(record.user) + ATTEMPT_MARGIN_MS / 1000
+                self.world.nemesis.hold_ack(replica, record.batch_id, limit_s)
             if self._struck("webhook_answer_lost"):
                 exchange.outcome = Failed("the connection broke")
         replica.boundary()
