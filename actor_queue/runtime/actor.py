@@ -41,8 +41,7 @@ from actor_queue.core.actor import (
 )
 from actor_queue.core.batch import Attempt, batch_id, claim_token, divided_from
 from actor_queue.core.history import PastAttempt, PastOutcome, marks_of
-from actor_queue.core.outcome import Ack, AnswersLater, Bury, Divide, Retry
-from actor_queue.core.routes import Route
+from actor_queue.core.outcome import Ack, AnswersLater, Bury, Divide, Failed, Outcome, Retry
 from actor_queue.runtime.world import World
 from actor_queue.store import api
 from actor_queue.store.api import Lease, StoreUnavailable
@@ -56,9 +55,9 @@ TRUST_PAUSE_S = 0.05
 
 TOO_LATE = "not made: the claim was answered when half of the attempt's time was over"
 
-UNMADE_MAX = 3
-"""Attempts that are given back in a row. Where every claim takes so long, an attempt with little of
-its time is better than none."""
+WHOLE_SHARE = 0.95
+"""An attempt with less of its time than this has failed by the store's slowness where it is over
+before its receiver answers."""
 
 SLOW_ANSWER_S = 0.02
 """An answer that took longer may have been long on its way back."""
@@ -79,6 +78,12 @@ def answered(asked: float) -> float:
     return heard if heard - asked <= SLOW_ANSWER_S else asked
 
 
+def _was_cut_short(outcome: Outcome, took_s: float, left_s: float, whole_s: float) -> bool:
+    """Whether the receiver might have answered in the time that was its own, and had less."""
+    timed_out = isinstance(outcome, Failed) and outcome.status is None and took_s >= left_s
+    return timed_out and left_s < WHOLE_SHARE * whole_s
+
+
 class Actor:
     """One user's timer."""
 
@@ -89,7 +94,7 @@ class Actor:
         "_slot",
         "_state",
         "_token",
-        "_unmade",
+        "_whole_s",
         "_world",
         "shard",
         "user",
@@ -104,7 +109,8 @@ class Actor:
         self._scope: trio.CancelScope | None = None
         self._slot: trio.Semaphore | None = None
         self._token = ""
-        self._unmade = 0
+        self._whole_s = 0.0
+        """What its route gives a receiver."""
         self._lease: Lease | None = None
         self._claimed_at = 0.0
 
@@ -202,11 +208,12 @@ class Actor:
             return Lost()
         self._lease = lease
         self._token = self._token or claim_token(world.store.replica, world.entropy())
-        self._claimed_at = trio.current_time()
+        self._claimed_at, self._whole_s = trio.current_time(), route.timeout_ms / 1000
         world.counters.claims += 1
+        spare_ms, own_id = lane.spare_ms, batch_id(self.shard, world.entropy())
         try:
             claim = await world.store.claim(
-                lease, self.user, self._token, batch_id(self.shard, world.entropy())
+                lease, self.user, self._token, own_id, spare_ms=spare_ms
             )
         except Spoilt:
             # Nothing here can put it right; the sweep comes back to the user, seldom.
@@ -214,8 +221,11 @@ class Actor:
             return Empty()
         except StoreUnavailable:
             return self._trouble()
-        if isinstance(claim, Attempt) and not (claim.unanswered or self._in_time(claim, route)):
-            return await self._give_back(lease, claim)
+        if isinstance(claim, Attempt):
+            left_s = self._ends_at(claim) - trio.current_time()
+            lane.claim_took(self._whole_s + spare_ms / 1000 - left_s)
+            if not claim.unanswered and left_s < self._whole_s / 2:
+                return await self._give_back(lease, claim)
         self._token = ""
         if not isinstance(claim, Attempt) or claim.unanswered:
             world.gates.not_made(self.user)
@@ -233,25 +243,18 @@ class Actor:
             case _:
                 assert_never(claim)
 
-    def _in_time(self, attempt: Attempt, route: Route) -> bool:
-        """Whether the receiver would still have half of the time that is its own.
-
-        The store was away or slow while the attempt's time ran. Made in what is left of it, the
-        attempt would fail and the receiver, which did nothing, would be taken for dead.
-        """
-        left_s = self._ends_at(attempt) - trio.current_time()
-        if self._unmade >= UNMADE_MAX:
-            return left_s > 0
-        return left_s >= route.timeout_ms / 2000
-
     def _ends_at(self, attempt: Attempt) -> float:
         """When the attempt must be over, to be over before another one can begin."""
         return self._claimed_at + (attempt.limit_in_ms - ATTEMPT_MARGIN_MS) / 1000
 
     async def _give_back(self, lease: Lease, attempt: Attempt) -> Event:
-        """Nobody makes this attempt, so it is not spent; the next claim has a time of its own."""
+        """The store was away or slow while the attempt's time ran. Made in what is left of it, the
+        attempt would fail and the receiver, which did nothing, would be taken for dead.
+
+        Nobody makes it, so it is not spent. The next claim has a time of its own, and asks for as
+        much more as this one has lost.
+        """
         asked = trio.current_time()
-        self._unmade += 1
         self._world.gates.not_made(self.user)
         try:
             result = await self._world.store.retry(lease, attempt, 0, None, TOO_LATE, spent=False)
@@ -317,17 +320,21 @@ class Actor:
     async def _deliver(self, attempt: Attempt) -> Event:
         world = self._world
         ends_at = self._ends_at(attempt)
-        if not await self._may_begin((self._claimed_at + ends_at) / 2):
+        if not await self._may_begin(ends_at - self._whole_s / 2):
             world.gates.not_made(self.user)
             return Lost()
-        self._unmade = 0
         began = trio.current_time()
+        left_s = min(max(ends_at - began, 0.001), self._whole_s)
         offered, within_ms = world.answers.offered(attempt)
-        outcome = await world.deliver(offered, max(ends_at - began, 0.001))
+        outcome = await world.deliver(offered, left_s)
         took_s = trio.current_time() - began
         world.counters.of(attempt.batch.route).attempt_s.observe(took_s)
-        world.journal.attempted(self.user, outcome)
-        spent = world.gates.attempted(self.user, outcome)
+        if _was_cut_short(outcome, took_s, left_s, self._whole_s):
+            world.gates.not_made(self.user)
+            spent = False
+        else:
+            world.journal.attempted(self.user, outcome)
+            spent = world.gates.attempted(self.user, outcome)
         took_ms = round(took_s * 1000)
         return Attempted(outcome, world.random.random(), took_ms, spent, within_ms)
 

@@ -32,7 +32,7 @@ from actor_queue.runtime.counters import Counters
 from actor_queue.runtime.events import EventBus
 from actor_queue.runtime.history import History
 from actor_queue.runtime.journal import Journal, UserNames
-from actor_queue.runtime.lanes import Lanes
+from actor_queue.runtime.lanes import SPARE_MAX_S, Lanes
 from actor_queue.runtime.lines import tell
 from actor_queue.runtime.many import Many, ManyVerb, Piece
 from actor_queue.runtime.missing import MissingRoutes
@@ -121,7 +121,7 @@ class Engine:
             nonce=self.entropy(),
             shards=settings.shards,
             lease_ttl_ms=settings.lease_ttl_ms,
-            attempt_s=lambda: (self.routes.timeout_max_ms + ATTEMPT_MARGIN_MS) / 1000,
+            attempt_s=lambda: (self.routes.timeout_max_ms + ATTEMPT_MARGIN_MS) / 1000 + SPARE_MAX_S,
             counters=self.counters,
             events=self.events,
             journal=self.journal,

@@ -17,6 +17,13 @@ from actor_queue.core.routes import Route, RouteTable
 BACKLOG_MAX: Final = 400
 """Overdue users of a route brought in at once: enough to keep every slot busy, too few to stall the
 loop."""
+CLAIMS_KEPT: Final = 0.95
+"""What is remembered of a slow claim after each quicker one: half of it after 14."""
+QUICK_SHARE: Final = 0.05
+"""Of an attempt's time, which a claim may take: nothing is asked for besides."""
+SPARE_MAX_S: Final = 5.0
+"""A claim that was answered has not taken longer, unless the store was away meanwhile. A dead
+replica's attempt is taken over so much later at the most."""
 LANES_MAX: Final = 10_000
 """Routes that are not configured have one, too, and their names come from Redis."""
 
@@ -29,7 +36,7 @@ def backlog_max(slots_max: int) -> int:
 class Lane:
     """One route, as its actors see it."""
 
-    __slots__ = ("awake", "route", "slots")
+    __slots__ = ("awake", "claim_s", "route", "slots")
 
     def __init__(self) -> None:
         self.route: Route | None = None
@@ -39,6 +46,21 @@ class Lane:
         slots, and what is under way goes on beside them."""
         self.awake = 0
         """Its actors that are past their sleep."""
+        self.claim_s = 0.0
+        """How much of an attempt's time has passed before its claim was answered, at the worst of
+        late."""
+
+    def claim_took(self, seconds: float) -> None:
+        """An attempt's time had run for so long when its claim was answered."""
+        self.claim_s = max(seconds, CLAIMS_KEPT * self.claim_s)
+
+    @property
+    def spare_ms(self) -> int:
+        """What a claim asks for on top of an attempt's own time, so that its receiver has all of
+        that where claims are slow: twice what they take."""
+        if self.route is None or self.claim_s * 1000 <= QUICK_SHARE * self.route.timeout_ms:
+            return 0
+        return round(1000 * min(2 * self.claim_s, SPARE_MAX_S))
 
     def become(self, route: Route | None) -> None:
         """What the route is from now on."""

@@ -301,6 +301,10 @@ class Recoverer:
         found = await self._due_on(route, shards, 1) if shards else []
         return (found[0][1], found[0][2]) if found else None
 
+    def spare_ms(self, user: str) -> int:
+        """See `Lane.spare_ms`; of this user's route."""
+        return self._lanes.of(user).spare_ms
+
     def _note(self, shard: int, users: Sequence[DueUser], now: float) -> None:
         overdue_ms = -users[0].remaining_ms if users else 0
         if overdue_ms > 0:

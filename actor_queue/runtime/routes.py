@@ -69,6 +69,10 @@ class Sweep(Protocol):
         """Somebody on `route` who is due."""
         ...
 
+    def spare_ms(self, user: str) -> int:
+        """How much longer than its receiver's time an attempt may take."""
+        ...
+
 
 @dataclass(slots=True)
 class _Gate:
@@ -356,7 +360,7 @@ class Gates:
         gate.probe_at = trio.current_time() + CANDIDATE_S
         if found is None:
             return
-        takes_ms = configured.timeout_ms + ATTEMPT_MARGIN_MS
+        takes_ms = configured.timeout_ms + self._sweep.spare_ms(found[0]) + ATTEMPT_MARGIN_MS
         answer = await self._store.route_probe(route, takes_ms)
         if not isinstance(answer, Probe):
             self._look_at = -math.inf

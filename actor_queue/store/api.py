@@ -291,11 +291,14 @@ class Store(
 
     # The owner's verbs, all fenced by the lease (`ack` by the batch id alone)
 
-    async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+    async def claim(
+        self, lease: Lease, user: str, token: str, batch_id: str, *, spare_ms: int = 0
+    ) -> Claim:
         """Take the user's next attempt, if it is due.
 
         `token` names this claim: the same call repeated after a lost answer gets the same
-        attempt. `batch_id` is used if a new batch has to be closed.
+        attempt. `batch_id` is used if a new batch has to be closed. `spare_ms` are added to the
+        attempt's limit: time that passes before this call is answered.
         """
         ...
 

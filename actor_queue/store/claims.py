@@ -34,10 +34,12 @@ LEFT = "kept as only a newer release can send it"
 class Claims(DueUsers):
     """Each carries the lease and may be told `Fenced`."""
 
-    async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+    async def claim(
+        self, lease: Lease, user: str, token: str, batch_id: str, *, spare_ms: int = 0
+    ) -> Claim:
         """See `Store.claim`."""
         try:
-            claim = await self._claim(lease, user, token, batch_id)
+            claim = await self._claim(lease, user, token, batch_id, spare_ms)
         except Spoilt:
             if await self._is_sound(lease.shard):
                 self._spoilt.note(lease.shard, user, anyio.current_time())
@@ -54,10 +56,12 @@ class Claims(DueUsers):
         look = Call(script("lease_v1"), (keys.lease, keys.due), (self._now,))
         return await self._run_each([look]) != [None]
 
-    async def _claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
+    async def _claim(
+        self, lease: Lease, user: str, token: str, batch_id: str, spare_ms: int
+    ) -> Claim:
         shard, mine = self._user_keys(user)
         route = self._route(route_of(user))
-        attempt_ms = route.timeout_ms + ATTEMPT_MARGIN_MS
+        attempt_ms = route.timeout_ms + spare_ms + ATTEMPT_MARGIN_MS
         for _ in range(CLAIM_TURNS_MAX):
             reply = listed(
                 await self._call(

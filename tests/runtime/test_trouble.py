@@ -198,22 +198,6 @@ def test_an_attempt_whose_claim_was_answered_too_late_has_its_whole_time_when_it
     run(main)
 
 
-def test_where_every_claim_is_slow_attempts_are_made_with_what_is_left_of_their_time() -> None:
-    """The receiver's time is short, or Redis far away, and that for good."""
-
-    async def main() -> None:
-        async with stage(webhook_timeout_ms=200) as s:
-            a = await s.start("ra")
-            a.runner.lag_s = lambda name: 0.12 if name == "claim_v4" else 0.0
-            for number in range(3):
-                await a.post(f"user-{number}", "oi", ttl_s=1)
-            await trio.sleep(5)
-            assert s.texts() == [["oi"]] * 3
-            assert {round(sent.deadline_s, 2) for sent in s.seen} == {0.08}
-
-    run(main)
-
-
 class UnluckyAtFirst(Replica):
     """Its first look at what is kept of the routes fails."""
 

@@ -57,8 +57,10 @@ class FormerStore(RedisStore):
     async def _run_each(self, calls: Sequence[Call]) -> list[object]:
         return await super()._run_each([former(call) for call in calls])
 
-    async def claim(self, lease: Lease, user: str, token: str, batch_id: str) -> Claim:
-        claim = await super().claim(lease, user, token, batch_id)
+    async def claim(
+        self, lease: Lease, user: str, token: str, batch_id: str, *, spare_ms: int = 0
+    ) -> Claim:
+        claim = await super().claim(lease, user, token, batch_id, spare_ms=spare_ms)
         if isinstance(claim, Attempt) and claim.batch.mode not in FIRST_MODES:
             self.unreadable += 1
             raise Unreadable
