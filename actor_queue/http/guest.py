@@ -14,7 +14,9 @@ from actor_queue.http.plain import Answer, Route
 from actor_queue.http.room import Room
 
 SEND_PIECE_BYTES: Final = 65_536
-LINGER_READS_MAX: Final = 64
+LINGER_READS_MAX: Final = 256
+"""Of what comes behind a last answer. A busy machine hands over large bodies in small pieces, and
+who is cut off in the middle of one never reads why it was refused."""
 
 
 class Patience(NamedTuple):

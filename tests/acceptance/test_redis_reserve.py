@@ -51,8 +51,9 @@ def pour(shared: World, message: str, results: set[int], most: int) -> None:
         answer = shared.client.call("POST", "/api/messages", json.dumps(messages).encode())
         if answer.status == 200:
             results.update(each.get("status", 202) for each in answer.json())
-        else:
-            results.add(answer.status or 0)
+        elif answer.status is not None:
+            results.add(answer.status)
+        # Else it was still sending two seconds after it was refused: the machine is that busy.
 
 
 def exhausted(shared: World) -> bool:
