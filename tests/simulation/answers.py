@@ -115,9 +115,12 @@ class _Eye:
         flight = line.flight
         if _said(e) == b"known":
             line.flight = None
-        elif _said(e) == b"ok" and flight is not None and flight.since_ms is None:
+        elif _said(e) == b"ok" and flight is not None:
             within_ms = self.story.plan.route_of(e.args[1]).answer_within_ms
-            flight.since_ms, flight.until_ms = e.now_ms, e.now_ms + within_ms
+            if flight.since_ms is None:
+                flight.since_ms, flight.until_ms = e.now_ms, e.now_ms + within_ms
+            # Its receiver has asked for more time before the 202 was recorded.
+            flight.until_ms = max(flight.until_ms, flight.since_ms + within_ms)
 
     # What a receiver says
 
