@@ -52,6 +52,11 @@ class Fault:
     lost_since: float | None = None
     """Redis has forgotten what it did from this moment to the end."""
 
+    @property
+    def fails_over(self) -> bool:
+        """Whether another primary took over, which may lack the last that nobody waited for."""
+        return self.kind.startswith("primary")
+
 
 @dataclass(frozen=True)
 class Scene:

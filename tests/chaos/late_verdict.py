@@ -19,6 +19,11 @@ from tests.acceptance.receiver import Attempt
 ACCEPTED = 202
 TAKEN_BACK_MAX = 2
 """In a row; the end after that is one whatever waits."""
+UNREPLICATED_S = 1.0
+"""What a primary did so long before its failover began, its replica may not have."""
+
+Windows = Sequence[tuple[float, float]]
+"""When each failover began and was over."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,11 @@ def answer_violations(
     attempts: Sequence[Attempt],
     said: Sequence[Said],
     *,
-    failovers: bool = False,
+    failovers: Windows = (),
 ) -> Iterator[str]:
-    """What concerns answers alone; the rest is the checker's, over `as_they_ended`. After
-    `failovers` a batch may come again although its end was answered: AQ_DURABILITY is what the 202
-    to a message waits for, and an end is not waited for."""
+    """What concerns answers alone; the rest is the checker's, over `as_they_ended`. A batch may
+    come again although its end was answered, where one of `failovers` can have undone that end:
+    AQ_DURABILITY is what the 202 to a message waits for, and an end is not waited for."""
     words = last_words(said)
     for each in said:
         if each.status not in (200, 409, 410):
@@ -126,13 +131,12 @@ def answer_violations(
     for batch_id in superseded(attempts) - back:
         yield f"groundless: {batch_id} came again in another batch, and was not taken back"
     for of_user in by_user.values():
-        if not failovers:
-            yield from _after_the_end(of_user, words)
+        yield from _after_the_end(of_user, words, failovers)
         yield from _back_in_front(of_user, words, back)
     yield from _unseen(posts, attempts, words)
 
 
-def _after_the_end(attempts: Sequence[Attempt], words: Words) -> Iterator[str]:
+def _after_the_end(attempts: Sequence[Attempt], words: Words, failovers: Windows) -> Iterator[str]:
     """A batch whose end was granted, or that was taken back, does not come again."""
     over: dict[str, float] = {}
     for attempt in attempts:
@@ -141,8 +145,17 @@ def _after_the_end(attempts: Sequence[Attempt], words: Words) -> Iterator[str]:
             later_s = attempt.started - ended_at
             yield f"again: {attempt.webhook_id} came {later_s:.3f} s after its end"
         word = words.get((attempt.webhook_id, attempt.started))
-        if word is not None and (word.granted or word.taken_back):
+        if word is None or _may_be_undone(word, failovers):
+            continue
+        if word.granted or word.taken_back:
             over[attempt.webhook_id] = word.returned
+
+
+def _may_be_undone(word: Said, failovers: Windows) -> bool:
+    return any(
+        word.called <= ended and word.returned >= began - UNREPLICATED_S
+        for began, ended in failovers
+    )
 
 
 def _back_in_front(attempts: Sequence[Attempt], words: Words, back: set[str]) -> Iterator[str]:

@@ -169,7 +169,7 @@ class Campaign:
             found += [f"{route}: {each}" for each in of[route].violations]
         posts = list(self.journals[LATER].posts)
         attempts = list(self.whole.receivers[LATER].attempts)
-        failovers = self.plan.store != "single"
+        failovers = [(each.began, each.ended) for each in self.faults if each.fails_over]
         told = answer_violations(posts, attempts, list(self.late.said), failovers=failovers)
         found += [f"{LATER}: {each}" for each in told]
         p99_s = self._p99_s() if any(turn.alone for turn in self.turns) else {}

@@ -118,4 +118,14 @@ def test_what_a_failover_undoes_comes_again_and_is_not_lost() -> None:
     assert not violations(posts, ended, Expected(repeats=True))
     told = list(answer_violations(posts, [FIRST, again], words))
     assert [each.partition(":")[0] for each in told] == ["again"]
-    assert not list(answer_violations(posts, [FIRST, again], words, failovers=True))
+    assert not list(answer_violations(posts, [FIRST, again], words, failovers=[(1.9, 2.4)]))
+
+
+@pytest.mark.parametrize("failover", [(0.2, 1.1), (2.3, 2.4)])
+def test_what_no_failover_can_have_undone_does_not_come_again(
+    failover: tuple[float, float],
+) -> None:
+    again = attempt("b1", "um", 2.5)
+    words = [WORDS[0], said(again, "done", 2.6, 200)]
+    told = list(answer_violations(POSTS[:1], [FIRST, again], words, failovers=[failover]))
+    assert [each.partition(":")[0] for each in told] == ["again"]
