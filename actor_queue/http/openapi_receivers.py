@@ -32,8 +32,8 @@ def receivers() -> dict[str, Any]:
         {"200": json_of("All routes", ref(models.Routes))},
         "503",
         description="Attempts and answer times are those of the last minute, of all replicas, as "
-        "far as AQ_HISTORY remembers them, at most 1,000. Of those who wait the 500 who are due "
-        "soonest are counted; `complete` says whether that is everybody.",
+        "far as AQ_HISTORY remembers them, at most 1,000. Of those who wait, of all routes, at "
+        "most 50,000 are counted; `complete` says whether that is everybody.",
     )
     return {
         "/api/routes": {"get": listing},

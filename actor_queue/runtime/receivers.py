@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from actor_queue.core.conversation import route_of
+from actor_queue.core.conversation import is_route_name
 from actor_queue.core.history import AttemptFilter, PastAttempt
 from actor_queue.core.routes import RouteTable
 from actor_queue.store.api import Store
-from actor_queue.store.lists_api import UserFilter
 from actor_queue.store.routes_api import RouteState
 
 WITHIN_MS: Final = 60_000
 ATTEMPTS_MAX: Final = 1_000
 """Of the last minute that are looked at. There are no more in one page of the history."""
-USERS_MAX: Final = 500
-"""Of those who wait, soonest first, that are counted."""
+USERS_MAX: Final = 50_000
+"""Of those who wait, of all routes, that are counted: at most 25 ms of the server."""
 
 StateOfRoute = Literal["closed", "open", "paused", "missing"]
 Blocked = Literal["open", "paused", "missing"]
@@ -44,7 +42,7 @@ class RouteReport:
     took_ms: tuple[int, ...] = ()
     """Of those attempts, in order."""
     waiting: int = 0
-    """Users among the `USERS_MAX` who are due soonest."""
+    """Users, of the `USERS_MAX` who were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,14 @@ class Receivers:
 async def look_at_routes(store: Store, table: RouteTable, only: str | None) -> Receivers:
     """Of the route `only`, or of all. Raises `StoreUnavailable`.
 
-    It costs one page of the history and one of the users, however many routes there are.
+    It costs one page of the history and one look at who waits, however many routes there are.
     """
     states = await store.routes()
     since_ms = states.now_ms - WITHIN_MS
     asked = AttemptFilter(since_ms=since_ms, route=only)
     lately = (await store.attempts(asked, ATTEMPTS_MAX, None)).attempts
-    page = await store.users(UserFilter(route=only), USERS_MAX, None, history=0)
-    waiting = Counter(route_of(view.user) for view in page.users)
+    found, complete = await store.all_waiting_by_route(USERS_MAX)
+    waiting = {name: many for name, many in found.items() if is_route_name(name)}
     by_route: dict[str, list[PastAttempt]] = {}
     for attempt in lately:
         by_route.setdefault(attempt.route, []).append(attempt)
@@ -75,7 +73,7 @@ async def look_at_routes(store: Store, table: RouteTable, only: str | None) -> R
         _report(name, states.of(name), by_route.get(name, ()), waiting, configured=name in table)
         for name in sorted(names)
     ]
-    return Receivers(tuple(each for each in reports if each is not None), page.cursor is None)
+    return Receivers(tuple(each for each in reports if each is not None), complete)
 
 
 def _report(

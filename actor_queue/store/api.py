@@ -451,6 +451,10 @@ class Store(
         anything that somebody wrote."""
         ...
 
+    async def all_waiting_by_route(self, looked_at_max: int) -> tuple[Mapping[str, int], bool]:
+        """The same of all shards, of about as many places of each, and whether these were all."""
+        ...
+
     async def dead_replay(self, batch_id: str) -> DeadLetter | None:
         """Put it back at the head of its user's line; None if there is no such dead letter."""
         ...

@@ -222,3 +222,40 @@ def test_the_log_names_a_missing_route_once_a_minute_as_long_as_somebody_waits()
     run(main)
     of_vendas = ("route_missing", {"route": "vendas", "conversations": 2})
     assert said == [of_vendas] * 3 + [("route_missing", {"route": "suporte", "conversations": 1})]
+
+
+def test_whoever_waits_for_a_route_is_counted_behind_a_crowd_of_another() -> None:
+    """A crowd that is due sooner hid the others, and a missing route with them."""
+
+    async def main() -> None:
+        async with stage(shards=4) as s:
+            with_routes(s)
+            a = await s.start("ra")
+            crowd = [message(f"user-{number}", "oi", 1_000) for number in range(700)]
+            await a.engine.push(crowd)
+            await a.post(VENDAS, "v1", ttl_s=2_000)
+            await a.post(Conversation("gone", "ana").key, "g1", ttl_s=2_000)
+            found = await a.engine.gates.receivers(None)
+            counted = [(each.route, each.state, each.waiting) for each in found.reports]
+            assert counted == [
+                ("default", "closed", 700),
+                ("gone", "missing", 1),
+                ("vendas", "closed", 1),
+            ]
+            assert found.complete
+            (only,) = (await a.engine.gates.receivers("vendas")).reports
+            assert only.waiting == 1
+
+    run(main)
+
+
+def test_a_count_of_who_waits_ends_at_its_limit_and_says_so() -> None:
+    async def main() -> None:
+        async with stage(shards=4) as s:
+            a = await s.start("ra")
+            await a.engine.push([message(f"user-{number}", "oi", 1_000) for number in range(100)])
+            counts, complete = await s.replicas[0].store.all_waiting_by_route(50)
+            assert (sum(counts.values()) <= 50, complete) == (True, False)
+            assert await a.store.all_waiting_by_route(1_000) == ({"default": 100}, True)
+
+    run(main)

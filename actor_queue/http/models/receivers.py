@@ -32,7 +32,7 @@ class Route(Model, frozen=True):
     ]
     failed: Annotated[Count, about("Of these attempts.")]
     answer_ms: Annotated[AnswerTimes | None, about("How long these attempts took.")]
-    waiting: Annotated[Count, about("Users of this route among those who are due soonest.")]
+    waiting: Annotated[Count, about("Users of this route who wait, of those that were counted.")]
 
 
 class Routes(Model, frozen=True):

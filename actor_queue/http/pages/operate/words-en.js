@@ -258,7 +258,7 @@ export const EN = {
   "routes.act": "By hand",
   "routes.probe": "next probe",
   "routes.tried": { one: "{n} attempt, {failed} failed", other: "{n} attempts, {failed} failed" },
-  "routes.part": "More users wait than were counted: these are the ones due soonest.",
+  "routes.part": "More users wait than were counted.",
   "route.closed": "well",
   "route.open": "failing",
   "route.paused": "paused",

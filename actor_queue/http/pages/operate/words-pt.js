@@ -258,7 +258,7 @@ export const PT = {
   "routes.act": "À mão",
   "routes.probe": "próxima sondagem",
   "routes.tried": { one: "{n} tentativa, {failed} com falha", other: "{n} tentativas, {failed} com falha" },
-  "routes.part": "Mais usuários esperam do que foram contados: estes são os que vencem primeiro.",
+  "routes.part": "Mais usuários esperam do que foram contados.",
   "route.closed": "bem",
   "route.open": "falhando",
   "route.paused": "suspensa",
