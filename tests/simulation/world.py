@@ -328,7 +328,7 @@ class World:
             return b"used_memory:%d\r\nmaxmemory:%d\r\n" % (self.server.used, self.plan.maxmemory)
         shard = shard_in(call.keys[0])
         lease, writes = self.grant(shard), self.server.writes
-        reply, seen = self._run(call), limits.as_many(call)
+        reply, seen = self._run(call, late=late), limits.as_many(call)
         wrote = self.server.writes != writes
         if seen.script.verb not in UNSEEN:
             self.history.note(
@@ -354,7 +354,7 @@ class World:
         self._spread_news()
         return reply
 
-    def _run(self, call: Call) -> object:
+    def _run(self, call: Call, *, late: bool) -> object:
         seen = limits.as_many(call)
         if seen.script.verb != "append":
             return self.server.run(call)
@@ -362,7 +362,8 @@ class World:
         watched = "pending_bytes" in self.plan.options
         before = limits.waiting(self.server, seen, self._user_keys) if watched else {}
         reply = self.server.run(call)
-        if isinstance(reply, ScriptError):
+        # What comes late was counted when there was room, and is not counted any more.
+        if isinstance(reply, ScriptError) and not late:
             self._broken("reserve", f"the server ran out of memory: {reply.text}")
         for what in limits.misjudged(seen, reply, before, most) if watched else ():
             self._broken("bytes", what)
